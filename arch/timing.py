@@ -1,0 +1,74 @@
+"""State the closed forms of every engine's cycles once; RTL, timing simulator and analytic model all meet them.
+
+Ours, checked by tests/: the RTL counters and the simulator against these forms, these forms against brute-force loops.
+"""
+
+from gossamer.arch.isa import Opcode
+
+COMPUTE_PIPELINE_CYCLES = 8
+"""Registers between a weight swap and its first sum at the chain's head: read, rotate, select, A/D, AD, M, P, accumulate."""
+
+VECTOR_PIPELINE_CYCLES = 12
+"""Registers from a VECTOR operand read to its result's write."""
+
+DIVIDE_CYCLES = 40
+"""Cycles per position of the serial divider and square root of SOFTMAX and LAYER_NORM, hidden by nothing."""
+
+AXI_BOUNDARY_BYTES = 4096
+"""No AXI burst crosses this boundary (AMBA AXI4, A3.4.1)."""
+
+
+def ceil_div(numerator: int, denominator: int) -> int:
+    """Return ceil(numerator / denominator) of non-negative integers."""
+    return -(-numerator // denominator)
+
+
+def weight_load_cycles(stages: int, weight_rows_per_cycle: int) -> int:
+    """Return the cycles to bring one weight per chain into the shadow registers of `stages` stages."""
+    return ceil_div(stages, weight_rows_per_cycle)
+
+
+def compute_cycles(
+    *,
+    positions: int,
+    runs: int,
+    run_words: int,
+    steps: int,
+    chain_length: int,
+    lanes: int,
+    weight_rows_per_cycle: int,
+) -> int:
+    """Return busy cycles of one COMPUTE.
+
+    A run of `run_words` words is covered by folds of at most `chain_length` words; each fold takes `steps` passes over
+    ceil(positions / lanes) cycles. The weights of the next pass load during this one; a pass shorter than that load
+    waits for it. The first load, the chain and the pipeline are the fill. For one fold of a full chain with
+    ceil(positions / lanes) >= weight load: steps * ceil(positions / lanes) + fill (DESIGN section 4).
+    """
+    pass_cycles = ceil_div(positions, lanes)
+    full_folds, ragged_words = divmod(run_words, chain_length)
+    full_load = weight_load_cycles(chain_length, weight_rows_per_cycle)
+    ragged_load = weight_load_cycles(ragged_words, weight_rows_per_cycle)
+    passes = runs * steps * (full_folds * max(pass_cycles, full_load))
+    if ragged_words:
+        passes += runs * steps * max(pass_cycles, ragged_load)
+    first_load = full_load if full_folds else ragged_load
+    first_wait = max(pass_cycles, first_load) - pass_cycles  # the first pass waits for no successor's load
+    return first_load + passes - first_wait + chain_length + COMPUTE_PIPELINE_CYCLES
+
+
+def vector_cycles(
+    opcode: Opcode, *, ny: int, nx: int, nc: int, kh: int, kw: int, group_size: int, vector_lanes: int, window: int = 1
+) -> int:
+    """Return busy cycles of one VECTOR instruction; `window` is the channel window of an LRN."""
+    positions = ny * nx
+    beats = ceil_div(nc * group_size, vector_lanes)
+    if opcode in (Opcode.MAXIMUM, Opcode.AVERAGE):
+        work = positions * beats * kh * kw
+    elif opcode in (Opcode.SOFTMAX, Opcode.LAYER_NORM):
+        work = positions * (3 * beats + DIVIDE_CYCLES)
+    elif opcode is Opcode.LRN:
+        work = positions * beats * window
+    else:
+        work = positions * beats
+    return work + VECTOR_PIPELINE_CYCLES

@@ -1,0 +1,293 @@
+"""Hold a neural network as a typed graph in the order the hardware stores it.
+
+Every tensor has four stored axes (batch, rows, columns, channels), channels innermost: an ONNX (N, C, H, W) feature map
+is (N, H, W, C), a sequence (N, T, C) is (N, 1, T, C), a vector (N, C) is (N, 1, 1, C). The importer inserts a Permute
+only where bytes really move. Off chip a tensor is [batch][row][column][channels padded to a multiple of group_size].
+
+Before quantization weights are float32 and `params` is None; after it weights are int8, bias is folded into `params`,
+and every tensor has QuantParams. One class per kind of layer; `inputs` are tensor names, `output` one tensor name.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+import networkx as nx
+import numpy as np
+from numpy.typing import NDArray
+
+from gossamer.arch.errors import ModelError
+from gossamer.dataflow.numerics import QuantParams, Requantization, VectorParams
+from gossamer.dataflow.sparsity import NmPattern
+
+Shape = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tensor:
+    """One activation tensor: stored shape (batch, rows, columns, channels), and its number format once quantized."""
+
+    name: str
+    shape: Shape
+    quant: QuantParams | None = None
+
+
+class Function(StrEnum):
+    """Unary functions of a real number; `Step` gives their parameters."""
+
+    RELU = "relu"
+    CLIP = "clip"  # low, high
+    SIGMOID = "sigmoid"
+    HARD_SIGMOID = "hard_sigmoid"  # alpha, beta: max(0, min(1, alpha x + beta))
+    HARD_SWISH = "hard_swish"
+    SILU = "silu"
+    GELU = "gelu"
+    TANH = "tanh"
+    ERF = "erf"
+    EXP = "exp"
+    SQRT = "sqrt"
+    LEAKY_RELU = "leaky_relu"  # alpha
+    AFFINE = "affine"  # a, b: a x + b
+    POWER = "power"  # p
+    RECIPROCAL = "reciprocal"
+    ABS = "abs"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One unary function with its parameters; a chain of steps is composed into one 256-entry table."""
+
+    function: Function
+    arguments: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """Base of all layers. `op` is the operator's name in reports (conv, gemm, add, ...)."""
+
+    name: str
+    inputs: tuple[str, ...]
+    output: str
+    op: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conv2d(Layer):
+    """Convolution, depthwise and grouped convolution, fully connected layer (1x1 on its input's columns).
+
+    weight (out_channels, kernel rows, kernel columns, in_channels / groups), float32 or int8; bias float32
+    (out_channels) or None. pads (top, left, bottom, right). `activation` is applied to the result.
+    """
+
+    weight: NDArray[Any]
+    bias: NDArray[np.float32] | None = None
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    groups: int = 1
+    activation: tuple[Step, ...] = ()
+    pattern: NmPattern | None = None
+    params: Requantization | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvTranspose2d(Layer):
+    """Transposed convolution, groups 1. weight (out_channels, kernel rows, kernel columns, in_channels).
+
+    Output rows are (rows - 1) * stride + kernel - top - bottom + output_padding; element (y, x) of the input adds
+    weight[:, ky, kx, :] to output (y * stride + ky - top, x * stride + kx - left).
+    """
+
+    weight: NDArray[Any]
+    bias: NDArray[np.float32] | None = None
+    stride: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    output_padding: tuple[int, int] = (0, 0)
+    activation: tuple[Step, ...] = ()
+    pattern: NmPattern | None = None
+    params: Requantization | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatMul(Layer):
+    """Product of two activations, per (batch, row): (columns, K) x (K, channels), or x (channels, K) if transpose_b.
+
+    inputs (a, b). b is quantized symmetrically (zero point 0). `factor` scales the product (attention's 1/sqrt(d)).
+    """
+
+    transpose_b: bool = False
+    factor: float = 1.0
+    params: Requantization | None = None
+
+
+class PoolKind(StrEnum):
+    """How a window is reduced."""
+
+    MAX = "max"
+    AVERAGE = "average"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool2d(Layer):
+    """Max or average over windows; global pooling and means over rows and columns are windows of the whole map.
+
+    Average divides by the window's real elements unless count_include_pad; ceil-mode is already turned into pads that
+    are never counted (`extra_pads`, bottom and right, on top of `pads`).
+    """
+
+    kind: PoolKind
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    extra_pads: tuple[int, int] = (0, 0)
+    count_include_pad: bool = False
+    params: VectorParams | None = None
+    """Of an average over a full window; a window of `count` elements uses mult_a for that count (see quantize)."""
+    count_multipliers: tuple[tuple[int, int, int], ...] = ()
+    """(count, mult_a, shift) for every element count that occurs, filled by quantization of an average."""
+
+
+class BinaryKind(StrEnum):
+    """Elementwise operation of two activations."""
+
+    ADD = "add"
+    SUBTRACT = "subtract"
+    MULTIPLY = "multiply"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binary(Layer):
+    """Elementwise operation; an axis of length 1 of the second input is broadcast. Then `activation` (relu or clip)."""
+
+    kind: BinaryKind
+    activation: tuple[Step, ...] = ()
+    params: VectorParams | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unary(Layer):
+    """A chain of unary functions, one 256-entry table after quantization."""
+
+    steps: tuple[Step, ...]
+    params: VectorParams | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Softmax(Layer):
+    """Softmax over channels."""
+
+    params: VectorParams | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerNorm(Layer):
+    """Normalise over channels, then gamma, beta float32 (channels)."""
+
+    gamma: NDArray[np.float32]
+    beta: NDArray[np.float32]
+    epsilon: float
+    params: VectorParams | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lrn(Layer):
+    """Local response normalisation over channels: x / (bias + alpha / window * sum of squares) ** beta."""
+
+    window: int
+    alpha: float
+    beta: float
+    bias: float
+    params: VectorParams | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concat(Layer):
+    """Join along one stored axis. After quantization all inputs have the output's QuantParams."""
+
+    axis: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice(Layer):
+    """Take start, start + step, ... < stop along one stored axis."""
+
+    axis: int
+    start: int
+    stop: int
+    step: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resize(Layer):
+    """Nearest-neighbour enlargement by integer factors: output (y, x) is input (y // rows, x // columns)."""
+
+    factors: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permute(Layer):
+    """Move data: read the input as `view`, transpose by `order`, read the result as the output's shape.
+
+    `view` is any factorisation of the input's (batch, rows, columns, channels) elements in stored order (unpadded).
+    Covers channel shuffle, transposes that move bytes, and reshapes that cross the channel axis.
+    """
+
+    view: tuple[int, ...]
+    order: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A directed acyclic graph of layers in topological order. Immutable: passes return a new Network."""
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    tensors: dict[str, Tensor]
+    layers: tuple[Layer, ...]
+    notes: tuple[str, ...] = field(default=())
+    """What a user must know about this model (placeholder weights, bound shapes), one sentence each."""
+
+    def graph(self) -> "nx.DiGraph[str]":
+        """Return layers as nodes and tensors as edges (attribute `tensor`). Raises ModelError for a cycle."""
+        graph: nx.DiGraph[str] = nx.DiGraph()
+        producer = {layer.output: layer.name for layer in self.layers}
+        graph.add_nodes_from(layer.name for layer in self.layers)
+        for layer in self.layers:
+            for tensor in layer.inputs:
+                if tensor in producer:
+                    graph.add_edge(producer[tensor], layer.name, tensor=tensor)
+        if not nx.is_directed_acyclic_graph(graph):
+            raise ModelError(f"{self.name}: the graph has a cycle through {nx.find_cycle(graph)[0][0]}")
+        return graph
+
+    def consumers(self, tensor: str) -> Iterator[Layer]:
+        """Yield the layers that read a tensor."""
+        return (layer for layer in self.layers if tensor in layer.inputs)
+
+    def with_layers(self, layers: tuple[Layer, ...]) -> "Network":
+        """Return the same network with other layers (same tensors)."""
+        return replace(self, layers=layers)
+
+
+def effective_macs(network: Network, layer: Layer) -> tuple[int, int]:
+    """Return (effective, dense-equivalent) multiply-accumulates of a layer, read from the actual weights.
+
+    Effective counts nonzero weights times output positions (padding positions included: the hardware multiplies them);
+    layers without multiply-accumulates give (0, 0).
+    """
+    batch, rows, columns, channels = network.tensors[layer.output].shape
+    match layer:
+        case Conv2d():
+            positions = batch * rows * columns
+            return positions * int(np.count_nonzero(layer.weight)), positions * layer.weight.size
+        case ConvTranspose2d():
+            in_batch, in_rows, in_columns, _ = network.tensors[layer.inputs[0]].shape
+            positions = in_batch * in_rows * in_columns
+            return positions * int(np.count_nonzero(layer.weight)), positions * layer.weight.size
+        case MatMul():
+            reduction = network.tensors[layer.inputs[0]].shape[3]
+            macs = batch * rows * columns * channels * reduction
+            return macs, macs
+    return 0, 0

@@ -1,0 +1,1 @@
+"""Hold the golden models: numba kernels that define the bits."""

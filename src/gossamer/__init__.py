@@ -1,0 +1,1 @@
+"""Gossamer: a co-design workbench for sparse neural-network accelerators on FPGAs."""
