@@ -5,8 +5,8 @@ unsigned. On-chip addresses are byte addresses within their buffer; off-chip add
 program base register. G is `array.group_size`, L is `array.chain_length`; one activation word is G bytes.
 
 Every instruction starts with `opcode`, `wait` and `release`. `wait` and `release` have one bit per engine in the order
-of `ENGINES`: before it starts, an instruction takes one token from the semaphore (E -> its own engine) for each engine E
-in `wait`; when it has completed (its last byte written, for STORE: acknowledged), it adds one token to the semaphore
+of `ENGINES`: before it starts, an instruction takes one token from the semaphore (E -> its own engine) for each engine
+E in `wait`; when it has completed (its last byte written, for STORE: acknowledged), it adds one token to the semaphore
 (own engine -> E) for each E in `release`. Each engine runs its queue strictly in order, one instruction at a time.
 
 LOAD copies strided rows from off-chip memory into a buffer, with padding::

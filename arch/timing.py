@@ -6,7 +6,7 @@ Ours, checked by tests/: the RTL counters and the simulator against these forms,
 from gossamer.arch.isa import Opcode
 
 COMPUTE_PIPELINE_CYCLES = 8
-"""Registers between a weight swap and its first sum at the chain's head: read, rotate, select, A/D, AD, M, P, accumulate."""
+"""Registers from a weight swap to its first sum at the chain's head: read, rotate, select, A/D, AD, M, P, add."""
 
 VECTOR_PIPELINE_CYCLES = 12
 """Registers from a VECTOR operand read to its result's write."""

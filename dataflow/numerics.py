@@ -36,7 +36,7 @@ HEADER_DTYPE = np.dtype(
 and index shift of LRN (window | shift << 8); `epsilon`: added variance of LAYER_NORM."""
 
 REQUANTIZE_DTYPE = np.dtype([("bias", "<i4"), ("multiplier", "<i4"), ("shift", "u1"), ("reserved", "u1", 3)])
-"""REQUANTIZE: one entry per channel (nc * group_size of them) after the header, 12 bytes; then the table if has_table."""
+"""REQUANTIZE: one 12-byte entry per channel (nc * group_size) after the header; then the table if has_table."""
 
 LAYER_NORM_DTYPE = np.dtype([("gamma", "<i4"), ("reserved", "<i4"), ("beta", "<i8")])
 """LAYER_NORM: one entry per channel (nc * group_size of them) after the header, 16 bytes."""
@@ -96,7 +96,7 @@ def softmax(row: list[int], exponentials: list[int], zero_out: int = INT8_MIN) -
 
 def layer_norm(row: list[int], gamma: list[int], beta: list[int], *, epsilon: int, shift: int, zero_out: int,
                low: int = INT8_MIN, high: int = INT8_MAX) -> list[int]:  # fmt: skip
-    """Return LAYER_NORM of one row of real channels. `epsilon` is eps * channels**2 / scale**2; the mean cancels zero_a."""
+    """Return LAYER_NORM of one row of real channels; `epsilon` is eps * channels**2 / scale**2, zero_a cancels."""
     channels, total = len(row), sum(row)
     variance = channels * sum(q * q for q in row) - total * total + epsilon
     root = max(1, math.isqrt(variance << LAYER_NORM_ROOT_BITS))
