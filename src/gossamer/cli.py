@@ -1,0 +1,223 @@
+"""Parse the command line. Results go to stdout, progress and errors to stderr; heavy imports stay inside commands."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gossamer.arch.errors import GossamerError, ModelError
+
+app = typer.Typer(
+    name="gossamer",
+    help="Co-design workbench for sparse neural-network accelerators on FPGAs.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ModelArgument = Annotated[str, typer.Argument(help="ONNX file, shipped name, one-liner or SCALE-Sim .csv")]
+ConfigOption = Annotated[str, typer.Option("--config", "-c", help="Shipped config name or YAML path")]
+SparsityOption = Annotated[str, typer.Option("--sparsity", "-s", help="N:M such as 2:4, dense or keep")]
+OverridesOption = Annotated[
+    Path | None, typer.Option("--sparsity-file", help="YAML of per-layer patterns: layer name or glob -> N:M or dense")
+]
+ShapeOption = Annotated[list[str], typer.Option("--shape", help="Bind an input's shape: name=1x3x48x192")]
+CalibrationOption = Annotated[
+    Path | None, typer.Option("--calibration", help=".npz with one array per model input, batch first")
+]
+RangeOption = Annotated[str, typer.Option("--range", help="Activation range: min-max, percentile or mse")]
+BatchOption = Annotated[int, typer.Option("--batch", "-b", min=1, max=4096, help="Inputs processed together")]
+SetOption = Annotated[list[str], typer.Option("--set", help="Override a config value: off_chip.channels=2")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there")]
+
+
+def parse_shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
+    """Return input shapes from `name=1x3x48x192` texts. Raises ModelError for a malformed one."""
+    shapes = {}
+    for text in texts:
+        name, separator, body = text.rpartition("=")
+        parts = body.split("x")
+        if not separator or not name or not all(part.isdigit() and int(part) > 0 for part in parts):
+            raise ModelError(f"--shape {text}: expected NAME=D0xD1x..., all positive, for example x=1x3x48x192")
+        shapes[name] = tuple(int(part) for part in parts)
+    return shapes
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Yield a function that shows the stage now running on stderr (a spinner; nothing when not a terminal)."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield lambda stage: None
+        return
+    with console.status("starting") as status:
+        yield lambda stage: status.update(stage)
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, sort_keys=False, allow_nan=False) + "\n")
+
+
+@app.command()
+def simulate(
+    model: ModelArgument,
+    config: ConfigOption,
+    sparsity: SparsityOption = "dense",
+    sparsity_file: OverridesOption = None,
+    shape: ShapeOption = [],  # noqa: B006 - typer copies it
+    calibration: CalibrationOption = None,
+    activation_range: RangeOption = "min-max",
+    batch: BatchOption = 1,
+    overrides: SetOption = [],  # noqa: B006 - typer copies it
+    advice: Annotated[bool, typer.Option(help="Re-simulate single changes and rank those that would help")] = True,
+    output: Annotated[Path | None, typer.Option("-o", help="Run folder; default runs/NNNN, none with --json")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Simulate a model on a config: where does every cycle go?"""
+    from gossamer.render import print_simulation
+    from gossamer.runs import save_run
+    from gossamer.simulation import SimulationRequest, run_simulation
+
+    request = SimulationRequest(
+        model=model, config=config, sparsity=sparsity, sparsity_file=sparsity_file, shapes=parse_shapes(shape),
+        calibration=calibration, activation_range=activation_range, batch=batch, overrides=tuple(overrides),
+        advice=advice,
+    )  # fmt: skip
+    with _progress(as_json) as stage:
+        run = run_simulation(request, stage)
+        folder = save_run(run, output, automatic=output is None) if output is not None or not as_json else None
+    if as_json:
+        _print_json(run.report.as_json())
+    else:
+        print_simulation(run, folder)
+
+
+@app.command()
+def compile(
+    model: ModelArgument,
+    config: ConfigOption,
+    output: Annotated[Path, typer.Option("-o", help="Program file to write, for example program.gsm")],
+    sparsity: SparsityOption = "dense",
+    sparsity_file: OverridesOption = None,
+    shape: ShapeOption = [],  # noqa: B006 - typer copies it
+    calibration: CalibrationOption = None,
+    activation_range: RangeOption = "min-max",
+    batch: BatchOption = 1,
+    overrides: SetOption = [],  # noqa: B006 - typer copies it
+    listing: Annotated[bool, typer.Option("--listing", help="Print the disassembly on stdout")] = False,
+) -> None:
+    """Compile a model into a Program file for a config."""
+    from gossamer.dataflow.program_file import save_program
+    from gossamer.simulation import SimulationRequest, compile_request
+
+    request = SimulationRequest(
+        model=model, config=config, sparsity=sparsity, sparsity_file=sparsity_file, shapes=parse_shapes(shape),
+        calibration=calibration, activation_range=activation_range, batch=batch, overrides=tuple(overrides),
+        advice=False,
+    )  # fmt: skip
+    with _progress(False) as stage:
+        compiled = compile_request(request, stage)
+        save_program(compiled.program, output)
+    if listing:
+        from gossamer.dataflow.assembly import disassemble
+
+        sys.stdout.write(disassemble(compiled.program))
+    else:
+        program = compiled.program
+        sys.stdout.write(
+            f"{output}: {len(program.instructions)} instructions, {program.image.size} constant bytes, "
+            f"{program.memory_bytes} bytes of memory, for {program.config_name}\n"
+        )
+
+
+@app.command()
+def prune(
+    model: ModelArgument,
+    output: Annotated[Path, typer.Option("-o", help="ONNX file to write")],
+    sparsity: SparsityOption = "2:4",
+    sparsity_file: OverridesOption = None,
+    shape: ShapeOption = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Prune a model's weights to N:M and write it as ONNX."""
+    from gossamer.simulation import prune_file
+
+    with _progress(False) as stage:
+        summary = prune_file(model, sparsity, sparsity_file, parse_shapes(shape), output, stage)
+    sys.stdout.write(summary + "\n")
+
+
+@app.command()
+def models(as_json: JsonOption = False) -> None:
+    """List the models that can be named."""
+    from gossamer.models import shipped_models
+
+    entries = shipped_models().values()
+    if as_json:
+        _print_json([{"name": m.name, "available": bool(m.path and m.path.exists()), "about": m.about} for m in entries])
+        return
+    for entry in entries:
+        mark = "" if entry.path is not None and entry.path.exists() else "  (not installed: pip install 'gossamer[ocr]')"
+        sys.stdout.write(f"{entry.name:14s} {entry.about}{mark}\n")
+
+
+@app.command()
+def configs(as_json: JsonOption = False) -> None:
+    """List the shipped accelerator configs."""
+    from gossamer.arch.config import config_names, load_config
+    from gossamer.render import describe_config
+
+    specs = [load_config(name) for name in config_names()]
+    if as_json:
+        _print_json([spec.model_dump(mode="json") for spec in specs])
+        return
+    for spec in specs:
+        sys.stdout.write(f"{spec.name:20s} {describe_config(spec)}\n")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of config files, for completion in editors."""
+    from gossamer.arch.config import config_schema
+
+    _print_json(config_schema())
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Say what this machine has, what is missing and how to get it."""
+    from gossamer.doctor import as_json as checks_json
+    from gossamer.doctor import diagnose
+
+    checks = diagnose()
+    if as_json:
+        _print_json(checks_json(checks))
+    else:
+        for check in checks:
+            state = "ok" if check.ok else "MISSING" if check.required else "missing"
+            tail = "" if check.ok else f"  needed for {check.needed_for}; fix: {check.fix}"
+            sys.stdout.write(f"{state:8s}{check.name:22s}{check.found}{tail}\n")
+    if not all(check.ok for check in checks if check.required):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line; every expected failure is one message and an exit status, never a traceback."""
+    try:
+        app()
+    except GossamerError as error:
+        sys.stderr.write(f"gossamer: {error}\n")
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        sys.stderr.write("gossamer: interrupted; nothing was written\n")
+        sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,102 @@
+"""Check what this machine has: interpreter, packages, compiler, simulator, synthesizer, and how to get what is missing."""
+
+import importlib.metadata
+import importlib.util
+import platform
+import shutil
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One finding. `needed_for` says which command suffers; `fix` is a command or sentence, empty when ok."""
+
+    name: str
+    found: str
+    ok: bool
+    required: bool
+    needed_for: str
+    fix: str = ""
+
+
+_REQUIRED_PACKAGES = ("numpy", "scipy", "networkx", "numba", "pydantic", "pyyaml", "onnx", "typer", "rich")
+_OPTIONAL_PACKAGES = (
+    ("rapidocr-onnxruntime", "the PP-OCRv4 models", "pip install 'gossamer[ocr]'"),
+    ("onnxruntime", "the test suite", "pip install 'gossamer[test]'"),
+    ("scikit-learn", "the digits example and the test suite", "pip install 'gossamer[test]'"),
+)
+_SYSTEM_TOOLS = (
+    ("g++", "compiling generated Verilog for verification", "apt-get install g++"),
+    ("make", "compiling generated Verilog for verification", "apt-get install make"),
+    ("perl", "Verilator", "apt-get install perl"),
+)
+
+
+def _package(name: str, required: bool, needed_for: str, fix: str) -> Check:
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Check(name=name, found="missing", ok=False, required=required, needed_for=needed_for, fix=fix)
+    return Check(name=name, found=version, ok=True, required=required, needed_for=needed_for)
+
+
+def _tool(name: str, needed_for: str, fix: str) -> Check:
+    path = shutil.which(name)
+    if path is None:
+        return Check(name=name, found="missing", ok=False, required=False, needed_for=needed_for, fix=fix)
+    try:
+        process = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False)
+        first = next((line.strip() for line in process.stdout.splitlines() if line.strip()), "found")
+    except (OSError, subprocess.TimeoutExpired):
+        first = "found, but --version failed"
+    return Check(name=name, found=first, ok=True, required=False, needed_for=needed_for)
+
+
+def _kernel_cache() -> Check:
+    from gossamer.sim.kernels import cache_is_cold
+
+    cold = cache_is_cold()
+    return Check(
+        name="kernel cache",
+        found="empty: the first run compiles kernels (about 30 s)" if cold else "warm",
+        ok=True,
+        required=False,
+        needed_for="simulate",
+    )
+
+
+def _light_models() -> Check:
+    from gossamer.models import light_model_folder
+
+    folder = light_model_folder()
+    count = len(list(Path(folder).glob("light_*.onnx"))) if folder is not None else 0
+    return Check(
+        name="light models", found=f"{count} in the onnx package", ok=count >= 9, required=False,
+        needed_for="resnet50 and the other shipped architectures",
+        fix="" if count >= 9 else "pip install --force-reinstall onnx",
+    )  # fmt: skip
+
+
+def diagnose() -> tuple[Check, ...]:
+    """Return every check, required ones first. Runs nothing slower than `--version` calls."""
+    python_ok = platform.python_version_tuple() >= ("3", "11")
+    checks = [
+        Check(
+            name="python", found=platform.python_version(), ok=python_ok, required=True, needed_for="everything",
+            fix="" if python_ok else "install Python 3.11 or newer",
+        ),
+        *(_package(name, True, "everything", f"pip install {name}") for name in _REQUIRED_PACKAGES),
+        *(_package(name, False, needed, fix) for name, needed, fix in _OPTIONAL_PACKAGES),
+        *(_tool(name, needed, fix) for name, needed, fix in _SYSTEM_TOOLS),
+        _light_models(),
+        _kernel_cache(),
+    ]  # fmt: skip
+    return tuple(checks)
+
+
+def as_json(checks: tuple[Check, ...]) -> dict[str, Any]:
+    """Return the checks as the object `doctor --json` prints."""
+    return {"ok": all(check.ok for check in checks if check.required), "checks": [asdict(check) for check in checks]}

@@ -1,0 +1,124 @@
+"""Find models: shipped names, one-liners, ONNX files, layer tables, compiled Programs."""
+
+import difflib
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gossamer.arch.errors import ModelError
+from gossamer.dataflow.network import Network
+
+_LIGHT = {
+    "alexnet": "light_bvlc_alexnet.onnx",
+    "densenet121": "light_densenet121.onnx",
+    "inception-v1": "light_inception_v1.onnx",
+    "inception-v2": "light_inception_v2.onnx",
+    "resnet50": "light_resnet50.onnx",
+    "shufflenet": "light_shufflenet.onnx",
+    "squeezenet": "light_squeezenet.onnx",
+    "vgg19": "light_vgg19.onnx",
+    "zfnet512": "light_zfnet512.onnx",
+}
+_OCR = {
+    "ppocr-det": ("ch_PP-OCRv4_det_infer.onnx", (1, 3, 640, 640)),
+    "ppocr-rec": ("ch_PP-OCRv4_rec_infer.onnx", (1, 3, 48, 320)),
+    "ppocr-cls": ("ch_ppocr_mobile_v2.0_cls_infer.onnx", (1, 3, 48, 192)),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShippedModel:
+    """A model that can be named. `path` is None when the package that carries it is not installed."""
+
+    name: str
+    path: Path | None
+    shapes: Mapping[str, tuple[int, ...]]
+    about: str
+
+
+def _package_folder(package: str) -> Path | None:
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(spec.submodule_search_locations[0])
+
+
+def light_model_folder() -> Path | None:
+    """Return the folder of real architectures inside the onnx package, or None."""
+    package = _package_folder("onnx")
+    folder = package / "backend" / "test" / "data" / "light" if package is not None else None
+    return folder if folder is not None and folder.is_dir() else None
+
+
+def shipped_models() -> dict[str, ShippedModel]:
+    """Return every model that can be named, by name."""
+    models = {}
+    digits = _package_folder("gossamer.configs")
+    models["digits"] = ShippedModel(
+        name="digits",
+        path=None if digits is None else digits / "models" / "digits.onnx",
+        shapes={},
+        about="small CNN trained on scikit-learn's handwritten digits (examples/train_digits.py)",
+    )
+    light = light_model_folder()
+    for name, file in _LIGHT.items():
+        models[name] = ShippedModel(
+            name=name,
+            path=None if light is None else light / file,
+            shapes={},
+            about="real architecture from the onnx package; weights are placeholders",
+        )
+    ocr = _package_folder("rapidocr_onnxruntime")
+    for name, (file, shape) in _OCR.items():
+        models[name] = ShippedModel(
+            name=name,
+            path=None if ocr is None else ocr / "models" / file,
+            shapes={"x": shape},
+            about=f"trained PP-OCRv4 network, input x={'x'.join(map(str, shape))} unless --shape says otherwise",
+        )
+    return models
+
+
+def load_model(model: str | Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Network:
+    """Return the Network of a shipped name, a one-liner, an .onnx file or a SCALE-Sim .csv table.
+
+    shapes binds dynamic axes by input name. Raises ModelError when there is no such model or it cannot be read.
+    """
+    from gossamer.one_liners import is_one_liner, parse_one_liner
+
+    text = str(model)
+    if is_one_liner(text):
+        return parse_one_liner(text)
+    shipped = shipped_models().get(text)
+    if shipped is not None:
+        if shipped.path is None or not shipped.path.exists():
+            raise ModelError(
+                f"{text}: the package that carries this model is not installed; pip install 'gossamer[ocr]' "
+                "(gossamer models lists what is there)"
+            )
+        return _load_file(shipped.path, {**shipped.shapes, **(shapes or {})}, name=text)
+    path = Path(text)
+    if not path.exists():
+        known = sorted(shipped_models())
+        near = difflib.get_close_matches(text, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ModelError(f"{text}: no such file and no shipped model{hint} Shipped: {', '.join(known)}")
+    return _load_file(path, shapes or {}, name=path.stem)
+
+
+def _load_file(path: Path, shapes: Mapping[str, tuple[int, ...]], name: str) -> Network:
+    from dataclasses import replace
+
+    if path.suffix == ".csv":
+        from gossamer.scalesim_tables import load_topology
+
+        return load_topology(path)
+    if path.suffix != ".onnx":
+        raise ModelError(
+            f"{path}: a model is an .onnx file, a SCALE-Sim .csv table, a shipped name or a one-liner, "
+            f"not {path.suffix or 'a file without suffix'}"
+        )
+    from gossamer.mapper.onnx_reader import load_onnx
+
+    return replace(load_onnx(path, shapes), name=name)
