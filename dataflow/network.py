@@ -238,6 +238,33 @@ class Permute(Layer):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class View(Layer):
+    """Read the same bytes as another (batch, rows, columns) with the same channels: costs nothing.
+
+    The compiler aliases the tensor: off chip input and output are one range, since pixel order and channel pitch agree.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """How a model's own tensor maps to the stored one: `shape` as the model says it, `order` its axes in stored order."""
+
+    shape: tuple[int, ...]
+    order: tuple[int, ...]
+
+    def to_stored(self, array: NDArray[Any], stored: Shape) -> NDArray[Any]:
+        """Return an array of the model's shape as (batch, rows, columns, channels). Raises ModelError for other shapes."""
+        if array.shape != self.shape:
+            raise ModelError(f"array must have the model's shape {self.shape}, not {array.shape}")
+        return np.ascontiguousarray(array.transpose(self.order).reshape(stored))
+
+    def to_model(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """Return a stored array (batch, rows, columns, channels) in the model's own shape."""
+        moved = stored.reshape(tuple(self.shape[axis] for axis in self.order))
+        return np.ascontiguousarray(moved.transpose(np.argsort(self.order)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
     """A directed acyclic graph of layers in topological order. Immutable: passes return a new Network."""
 
@@ -248,6 +275,8 @@ class Network:
     layers: tuple[Layer, ...]
     notes: tuple[str, ...] = field(default=())
     """What a user must know about this model (placeholder weights, bound shapes), one sentence each."""
+    layouts: dict[str, Layout] = field(default_factory=dict)
+    """For inputs and outputs: the model's own shape and axis order. An absent one is stored as the model says it."""
 
     def graph(self) -> "nx.DiGraph[str]":
         """Return layers as nodes and tensors as edges (attribute `tensor`). Raises ModelError for a cycle."""
