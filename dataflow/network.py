@@ -247,13 +247,13 @@ class View(Layer):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """How a model's own tensor maps to the stored one: `shape` as the model says it, `order` its axes in stored order."""
+    """How a model's tensor maps to the stored one: `shape` as the model says it, `order` its axes in stored order."""
 
     shape: tuple[int, ...]
     order: tuple[int, ...]
 
     def to_stored(self, array: NDArray[Any], stored: Shape) -> NDArray[Any]:
-        """Return an array of the model's shape as (batch, rows, columns, channels). Raises ModelError for other shapes."""
+        """Return an array of the model's shape as (batch, rows, columns, channels). Raises ModelError otherwise."""
         if array.shape != self.shape:
             raise ModelError(f"array must have the model's shape {self.shape}, not {array.shape}")
         return np.ascontiguousarray(array.transpose(self.order).reshape(stored))
