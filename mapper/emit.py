@@ -1,4 +1,4 @@
-"""Collect instructions in a sequentially correct order; ranges, tokens and encoding are derived for all of them at once.
+"""Collect instructions in a sequentially correct order; ranges, tokens and encoding are derived for all at once.
 
 A layer's code generator calls `begin_layer`, requests buffer ranges from the rings (`emitter.activation` and so on),
 places constants with `emitter.memory.constant`, and then calls `load`, `compute`, `vector` and `store` in an order that
