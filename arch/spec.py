@@ -59,7 +59,7 @@ class AxiSpec(Spec):
     """AXI4 masters of the accelerator. All ports together bound what LOAD, STORE and FETCH can move per cycle."""
 
     ports: int = Field(ge=1, le=64, description="AXI4 master ports, each with a read and a write side")
-    data_bits: int = Field(description="Width of one port: 32 to 1024, a power of two")
+    data_bits: Literal[32, 64, 128, 256, 512, 1024] = Field(description="Width of one port")
     burst_beats: int = Field(ge=1, le=256, description="Longest burst; bursts never cross 4 KiB")
     max_outstanding: int = Field(ge=1, le=64, description="Read bursts in flight per port")
 
@@ -68,10 +68,10 @@ class SparseChainArraySpec(Spec):
     """The sparse chain array: `chains` output channels x `chain_length` stages x `lanes` positions."""
 
     kind: Literal["sparse_chain"]
-    chains: int = Field(ge=1, le=512, description="DSP chains side by side, one output channel each; multiple of 8")
+    chains: int = Field(ge=8, le=512, multiple_of=8, description="DSP chains side by side, one output channel each")
     chain_length: int = Field(ge=1, le=64, description="Stages per chain, one group of the reduction axis each")
     lanes: int = Field(ge=1, le=16, description="Output positions in parallel that share the same weights")
-    group_size: int = Field(description="Activations one stage selects from (M_max): 4, 8 or 16")
+    group_size: Literal[4, 8, 16] = Field(description="Activations one stage selects from (M_max)")
     weight_rows_per_cycle: int = Field(
         ge=1, le=64, description="Stages per cycle, over all chains, that the shadow weight registers can load"
     )
@@ -89,16 +89,16 @@ class SystolicArraySpec(Spec):
     """Plain dense systolic array for comparison with other simulators; has no RTL."""
 
     kind: Literal["systolic"]
-    rows: int = Field(ge=1, le=1024)
-    columns: int = Field(ge=1, le=1024)
-    stationarity: Stationarity
+    rows: int = Field(ge=1, le=1024, description="Processing elements from top to bottom")
+    columns: int = Field(ge=1, le=1024, description="Processing elements from left to right")
+    stationarity: Stationarity = Field(description="Operand that stays put: weight (ws), output (os) or input (is)")
 
 
 class BufferSpec(Spec):
     """One on-chip buffer."""
 
-    capacity_bytes: int = Field(ge=64, description="Usable bytes, all banks together")
-    memory: MemoryKind
+    capacity_bytes: int = Field(ge=64, description="Usable bytes, all banks together, without copies for ports")
+    memory: MemoryKind = Field(description="Primitive it is built from")
 
 
 class BuffersSpec(Spec):

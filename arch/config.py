@@ -1,0 +1,284 @@
+"""Load hardware configs: YAML in, a checked spec out, or one error that lists everything wrong with places.
+
+A config is an accelerator (`configs/accelerators/`); its `device` is the name of a shipped device
+(`configs/devices/`) or the device's mapping itself.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from importlib.resources import files
+from pathlib import Path as FilePath
+from typing import Any, Literal, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from gossamer.arch.errors import ConfigError
+from gossamer.arch.problems import Path, Problem, dotted, found, raise_problems, shown, suggestion
+from gossamer.arch.rules import Values, broken_rules
+from gossamer.arch.spec import AcceleratorSpec, SparseAccelerator, SystolicAccelerator
+from gossamer.arch.yaml_source import Document, parse_document, parse_value, read_document, set_value
+
+MODEL_OF_KIND: dict[str, type[SparseAccelerator] | type[SystolicAccelerator]] = {
+    "sparse_chain": SparseAccelerator,
+    "systolic": SystolicAccelerator,
+}
+"""Accelerator spec for each `array.kind`."""
+
+DESCRIPTIVE_FIELDS: frozenset[str] = frozenset({"name", "clock_source", "device.name", "device.source"})
+"""Fields for the reader alone: they change neither a Program nor the hardware, and are not in the fingerprint."""
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[0-9A-Za-z_-]+)*")
+
+
+def config_names() -> tuple[str, ...]:
+    """Return the names of the shipped accelerators, sorted."""
+    return _shipped("accelerators")
+
+
+def device_names() -> tuple[str, ...]:
+    """Return the names of the shipped devices, sorted."""
+    return _shipped("devices")
+
+
+def load_config(name_or_path: str | FilePath, overrides: Sequence[str] = ()) -> AcceleratorSpec:
+    """Return the shipped config of that name, or the one in a YAML file, after `KEY=VALUE` overrides.
+
+    Keys of overrides are dotted: `off_chip.channels=2`; values are YAML. Raises ConfigError that lists every problem
+    found, one per line, as `file:line:column: key: what is wrong`, also when the hardware does not fit its device.
+    """
+    document = _open(name_or_path)
+    for override in overrides:
+        _override(document, override)
+    _resolve_device(document)
+    problems = list(document.problems)
+    model = _model(document)
+    if model is None:
+        problems.append(_kind_problem(document))
+        model = SparseAccelerator
+        problems += _field_problems(document, model, skip="array")
+    else:
+        problems += _field_problems(document, model)
+    if model is SparseAccelerator:
+        values = Values(document.data, [_path(problem.path) for problem in problems])
+        problems += [
+            Problem(document.place_of(_path(path)), path, message) for path, message in broken_rules(values)
+        ]
+    raise_problems(problems)
+    return model.model_validate_json(json.dumps(document.data))
+
+
+def fingerprint(spec: AcceleratorSpec) -> str:
+    """Return the SHA-256, in hexadecimal, of every field that affects a Program or the hardware."""
+    data = spec.model_dump(mode="json")
+    for path in DESCRIPTIVE_FIELDS:
+        *above, last = path.split(".")
+        node = data
+        for key in above:
+            node = node.get(key, {})
+        node.pop(last, None)
+    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def resolved_yaml(spec: AcceleratorSpec) -> str:
+    """Return the config as YAML with its device and every default written out; loading it gives an equal spec."""
+    header = f"# Resolved config of {json.dumps(spec.name)}, fingerprint {fingerprint(spec)}.\n"
+    return header + yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def config_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a config file, for completion and checks in an editor."""
+    schema = TypeAdapter(AcceleratorSpec).json_schema()
+    definitions = schema["$defs"]
+    device = definitions["SparseAccelerator"]["properties"]["device"]
+    definitions["SparseAccelerator"]["properties"]["device"] = {
+        "description": "Name of a shipped device, or the device itself",
+        "anyOf": [{"type": "string", "enum": list(device_names())}, device],
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Gossamer hardware config",
+        **schema,
+    }
+
+
+def _shipped(folder: str) -> tuple[str, ...]:
+    """Return the names of the YAML files in one folder of `gossamer.configs`."""
+    entries = (files("gossamer.configs") / folder).iterdir()
+    return tuple(sorted(entry.name.removesuffix(".yaml") for entry in entries if entry.name.endswith(".yaml")))
+
+
+def _read_shipped(folder: str, name: str) -> Document:
+    return parse_document((files("gossamer.configs") / folder / f"{name}.yaml").read_bytes(), f"{name}.yaml")
+
+
+def _open(name_or_path: str | FilePath) -> Document:
+    """Return the document of a shipped name or a path."""
+    text = str(name_or_path)
+    names = config_names()
+    if text in names:
+        return _read_shipped("accelerators", text)
+    is_name = isinstance(name_or_path, str) and _NAME.fullmatch(text) and not text.endswith((".yaml", ".yml"))
+    if is_name and not FilePath(text[:255]).exists():
+        raise ConfigError(
+            f"config must be a shipped name or the path of a YAML file, not `{shown(text)}`; {suggestion(text, names)}"
+            f"shipped: {', '.join(names)}"
+        )
+    return read_document(FilePath(text), shown(text))
+
+
+def _override(document: Document, override: str) -> None:
+    """Apply one `KEY=VALUE` to the document."""
+    label = f"override `{shown(override)}`"
+    key, equals, text = override.partition("=")
+    path: Path = tuple(part.strip() for part in key.split("."))
+    if not equals or not all(path):
+        raise ConfigError(f"{label}: must be KEY=VALUE with a dotted key, such as off_chip.channels=2")
+    if not override.isprintable():
+        raise ConfigError(f"{label}: must be printable text on one line")
+    value = parse_value(text, label)
+    if len(path) > 1 and path[0] == "device":
+        _resolve_device(document)
+    node: Any = document.data
+    for depth, part in enumerate(path[:-1]):
+        below = path[: depth + 1]
+        if isinstance(node.get(part), dict):
+            node = node[part]
+            continue
+        if part in node:
+            raise ConfigError(f"{label}: `{dotted(below)}` must be a mapping to hold `{path[depth + 1]}`, not a value")
+        raise ConfigError(
+            f"{label}: the config has no `{dotted(below)}`; {suggestion(str(part), list(node))}it has {', '.join(node)}"
+        )
+    set_value(document, path, value)
+
+
+def _resolve_device(document: Document) -> None:
+    """Replace a shipped device's name by its mapping; a name that does not exist is a problem."""
+    name = document.data.get("device")
+    if not isinstance(name, str) or any(problem.path == "device" for problem in document.problems):
+        return
+    names = device_names()
+    if name in names:
+        document.graft(("device",), _read_shipped("devices", name))
+        return
+    message = (
+        f"must be a shipped device or a mapping, not `{shown(name)}`; {suggestion(name, names)}"
+        f"shipped: {', '.join(names)}"
+    )
+    document.problems.append(Problem(document.place_of(("device",)), "device", message))
+
+
+def _model(document: Document) -> type[SparseAccelerator] | type[SystolicAccelerator] | None:
+    """Return the spec that `array.kind` chooses, or None if it does not."""
+    array = document.data.get("array")
+    kind = array.get("kind") if isinstance(array, dict) else None
+    return MODEL_OF_KIND.get(kind) if isinstance(kind, str) else None
+
+
+def _kind_problem(document: Document) -> Problem:
+    """Return what is wrong with `array.kind`."""
+    kinds = f"one of {', '.join(MODEL_OF_KIND)}"
+    array = document.data.get("array")
+    if not isinstance(array, dict):
+        missing = "array" not in document.data
+        message = "is missing" if missing else f"must be a mapping with `kind`, {kinds}, not {found(array)}"
+        return Problem(document.place_of(("array",)), "array", f"{message}; `kind` is {kinds}" if missing else message)
+    if "kind" not in array:
+        return Problem(document.place_of_key(("array",)), "array.kind", f"is missing; must be {kinds}")
+    kind = array["kind"]
+    hint = suggestion(kind, list(MODEL_OF_KIND)) if isinstance(kind, str) else ""
+    message = f"must be {kinds}, not {found(kind)}" + f"; {hint}".rstrip() * bool(hint)
+    return Problem(document.place_of(("array", "kind")), "array.kind", message)
+
+
+def _field_problems(document: Document, model: type[BaseModel], skip: str = "") -> Iterator[Problem]:
+    """Yield what pydantic finds wrong with single fields, except below the key `skip` and where reading failed."""
+    known = {problem.path for problem in document.problems}
+    try:
+        model.model_validate_json(json.dumps(document.data))
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            path: Path = tuple(detail["loc"])
+            if dotted(path) in known or (path and path[0] == skip):
+                continue
+            yield _field_problem(document, model, path, detail["type"])
+
+
+def _field_problem(document: Document, model: type[BaseModel], path: Path, kind: str) -> Problem:
+    """Return one of pydantic's findings in our words."""
+    fields = _fields(model, path[:-1])
+    name = str(path[-1])
+    if kind == "extra_forbidden":
+        missing = [key for key in fields if key not in _mapping_at(document.data, path[:-1])]
+        hint = suggestion(name, missing) or suggestion(name, list(fields))
+        message = f"unknown key; {hint}valid keys: {', '.join(fields)}"
+        return Problem(document.place_of_key(path), dotted(path), message)
+    if kind == "missing":
+        message = f"is missing; must be {_allowed(fields[name])}"
+        return Problem(document.place_of_key(path[:-1]), dotted(path), message)
+    value = _mapping_at(document.data, path[:-1]).get(name)
+    message = f"must be {_allowed(fields[name])}, not {found(value)}"
+    choices = _choices(fields[name].annotation)
+    if choices and isinstance(value, str) and (hint := suggestion(value, choices)):
+        message += f"; {hint}".rstrip()
+    return Problem(document.place_of(path), dotted(path), message)
+
+
+def _mapping_at(data: dict[str, Any], path: Path) -> dict[str, Any]:
+    node: Any = data
+    for key in path:
+        node = node[key]
+    return dict(node)
+
+
+def _path(text: str) -> Path:
+    return tuple(text.split("."))
+
+
+def _fields(model: type[BaseModel], path: Path) -> dict[str, FieldInfo]:
+    """Return the fields of the spec at `path` within `model`."""
+    for key in path:
+        inner = model.model_fields[str(key)].annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            raise KeyError(key)
+        model = inner
+    return model.model_fields
+
+
+def _choices(annotation: Any) -> list[str]:
+    """Return the values of an enumeration or Literal as text; empty for other types."""
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return [member.value for member in annotation]
+    if get_origin(annotation) is Literal:
+        return [str(choice) for choice in get_args(annotation)]
+    return []
+
+
+def _allowed(field: FieldInfo) -> str:
+    """Return what a field takes: "a whole number from 8 to 512, a multiple of 8"."""
+    choices = _choices(field.annotation)
+    if choices:
+        return f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
+    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        return f"a mapping with the keys {', '.join(field.annotation.model_fields)}"
+    if field.annotation is str:
+        return "text (put it in quotes if it looks like a number)"
+    limits = {
+        name: getattr(item, name)
+        for item in field.metadata
+        for name in ("ge", "gt", "le", "lt", "multiple_of")
+        if getattr(item, name, None) is not None
+    }
+    words = "a whole number" if field.annotation is int else "a number"
+    if "ge" in limits and "le" in limits:
+        words += f" from {limits['ge']} to {limits['le']}"
+    else:
+        bounds = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+        words += " and".join(f" {bounds[name]} {limits[name]}" for name in bounds if name in limits)
+    return words + (f", a multiple of {limits['multiple_of']}" if "multiple_of" in limits else "")

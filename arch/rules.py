@@ -1,0 +1,198 @@
+"""State the rules of a config that tie several fields together: what a legal accelerator is beyond legal fields.
+
+The rules work on plain data of which some may be missing or wrong, so that they are reported together with all other
+problems: a rule whose inputs are not all there is skipped. Ours, checked by tests/unit/test_config_rules.py.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from gossamer.arch.isa import FIELDS, Opcode
+from gossamer.arch.problems import Path
+from gossamer.arch.spec import Family, MemoryKind
+from gossamer.arch.timing import AXI_BOUNDARY_BYTES
+
+PARAMETER_HEADER_BYTES = 32
+PARAMETER_ENTRY_BYTES = 12
+PARAMETER_TABLE_BYTES = 256
+PARAMETER_WIDE_TABLE_BYTES = 1024
+"""Sizes of a parameter block's parts; the formats themselves are in `gossamer.dataflow.numerics`."""
+
+MEMORIES: dict[Family, tuple[MemoryKind, ...]] = {
+    Family.ULTRASCALE_PLUS: (MemoryKind.BRAM36, MemoryKind.URAM288, MemoryKind.LUTRAM),
+    Family.VERSAL: (MemoryKind.BRAM36, MemoryKind.URAM288, MemoryKind.LUTRAM),
+    Family.SERIES7: (MemoryKind.BRAM36, MemoryKind.LUTRAM),
+    Family.ECP5: (MemoryKind.DP16KD, MemoryKind.LUTRAM),
+}
+"""Memory primitives of each family."""
+
+BUFFERS = ("activation", "weight", "index", "accumulator", "parameter")
+
+
+class _Unknown(Exception):
+    """An input of a rule is missing or wrong."""
+
+
+class Values:
+    """Read-only view of a config as plain data, in which some values are known to be wrong."""
+
+    def __init__(self, data: dict[str, Any], wrong: Iterable[Path]) -> None:
+        """`wrong` are paths whose values, and all below them, must not be used."""
+        self._data = data
+        self._wrong = frozenset(wrong)
+
+    def __getitem__(self, dotted: str) -> Any:
+        """Return the value at a dotted path; rules that ask for a wrong or missing one are skipped."""
+        node: Any = self._data
+        path: Path = ()
+        for key in dotted.split("."):
+            path = (*path, key)
+            if path in self._wrong or not isinstance(node, dict) or key not in node:
+                raise _Unknown
+            node = node[key]
+        return node
+
+
+Finding = tuple[str, str]
+"""Dotted path of the field to change, and what is wrong with it."""
+
+
+def broken_rules(values: Values) -> list[Finding]:
+    """Return what a sparse accelerator breaks; rules that lack an input are skipped."""
+    findings: list[Finding] = []
+    for rule in _RULES:
+        try:
+            findings.extend(rule(values))
+        except _Unknown:
+            continue
+    return findings
+
+
+def minimum_capacities(*, chains: int, chain_length: int, lanes: int, group_size: int) -> dict[str, tuple[int, str]]:
+    """Return for each buffer the bytes of two minimal tiles (one in use, one being filled) and what they are.
+
+    A minimal tile is one fold of one block of output channels at one position per lane.
+    """
+    rows = chain_length * group_size
+    index_bytes = chains * (group_size.bit_length() - 1) // 8
+    block = PARAMETER_HEADER_BYTES + chains * PARAMETER_ENTRY_BYTES + PARAMETER_TABLE_BYTES
+    return {
+        "activation": (
+            2 * lanes * (chain_length * group_size + chains),
+            f"2 x {lanes} lanes x ({chain_length} words of {group_size} in, {chains} channels out)",
+        ),
+        "weight": (2 * rows * chains, f"2 x {rows} rows of {chains} weights: two folds of a dense chain"),
+        "index": (2 * rows * index_bytes, f"2 x {rows} rows of {index_bytes} bytes: two folds of a chain"),
+        "accumulator": (2 * lanes * 4 * chains, f"2 x {lanes} lanes x {chains} int32"),
+        "parameter": (
+            max(2 * block, PARAMETER_HEADER_BYTES + PARAMETER_WIDE_TABLE_BYTES),
+            f"2 blocks of {chains} channels with a table, or one wide table",
+        ),
+    }
+
+
+def _capacities(values: Values) -> Iterator[Finding]:
+    """Each buffer holds two minimal tiles."""
+    names = ("chains", "chain_length", "lanes", "group_size")
+    minimums = minimum_capacities(**{name: values[f"array.{name}"] for name in names})
+    for name, (need_bytes, why) in minimums.items():
+        path = f"buffers.{name}.capacity_bytes"
+        try:
+            capacity_bytes = values[path]
+        except _Unknown:
+            continue
+        if capacity_bytes < need_bytes:
+            yield path, f"must be at least {need_bytes} to hold two minimal tiles ({why}), not {capacity_bytes}"
+
+
+def _address_widths(values: Values) -> Iterator[Finding]:
+    """Every buffer address fits its instruction field."""
+    limits = {"activation": _bits(Opcode.COMPUTE, "a"), "weight": _bits(Opcode.COMPUTE, "w"),
+              "index": _bits(Opcode.COMPUTE, "i"), "parameter": _bits(Opcode.TABLE, "par")}  # fmt: skip
+    for name, bits in limits.items():
+        path = f"buffers.{name}.capacity_bytes"
+        try:
+            capacity_bytes = values[path]
+        except _Unknown:
+            continue
+        if capacity_bytes > 2**bits:
+            yield path, f"must be at most {2**bits} for a {bits}-bit address field of an instruction, not {capacity_bytes}"
+    entry_bytes, bits = 4 * values["array.chains"], _bits(Opcode.COMPUTE, "acc")
+    capacity_bytes = values["buffers.accumulator.capacity_bytes"]
+    if capacity_bytes > entry_bytes * 2**bits:
+        yield (
+            "buffers.accumulator.capacity_bytes",
+            f"must be at most {entry_bytes * 2**bits}, the {2**bits} entries of {entry_bytes} bytes that a {bits}-bit "
+            f"instruction field addresses, not {capacity_bytes}",
+        )
+
+
+def _bits(opcode: Opcode, name: str) -> int:
+    return next(field.bits for field in FIELDS[opcode] if field.name == name)
+
+
+def _memories(values: Values) -> Iterator[Finding]:
+    """Each buffer is built from a primitive its device has."""
+    family = values["device.family"]
+    kinds = [kind.value for kind in MEMORIES[Family(family)]]
+    for name in BUFFERS:
+        path = f"buffers.{name}.memory"
+        try:
+            memory = values[path]
+        except _Unknown:
+            continue
+        if memory not in kinds:
+            yield path, f"must be one of {', '.join(kinds)} on the {family} device, not {memory}"
+
+
+def _device(values: Values) -> Iterator[Finding]:
+    """A device has no UltraRAM if its family has none."""
+    family, uram = values["device.family"], values["device.uram"]
+    if uram and MemoryKind.URAM288 not in MEMORIES[Family(family)]:
+        yield "device.uram", f"must be 0 on the {family} family, which has no UltraRAM, not {uram}"
+
+
+def _vector_lanes(values: Values) -> Iterator[Finding]:
+    """The VECTOR engine takes whole activation words."""
+    lanes, group_size = values["vector.lanes"], values["array.group_size"]
+    if lanes % group_size:
+        near = sorted({max(group_size, lanes // group_size * group_size), (lanes // group_size + 1) * group_size})
+        yield (
+            "vector.lanes",
+            f"must be a multiple of array.group_size ({group_size}), not {lanes}; "
+            f"nearest: {' and '.join(map(str, near))}",
+        )
+
+
+def _weight_rows(values: Values) -> Iterator[Finding]:
+    """No more weight rows load per cycle than a chain has stages: more would change nothing."""
+    rows, stages = values["array.weight_rows_per_cycle"], values["array.chain_length"]
+    if rows > stages:
+        yield "array.weight_rows_per_cycle", f"must be at most array.chain_length ({stages}), not {rows}"
+
+
+def _bursts(values: Values) -> Iterator[Finding]:
+    """The longest burst fits between two 4 KiB boundaries (AMBA AXI4, A3.4.1)."""
+    beats, bits = values["axi.burst_beats"], values["axi.data_bits"]
+    if beats * bits // 8 > AXI_BOUNDARY_BYTES:
+        yield (
+            "axi.burst_beats",
+            f"must be at most {AXI_BOUNDARY_BYTES * 8 // bits} with axi.data_bits {bits}, since no burst crosses "
+            f"{AXI_BOUNDARY_BYTES} bytes, not {beats}",
+        )
+
+
+def _interleave(values: Values) -> Iterator[Finding]:
+    """Channels are chosen by address bits."""
+    interleave_bytes = values["off_chip.interleave_bytes"]
+    if interleave_bytes & (interleave_bytes - 1):
+        below = 1 << (interleave_bytes.bit_length() - 1)
+        yield (
+            "off_chip.interleave_bytes",
+            f"must be a power of two, not {interleave_bytes}; nearest: {below} and {2 * below}",
+        )
+
+
+_RULES: tuple[Callable[[Values], Iterator[Finding]], ...] = (
+    _device, _memories, _capacities, _address_widths, _vector_lanes, _weight_rows, _bursts, _interleave,
+)  # fmt: skip
