@@ -95,7 +95,7 @@ def cache_is_writable() -> bool:
 
 
 def cache_is_cold() -> bool:
-    """Return whether this run has to compile kernels, so that a front end can say so: nothing is cached (yet, or ever)."""
+    """Return whether this run has to compile kernels, for a front end to say so: nothing is cached (yet, or ever)."""
     if numba.config.DISABLE_JIT:
         return False
     return not cache_is_writable() or next(cache_folder().rglob("*.nbi"), None) is None
