@@ -36,6 +36,9 @@ BatchOption = Annotated[int, typer.Option("--batch", "-b", min=1, max=4096, help
 SetOption = Annotated[list[str], typer.Option("--set", help="Override a config value: off_chip.channels=2")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there")]
 
+_INTERRUPTED = 130
+"""Status typer leaves with when it has seen KeyboardInterrupt."""
+
 
 def parse_shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
     """Return input shapes from `name=1x3x48x192` texts. Raises ModelError for a malformed one."""
@@ -82,7 +85,7 @@ def simulate(
     as_json: JsonOption = False,
 ) -> None:
     """Simulate a model on a config: where does every cycle go?"""
-    from gossamer.render import print_simulation
+    from gossamer.render import print_report
     from gossamer.runs import save_run
     from gossamer.simulation import SimulationRequest, run_simulation
 
@@ -93,11 +96,11 @@ def simulate(
     )  # fmt: skip
     with _progress(as_json) as stage:
         run = run_simulation(request, stage)
-        folder = save_run(run, output, automatic=output is None) if output is not None or not as_json else None
+        folder = save_run(run, output) if output is not None or not as_json else None
     if as_json:
         _print_json(run.report.as_json())
     else:
-        print_simulation(run, folder)
+        print_report(run.report, folder)
 
 
 @app.command()
@@ -161,10 +164,14 @@ def models(as_json: JsonOption = False) -> None:
 
     entries = shipped_models().values()
     if as_json:
-        _print_json([{"name": m.name, "available": bool(m.path and m.path.exists()), "about": m.about} for m in entries])
+        _print_json(
+            [{"name": m.name, "available": bool(m.path and m.path.exists()), "about": m.about} for m in entries]
+        )
         return
     for entry in entries:
-        mark = "" if entry.path is not None and entry.path.exists() else "  (not installed: pip install 'gossamer[ocr]')"
+        mark = (
+            "" if entry.path is not None and entry.path.exists() else "  (not installed: pip install 'gossamer[ocr]')"
+        )
         sys.stdout.write(f"{entry.name:14s} {entry.about}{mark}\n")
 
 
@@ -216,8 +223,19 @@ def main() -> None:
         sys.stderr.write(f"gossamer: {error}\n")
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
-        sys.stderr.write("gossamer: interrupted; nothing was written\n")
-        sys.exit(2)
+        _interrupted()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        sys.stderr.write(f"gossamer: {error.filename or 'file system'}: {error.strerror or error}\n")
+        sys.exit(2)
+    except SystemExit as stop:
+        if stop.code == _INTERRUPTED:
+            _interrupted()
+        raise
+
+
+def _interrupted() -> None:
+    sys.stderr.write("gossamer: interrupted; nothing was left half-written\n")
+    sys.exit(2)

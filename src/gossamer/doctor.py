@@ -1,4 +1,4 @@
-"""Check what this machine has: interpreter, packages, compiler, simulator, synthesizer, and how to get what is missing."""
+"""Check what this machine has: interpreter, packages, compiler, models; say how to get what is missing."""
 
 import importlib.metadata
 import importlib.util

@@ -8,9 +8,7 @@ from gossamer.arch.errors import ModelError
 from gossamer.dataflow.network import Conv2d, Network, Tensor
 
 GEMM_FORM = "gemm:MxKxN (positions x reduction x output channels), for example gemm:64x784x512"
-CONV_FORM = (
-    "conv:HxWxC:KHxKWxN[:s=STRIDE][:p=PAD][:d=DILATION][:g=GROUPS], for example conv:56x56x64:3x3x128:s=2:p=1"
-)
+CONV_FORM = "conv:HxWxC:KHxKWxN[:s=STRIDE][:p=PAD][:d=DILATION][:g=GROUPS], for example conv:56x56x64:3x3x128:s=2:p=1"
 _MAX_DIMENSION = 1 << 20
 _MAX_WEIGHTS = 1 << 28
 
@@ -70,7 +68,9 @@ def convolution_network(
     if min(*image, *kernel, *stride, dilation, groups) < 1 or max(*image, *kernel, *stride, pad) > _MAX_DIMENSION:
         raise ModelError(f"{name}: every dimension must be between 1 and {_MAX_DIMENSION}")
     if depth % groups or channels % groups:
-        raise ModelError(f"{name}: groups must divide the channels, but {groups} does not divide {depth} and {channels}")
+        raise ModelError(
+            f"{name}: groups must divide the channels, but {groups} does not divide {depth} and {channels}"
+        )
     if kernel_rows * kernel_columns * depth // groups * channels > _MAX_WEIGHTS:
         raise ModelError(f"{name}: more than {_MAX_WEIGHTS} weights; use a smaller layer")
     out_rows = (rows + 2 * pad - dilation * (kernel_rows - 1) - 1) // stride[0] + 1

@@ -1,0 +1,151 @@
+"""Turn results into text for a terminal of 80 columns: no colour, no boxes, the same bytes for the same result."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from gossamer.arch.spec import AcceleratorSpec, SparseAccelerator
+from gossamer.report import CLASSES, LayerReport, SimulationReport
+
+_MARKS = {"compute": "#", "edges": "=", "fill": "-", "memory": "~", "vector": "v", "control": "."}
+_BAR_CELLS = 10
+
+
+def describe_config(spec: AcceleratorSpec) -> str:
+    """Return one line that says what a config is."""
+    if not isinstance(spec, SparseAccelerator):
+        array = spec.array
+        return f"plain systolic {array.rows}x{array.columns}, {array.stationarity}, {spec.clock_mhz:g} MHz; no RTL"
+    array, memory = spec.array, spec.off_chip
+    bandwidth = memory.channels * memory.channel_bandwidth_gb_s
+    return (
+        f"{array.chains} chains x {array.chain_length} stages x {array.lanes} lanes, M <= {array.group_size}, "
+        f"{spec.clock_mhz:g} MHz, {memory.kind} {bandwidth:g} GB/s"
+    )
+
+
+def quantity(value: float, unit: str = "") -> str:
+    """Return a number of four significant digits with a decimal prefix."""
+    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            return f"{value / factor:.4g}{prefix}{unit}"
+    return f"{value:.4g}{unit}"
+
+
+def seconds(value: float) -> str:
+    """Return a duration with a fitting unit."""
+    for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):
+        if value >= factor:
+            return f"{value / factor:.4g} {unit}"
+    return f"{value * 1e9:.4g} ns"
+
+
+def percentages(classes: Mapping[str, float], total: float) -> dict[str, float]:
+    """Return the shares in percent, rounded to one digit so that they sum to exactly 100.0 (largest remainder)."""
+    if total <= 0:
+        return dict.fromkeys(classes, 0.0)
+    exact = {name: 1000 * value / total for name, value in classes.items()}
+    tenths = {name: int(value) for name, value in exact.items()}
+    missing = 1000 - sum(tenths.values())
+    for name in sorted(exact, key=lambda name: tenths[name] - exact[name])[:missing]:
+        tenths[name] += 1
+    return {name: value / 10 for name, value in tenths.items()}
+
+
+def _bar(layer: LayerReport) -> str:
+    """Return the layer's classes as a bar of ten cells."""
+    shares = percentages(layer.classes, layer.cycles)
+    bar, filled = "", 0.0
+    for name in CLASSES:
+        filled += shares[name]
+        bar += _MARKS[name] * (round(filled / 100 * _BAR_CELLS) - len(bar))
+    return bar
+
+
+def _short(count: int) -> str:
+    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= factor:
+            return f"{count / factor:.3g}{prefix}"
+    return str(count)
+
+
+def _layer_lines(report: SimulationReport) -> Iterator[str]:
+    yield (
+        f"{'#':>3} {'layer':<15} {'op':<7} {'MACs':>6} {'kept':>6} {'cycles':>10} {'%time':>5} {'util%':>5} "
+        f"{'bound':<8} cycles went"
+    )
+    for number, layer in enumerate(report.layers, start=1):
+        name = layer.name if len(layer.name) <= 15 else "~" + layer.name[-14:]
+        yield (
+            f"{number:>3} {name:<15} {layer.op[:7]:<7} {_short(layer.dense_macs):>6} {_short(layer.macs):>6} "
+            f"{layer.cycles:>10,} {100 * layer.cycles / max(1, report.total_cycles):>5.1f} "
+            f"{100 * layer.utilization:>5.1f} {layer.bound:<8} {_bar(layer)}"
+        )
+
+
+def simulation_text(report: SimulationReport) -> str:
+    """Return the whole report: header, layer table, totals, roofs, area, hints."""
+    lines = [
+        f"{report.model} ({len(report.layers)} layers, {quantity(report.dense_macs)}MAC dense, "
+        f"{quantity(report.macs)}MAC kept, int8, {report.sparsity}, batch {report.batch})",
+        f"on {report.config}: {report.config_summary}",
+        f"tier: {report.tier}",
+        *(f"note: {note}" for note in report.notes),
+        "",
+        *_layer_lines(report),
+        "    # compute  = ragged edges  - fill and drain  ~ waiting for memory  v vector  . control",
+        "    MACs: dense-equivalent; kept: effective; util%: kept MACs / (MAC units x cycles)",
+        "",
+        *_total_lines(report),
+    ]
+    if report.hints:
+        lines += ["", "what would help (each re-simulated)"]
+        for rank, hint in enumerate(report.hints, start=1):
+            saved = hint.saved_cycles / report.clock_mhz / 1e6
+            lines.append(
+                f"  {rank} {hint.change}: saves {seconds(saved)} ({100 * hint.saved_share:.1f} %), costs {hint.cost}"
+            )
+            lines.append(f"    --set {hint.setting}")
+    return "\n".join(lines) + "\n"
+
+
+def _total_lines(report: SimulationReport) -> Iterator[str]:
+    rate = report.batch / report.latency_s if report.latency_s > 0 else 0.0
+    yield (
+        f"total  {report.total_cycles:,} cycles = {seconds(report.latency_s)} = {rate:.4g} inputs/s   "
+        f"utilisation {100 * report.utilization:.1f} % of {report.peak_macs_per_cycle:,} MAC/cycle"
+    )
+    shares = percentages(report.classes, report.total_cycles)
+    yield "       " + " | ".join(f"{name} {share:.1f}" for name, share in shares.items()) + "  = 100.0 % of cycles"
+    if report.energy_j is not None:
+        parts = ", ".join(f"{name} {quantity(value, 'J')}" for name, value in report.energy_by_component_j.items())
+        yield f"energy {quantity(report.energy_j, 'J')} ({report.energy_j / report.latency_s:.3g} W): {parts}"
+    roof = report.roofline
+    if roof is not None:
+        side = "memory" if roof.intensity_macs_per_byte < roof.ridge_macs_per_byte else "compute"
+        bounds = {bound: sum(layer.bound == bound for layer in report.layers) for bound in _bounds(report)}
+        layers = ", ".join(f"{count} {bound}" for bound, count in bounds.items())
+        yield (
+            f"roof   compute {quantity(roof.peak_macs_per_s, 'MAC/s')}, memory "
+            f"{quantity(roof.memory_bytes_per_s, 'B/s')}, ridge {roof.ridge_macs_per_byte:.3g} MAC/B, this model "
+            f"{roof.intensity_macs_per_byte:.3g} MAC/B:"
+        )
+        yield f"       under the {side} roof; layers bound by: {layers}; off-chip {quantity(report.dram_bytes, 'B')}"
+    if report.area:
+        uses = "  ".join(
+            f"{use.used:,} {use.resource} ({100 * use.used / use.available:.0f} %)"
+            for use in report.area
+            if use.available
+        )
+        yield f"area   estimated {uses}"
+
+
+def _bounds(report: SimulationReport) -> list[str]:
+    return sorted({layer.bound for layer in report.layers})
+
+
+def print_report(report: SimulationReport, folder: Path | None) -> None:
+    """Write the report to stdout, then where it was saved."""
+    sys.stdout.write(simulation_text(report))
+    if folder is not None:
+        sys.stdout.write(f"saved  {folder}\n")

@@ -1,0 +1,73 @@
+"""Write a run folder: everything needed to look at a simulation again, or to repeat it."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gossamer.arch.errors import GossamerError
+
+if TYPE_CHECKING:
+    from gossamer.simulation import SimulationRun
+
+_LAYER_COLUMNS = (
+    "name", "op", "pattern", "positions", "channels", "reduction", "macs", "dense_macs", "cycles", "bound",
+    "utilization", "dram_bytes",
+)  # fmt: skip
+
+
+def save_run(run: "SimulationRun", folder: Path | None) -> Path:
+    """Write the run folder and return it; `folder` None takes the next free runs/NNNN.
+
+    Everything is written to a temporary folder first and renamed at the end. An earlier run in the same folder is
+    replaced; a folder that holds anything else is refused. Raises GossamerError when it cannot be written.
+    """
+    target = _next_folder(Path("runs")) if folder is None else folder
+    if target.exists() and not (target / "run.json").is_file() and (not target.is_dir() or any(target.iterdir())):
+        raise GossamerError(f"{target}: exists and is not a run folder; name another with -o")
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        temporary.chmod(0o755)
+        _write_files(run, temporary)
+        if target.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+            os.replace(target, old / "run")
+            os.replace(temporary, target)
+            shutil.rmtree(old)
+        else:
+            os.replace(temporary, target)
+    except OSError as error:
+        raise GossamerError(
+            f"{target}: cannot write the run folder ({error.strerror or error}); name a writable one with -o"
+        ) from error
+    finally:
+        if temporary is not None and temporary.exists():
+            shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def _next_folder(parent: Path) -> Path:
+    taken = [int(path.name) for path in parent.glob("[0-9][0-9][0-9][0-9]*") if path.name.isdigit()]
+    return parent / f"{max(taken, default=0) + 1:04d}"
+
+
+def _write_files(run: "SimulationRun", folder: Path) -> None:
+    from gossamer.arch.config import resolved_yaml
+    from gossamer.dataflow.program_file import save_program
+
+    (folder / "result.json").write_text(json.dumps(run.report.as_json(), indent=2, allow_nan=False) + "\n")
+    (folder / "run.json").write_text(json.dumps(run.provenance, indent=2) + "\n")
+    (folder / "config.resolved.yaml").write_text(resolved_yaml(run.spec))
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(_LAYER_COLUMNS)
+    writer.writerows([getattr(layer, column) for column in _LAYER_COLUMNS] for layer in run.report.layers)
+    (folder / "layers.csv").write_text(table.getvalue())
+    if run.program is not None:
+        save_program(run.program, folder / "program.gsm")

@@ -1,0 +1,212 @@
+"""Run the pipeline of one model on one config: load, prune, quantize, compile, simulate, report."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gossamer.arch.config import fingerprint, load_config
+from gossamer.arch.errors import ConfigError, ModelError
+from gossamer.arch.spec import AcceleratorSpec, SparseAccelerator, SystolicAccelerator
+from gossamer.dataflow.network import Network
+from gossamer.dataflow.program import Program
+from gossamer.models import load_model, shipped_models
+from gossamer.one_liners import is_one_liner
+from gossamer.report import SimulationReport
+
+Stage = Callable[[str], None]
+"""Told the name of each stage as it begins, for progress."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationRequest:
+    """What to simulate, in the words of the command line."""
+
+    model: str
+    config: str
+    sparsity: str = "dense"
+    sparsity_file: Path | None = None
+    shapes: Mapping[str, tuple[int, ...]]
+    calibration: Path | None = None
+    activation_range: str = "min-max"
+    batch: int = 1
+    overrides: tuple[str, ...] = ()
+    advice: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """A quantized network and the Program that runs it on a sparse chain core."""
+
+    network: Network
+    spec: SparseAccelerator
+    program: Program
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationRun:
+    """A report with what it came from; `program` is None for systolic references, which run none."""
+
+    report: SimulationReport
+    spec: AcceleratorSpec
+    program: Program | None
+    provenance: Mapping[str, Any]
+
+
+def _silent(stage: str) -> None:
+    """Show nothing."""
+
+
+def pruned_network(request: SimulationRequest, spec: AcceleratorSpec, stage: Stage = _silent) -> Network:
+    """Return the float network of a request, batched and pruned. Raises ModelError."""
+    from gossamer.mapper.batch import with_batch
+    from gossamer.mapper.prune import check_group_size, load_overrides, prune
+
+    stage(f"reading {request.model}")
+    network = with_batch(load_model(request.model, request.shapes), request.batch)
+    per_layer = {} if request.sparsity_file is None else load_overrides(request.sparsity_file)
+    if is_one_liner(request.model) or request.model.endswith(".csv"):
+        # The rule that the first and last layer stay dense is for networks; these layers are independent.
+        stated = {layer.name: str(layer.pattern) for layer in network.layers if getattr(layer, "pattern", None)}
+        per_layer = {**{layer.name: stated.get(layer.name, request.sparsity) for layer in network.layers}, **per_layer}
+    stage("pruning")
+    group_size = spec.array.group_size if isinstance(spec, SparseAccelerator) else 16
+    network = prune(network, request.sparsity, per_layer, max_group=group_size)
+    if isinstance(spec, SparseAccelerator):
+        check_group_size(network, group_size, spec.name)
+    return network
+
+
+def read_calibration(path: Path, network: Network) -> dict[str, NDArray[np.float32]]:
+    """Return calibration arrays by input name in stored order. Raises ModelError naming file and array."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        raise ModelError(f"{path}: cannot be read as .npz calibration data: {error}") from error
+    stored = {}
+    for name in network.inputs:
+        if name not in arrays:
+            raise ModelError(f"{path}: has no array for input {name!r}; found {', '.join(sorted(arrays)) or 'none'}")
+        stored[name] = _stored_batch(path, name, arrays[name], network)
+    return stored
+
+
+def _stored_batch(path: Path, name: str, array: NDArray[Any], network: Network) -> NDArray[np.float32]:
+    layout = network.layouts[name]
+    _, *stored_shape = network.tensors[name].shape
+    if array.dtype.kind not in "fiu" or array.ndim != len(layout.shape) or array.shape[1:] != layout.shape[1:]:
+        raise ModelError(
+            f"{path}: array {name!r} must be numbers of shape (samples, {', '.join(map(str, layout.shape[1:]))}), "
+            f"not {array.dtype} {array.shape}"
+        )
+    if array.shape[0] == 0 or not np.isfinite(array).all():
+        raise ModelError(f"{path}: array {name!r} must hold at least one sample and only finite numbers")
+    moved = np.ascontiguousarray(array.astype(np.float32).transpose(layout.order))
+    return moved.reshape(-1, *stored_shape)
+
+
+def compile_request(request: SimulationRequest, stage: Stage = _silent) -> Compiled:
+    """Return the compiled Program of a request. Raises GossamerError for anything wrong with it."""
+    spec = load_config(request.config, request.overrides)
+    if not isinstance(spec, SparseAccelerator):
+        raise ConfigError(
+            f"{spec.name}: a plain systolic array runs no Program; it is a timing reference for simulate. "
+            "Choose a sparse_chain config (gossamer configs)"
+        )
+    return compile_for(request, spec, stage)
+
+
+def compile_for(request: SimulationRequest, spec: SparseAccelerator, stage: Stage) -> Compiled:
+    """Return the compiled Program of a request on a config that is already loaded."""
+    from gossamer.mapper.compile import compile_network
+    from gossamer.mapper.quantize import quantize
+
+    network = pruned_network(request, spec, stage)
+    stage("quantizing")
+    calibration = None if request.calibration is None else read_calibration(request.calibration, network)
+    quantized = quantize(network, calibration, request.activation_range)
+    stage("mapping")
+    program = compile_network(quantized, spec, config_fingerprint=fingerprint(spec))
+    return Compiled(network=quantized, spec=spec, program=program)
+
+
+def run_simulation(request: SimulationRequest, stage: Stage = _silent) -> SimulationRun:
+    """Return the simulated run of a request. Raises GossamerError for anything wrong with it."""
+    from gossamer.sim.kernels import cache_is_cold
+
+    if cache_is_cold():
+        stage("compiling kernels: first run only, about 30 s")
+    spec = load_config(request.config, request.overrides)
+    provenance = _provenance(request, spec)
+    if isinstance(spec, SystolicAccelerator):
+        from gossamer.systolic_report import systolic_report
+
+        report = systolic_report(request, spec, pruned_network(request, spec, stage))
+        return SimulationRun(report=report, spec=spec, program=None, provenance=provenance)
+    from gossamer.core_report import core_report
+    from gossamer.sim.timing import simulate
+
+    compiled = compile_for(request, spec, stage)
+    stage("simulating")
+    report = core_report(request, compiled, simulate(compiled.program, spec))
+    if request.advice:
+        from gossamer.advice import find_hints
+
+        stage("trying single changes")
+        report = replace(report, hints=find_hints(compiled, report))
+    return SimulationRun(report=report, spec=spec, program=compiled.program, provenance=provenance)
+
+
+def _provenance(request: SimulationRequest, spec: AcceleratorSpec) -> dict[str, Any]:
+    """Return what run.json holds: versions, hashes of the inputs and the command; nothing that changes between runs."""
+    shipped = shipped_models().get(request.model)
+    path = shipped.path if shipped is not None else Path(request.model)
+    command = ["gossamer", "simulate", request.model, "--config", request.config, "--sparsity", request.sparsity]
+    for option, value in (("--sparsity-file", request.sparsity_file), ("--calibration", request.calibration)):
+        command += [option, str(value)] if value is not None else []
+    for name, shape in request.shapes.items():
+        command += ["--shape", f"{name}={'x'.join(map(str, shape))}"]
+    command += ["--range", request.activation_range, "--batch", str(request.batch)]
+    command += [word for override in request.overrides for word in ("--set", override)]
+    inputs = {"model": path, "sparsity_file": request.sparsity_file, "calibration": request.calibration}
+    return {
+        "command": command,
+        "versions": {package: version(package) for package in ("gossamer", "numpy", "numba", "onnx")},
+        "config_fingerprint": fingerprint(spec),
+        "sha256": {
+            name: hashlib.sha256(file.read_bytes()).hexdigest()
+            for name, file in inputs.items()
+            if file is not None and file.is_file()
+        },
+        "seed": 0,
+    }
+
+
+def prune_file(
+    model: str,
+    sparsity: str,
+    sparsity_file: Path | None,
+    shapes: Mapping[str, tuple[int, ...]],
+    output: Path,
+    stage: Stage = _silent,
+) -> str:
+    """Write the pruned ONNX of a model and return one line about it. Raises ModelError."""
+    from gossamer.mapper.prune import load_overrides
+    from gossamer.mapper.prune_onnx import prune_onnx
+
+    shipped = shipped_models().get(model)
+    path = shipped.path if shipped is not None else Path(model)
+    if path is None or not path.is_file():
+        load_model(model, shapes)  # says what is wrong with the name
+        raise ModelError(f"{model}: prune needs an ONNX file or a shipped model, not a one-liner or a table")
+    bound = {**(shipped.shapes if shipped is not None else {}), **shapes}
+    stage(f"pruning {model}")
+    overrides = {} if sparsity_file is None else load_overrides(sparsity_file)
+    summary = prune_onnx(path, sparsity, output, shapes=bound, overrides=overrides)
+    return f"{output}: {summary}"

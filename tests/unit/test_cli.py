@@ -1,0 +1,185 @@
+"""Check the command line: exit statuses, messages without tracebacks, nothing half-written, lazy imports."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from gossamer import cli
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Return a function that runs the command line in an empty folder: (exit status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["gossamer", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        captured = capfd.readouterr()
+        code = stop.value.code
+        return (0 if code is None else int(code)), captured.out, captured.err
+
+    return call
+
+
+def _small_model(path: Path, weight: np.ndarray | None = None) -> Path:
+    value = np.ones((8, 8, 1, 1), dtype=np.float32) if weight is None else weight
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"], name="only")],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 8, 4, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(value, "w")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)]), path)
+    return path
+
+
+def test_help_is_lazy_and_lists_every_command() -> None:
+    code = (
+        "import sys\nsys.argv = ['gossamer', '--help']\nfrom gossamer.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
+        "heavy = {'numpy', 'numba', 'onnx', 'scipy', 'networkx', 'pydantic'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    for command in ("simulate", "compile", "prune", "models", "configs", "schema", "doctor"):
+        assert command in process.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["simulate", "resnet5", "-c", "ecp5-tiny"], "did you mean resnet50"),
+        (["simulate", "digits", "-c", "ecp5-tinny"], "did you mean ecp5-tiny"),
+        (["simulate", "digits", "-c", "ecp5-tiny", "-s", "5:4"], "5:4"),
+        (["simulate", "digits", "-c", "ecp5-tiny", "-s", "half"], "half"),
+        (["simulate", "digits", "-c", "ecp5-tiny", "-s", "2:16"], "group_size is 8"),
+        (["simulate", "digits", "-c", "ecp5-tiny", "--shape", "image"], "NAME=D0xD1"),
+        (["simulate", "digits", "-c", "ecp5-tiny", "--set", "array.chain=4"], "did you mean"),
+        (["simulate", "digits", "-c", "ecp5-tiny", "--set", "array.chains"], "array.chains"),
+        (["simulate", "digits", "-c", "ecp5-tiny", "--range", "median"], "median"),
+        (["simulate", "digits", "-c", "ecp5-tiny", "--calibration", "none.npz"], "none.npz"),
+        (["simulate", "digits", "-c", "ecp5-tiny", "--sparsity-file", "none.yaml"], "none.yaml"),
+        (["simulate", "gemm:0x4x4", "-c", "ecp5-tiny"], "between 1 and"),
+        (["simulate", "gemm:4x4", "-c", "ecp5-tiny"], "gemm:MxKxN"),
+        (["simulate", "conv:4x4x8:7x7x8", "-c", "ecp5-tiny"], "does not fit"),
+        (["compile", "digits", "-c", "systolic-32x32-ws", "-o", "p.gsm"], "runs no Program"),
+        (["prune", "gemm:4x4x4", "-o", "p.onnx"], "needs an ONNX file"),
+        (["simulate", "digits"], "--config"),
+    ],
+)
+def test_bad_input_is_one_message(run: Run, tmp_path: Path, arguments: list[str], message: str) -> None:
+    status, out, err = run(*arguments)
+    assert status == 2
+    assert out == ""
+    assert message in err
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"\x08\x07\x12\xff\xff\xff\xff\x7f", bytes(1000)])
+def test_broken_onnx_is_refused(run: Run, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "m.onnx").write_bytes(content)
+    status, _, err = run("simulate", "m.onnx", "-c", "ecp5-tiny")
+    assert status == 2
+    assert "m.onnx" in err
+    assert "Traceback" not in err
+
+
+def test_nan_weights_are_refused(run: Run, tmp_path: Path) -> None:
+    weight = np.ones((8, 8, 1, 1), dtype=np.float32)
+    weight[3, 2] = np.nan
+    _small_model(tmp_path / "m.onnx", weight)
+    status, _, err = run("simulate", "m.onnx", "-c", "ecp5-tiny")
+    assert status == 2
+    assert "NaN" in err
+
+
+def test_config_problems_are_reported_together(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("name: x\nname: y\nclock_mhz: fast\narray: {kind: sparse_chain, chains: 3}\n")
+    status, _, err = run("simulate", "digits", "-c", "c.yaml")
+    assert status == 2
+    assert "c.yaml:2:1" in err
+    assert "clock_mhz" in err
+    assert "chain_length" in err
+
+
+def test_keep_refuses_weights_that_break_a_stated_pattern(run: Run, tmp_path: Path) -> None:
+    _small_model(tmp_path / "m.onnx")
+    (tmp_path / "s.yaml").write_text("only: 2:4\n")
+    status, _, err = run("simulate", "m.onnx", "-c", "ecp5-tiny", "-s", "keep", "--sparsity-file", "s.yaml")
+    assert status == 2
+    assert "only" in err
+    assert "2:4" in err
+
+
+def test_read_only_output_folder(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    status, _, err = run("simulate", "gemm:4x8x8", "-c", "ecp5-tiny", "--no-advice", "-o", "file/run")
+    assert status == 2
+    assert "file/run" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_foreign_folder_is_never_replaced(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "data.txt").write_text("keep me")
+    status, _, err = run("simulate", "gemm:4x8x8", "-c", "ecp5-tiny", "--no-advice", "-o", "mine")
+    assert status == 2
+    assert "not a run folder" in err
+    assert (tmp_path / "mine" / "data.txt").read_text() == "keep me"
+
+
+def test_interruption_is_one_message(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gossamer.dataflow.program_file.os.replace", interrupt)
+    status, _, err = run("compile", "gemm:4x8x8", "-c", "ecp5-tiny", "-o", "p.gsm")
+    assert status == 2
+    assert "interrupted" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_is_one_object_and_repeats_byte_for_byte(run: Run) -> None:
+    first = run("simulate", "gemm:64x72x24", "-c", "ecp5-tiny", "-s", "2:4", "--json", "--no-advice")
+    second = run("simulate", "gemm:64x72x24", "-c", "ecp5-tiny", "-s", "2:4", "--json", "--no-advice")
+    assert first == second
+    result = json.loads(first[1])
+    for key in ("total_cycles", "latency_s", "energy_j", "dram_bytes", "peak_utilization", "layers"):
+        assert key in result
+    layer = result["layers"][0]
+    for key in ("name", "op", "macs", "dense_macs", "cycles", "bound", "utilization", "stall_cycles"):
+        assert key in layer
+    assert layer["macs"] * 2 == layer["dense_macs"]
+
+
+def test_run_folder_is_complete_and_replaced_by_the_next_run(run: Run, tmp_path: Path) -> None:
+    for _ in range(2):
+        status, out, _ = run("simulate", "gemm:64x72x24", "-c", "ecp5-tiny", "--no-advice", "-o", "r")
+        assert status == 0
+        assert "total" in out
+    names = {path.name for path in (tmp_path / "r").iterdir()}
+    assert names == {"run.json", "result.json", "layers.csv", "config.resolved.yaml", "program.gsm"}
+    assert [path.name for path in tmp_path.iterdir()] == ["r"]
+
+
+def test_doctor_and_lists(run: Run) -> None:
+    status, out, _ = run("doctor", "--json")
+    assert status == 0
+    assert json.loads(out)["ok"] is True
+    assert "resnet50" in run("models")[1]
+    assert "u280-sparse" in run("configs")[1]
+    assert "properties" in run("schema")[1] or "anyOf" in run("schema")[1]
