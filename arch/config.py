@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from gossamer.arch.errors import ConfigError
 from gossamer.arch.problems import Path, Problem, dotted, found, raise_problems, shown, suggestion
+from gossamer.arch.resources import shortages
 from gossamer.arch.rules import Values, broken_rules
 from gossamer.arch.spec import AcceleratorSpec, SparseAccelerator, SystolicAccelerator
 from gossamer.arch.yaml_source import Document, parse_document, parse_value, read_document, set_value
@@ -65,11 +66,13 @@ def load_config(name_or_path: str | FilePath, overrides: Sequence[str] = ()) -> 
         problems += _field_problems(document, model)
     if model is SparseAccelerator:
         values = Values(document.data, [_path(problem.path) for problem in problems])
-        problems += [
-            Problem(document.place_of(_path(path)), path, message) for path, message in broken_rules(values)
-        ]
+        problems += [Problem(document.place_of(_path(path)), path, message) for path, message in broken_rules(values)]
     raise_problems(problems)
-    return model.model_validate_json(json.dumps(document.data))
+    spec = model.model_validate_json(json.dumps(document.data))
+    if isinstance(spec, SparseAccelerator):
+        place = document.place_of_key(("device",))
+        raise_problems(Problem(place, "device", message) for message in shortages(spec))
+    return spec
 
 
 def fingerprint(spec: AcceleratorSpec) -> str:

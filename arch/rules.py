@@ -116,7 +116,10 @@ def _address_widths(values: Values) -> Iterator[Finding]:
         except _Unknown:
             continue
         if capacity_bytes > 2**bits:
-            yield path, f"must be at most {2**bits} for a {bits}-bit address field of an instruction, not {capacity_bytes}"
+            yield (
+                path,
+                f"must be at most {2**bits} for a {bits}-bit address field of an instruction, not {capacity_bytes}",
+            )
     entry_bytes, bits = 4 * values["array.chains"], _bits(Opcode.COMPUTE, "acc")
     capacity_bytes = values["buffers.accumulator.capacity_bytes"]
     if capacity_bytes > entry_bytes * 2**bits:

@@ -234,7 +234,7 @@ class _Walk:
         self.document.values.update(values)
         result.update({**extra, **own})
 
-    def _scalar(self, node: yaml.Node, path: Path) -> Any:
+    def _scalar(self, node: Any, path: Path) -> Any:
         """Return null, truth value, number or text; anything else is a problem and read as text."""
         text = node.value
         kind = node.tag.removeprefix(_TAG)
@@ -253,7 +253,7 @@ class _Walk:
 
     def _number(self, node: yaml.Node, path: Path) -> int | float | str:
         """Return the number; `1e9` is the integer 1000000000."""
-        text = node.value
+        text = str(node.value)
         if len(text) <= _MAX_NUMBER_CHARACTERS:
             if _INTEGER.fullmatch(text):
                 return int(text.replace("_", ""), 0)
