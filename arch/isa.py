@@ -47,7 +47,11 @@ VECTOR instructions produce a (ny, nx, nc words) block, word (y, x, k) at d + y*
 (y, x, k) at a + y*a_y + x*a_x + k*G (and for windows at + ky*a_ky + kx*a_kx), source B word at b + y*b_y + x*b_x + k*G
 (b_c = 1: B has one channel, byte b + y*b_y + x*b_x is used for every channel), and a parameter block at `par` of the
 parameter buffer. Their arithmetic is in `gossamer.dataflow.numerics`; the opcode table below names it. `REQUANTIZE`
-reads A from the accumulator: entry a + y*nx + x, channel k*G + i.
+reads A from the accumulator: entry a + y*nx + x, channel k*G + i; it adds the bias in 32 bits, wrapping.
+SOFTMAX, LAYER_NORM and LRN write the output's zero point to every channel beyond the block's `channels`.
+
+Counts are at least 1, except that ny of a LOAD that pads may be 0. Activation addresses and strides of COMPUTE and
+VECTOR are multiples of G (b, b_y and b_x need not be if b_c = 1), w of `chains`, i of index_pitch.
 
 END completes when every earlier instruction has; then `done` is set and the interrupt raised.
 """
