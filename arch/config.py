@@ -18,11 +18,11 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from gossamer.arch.errors import ConfigError
-from gossamer.arch.problems import Path, Problem, dotted, found, raise_problems, shown, suggestion
+from gossamer.arch.problems import LABEL_CHARACTERS, Path, Problem, dotted, found, raise_problems, shown, suggestion
 from gossamer.arch.resources import shortages
 from gossamer.arch.rules import Values, broken_rules
 from gossamer.arch.spec import AcceleratorSpec, SparseAccelerator, SystolicAccelerator
-from gossamer.arch.yaml_source import Document, parse_document, parse_value, read_document, set_value
+from gossamer.arch.yaml_source import Document, is_number, parse_document, parse_value, read_document, set_value
 
 MODEL_OF_KIND: dict[str, type[SparseAccelerator] | type[SystolicAccelerator]] = {
     "sparse_chain": SparseAccelerator,
@@ -32,6 +32,17 @@ MODEL_OF_KIND: dict[str, type[SparseAccelerator] | type[SystolicAccelerator]] = 
 
 DESCRIPTIVE_FIELDS: frozenset[str] = frozenset({"name", "clock_source", "device.name", "device.source"})
 """Fields for the reader alone: they change neither a Program nor the hardware, and are not in the fingerprint."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quote what `gossamer.arch.yaml_source` would read as a number."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        """Return the node of a text."""
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style='"' if is_number(data) else None)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[0-9A-Za-z_-]+)*")
 
@@ -91,7 +102,8 @@ def fingerprint(spec: AcceleratorSpec) -> str:
 def resolved_yaml(spec: AcceleratorSpec) -> str:
     """Return the config as YAML with its device and every default written out; loading it gives an equal spec."""
     header = f"# Resolved config of {json.dumps(spec.name)}, fingerprint {fingerprint(spec)}.\n"
-    return header + yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+    data = spec.model_dump(mode="json")
+    return header + yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def config_schema() -> dict[str, Any]:
@@ -132,12 +144,12 @@ def _open(name_or_path: str | FilePath) -> Document:
             f"config must be a shipped name or the path of a YAML file, not `{shown(text)}`; {suggestion(text, names)}"
             f"shipped: {', '.join(names)}"
         )
-    return read_document(FilePath(text), shown(text))
+    return read_document(FilePath(text), shown(text, LABEL_CHARACTERS))
 
 
 def _override(document: Document, override: str) -> None:
     """Apply one `KEY=VALUE` to the document."""
-    label = f"override `{shown(override)}`"
+    label = f"override `{shown(override, LABEL_CHARACTERS)}`"
     key, equals, text = override.partition("=")
     path: Path = tuple(part.strip() for part in key.split("."))
     if not equals or not all(path):

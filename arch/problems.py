@@ -11,7 +11,8 @@ Path = tuple[str | int, ...]
 """Keys from the top of a config down to a value."""
 
 SHOWN_CHARACTERS = 60
-"""Longest piece of the user's own text that a message repeats."""
+LABEL_CHARACTERS = 300
+"""Longest piece of the user's own text that a message repeats: of a value, of a file name or override."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -50,10 +51,10 @@ def dotted(path: Path) -> str:
     return ".".join(shown(str(key)) for key in path)
 
 
-def shown(text: str) -> str:
-    """Return text on one line with unprintable characters escaped, shortened to SHOWN_CHARACTERS."""
+def shown(text: str, limit: int = SHOWN_CHARACTERS) -> str:
+    """Return text on one line with unprintable characters escaped, shortened to `limit` characters."""
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-    return line if len(line) <= SHOWN_CHARACTERS else line[: SHOWN_CHARACTERS - 3] + "..."
+    return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
 def found(value: object) -> str:

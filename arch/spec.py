@@ -33,9 +33,9 @@ class MemoryKind(StrEnum):
 class DeviceSpec(Spec):
     """Budget of one FPGA part."""
 
-    name: str
+    name: str = Field(description="Name in reports")
     part: str = Field(description="Vendor part number")
-    family: Family
+    family: Family = Field(description="Decides which primitives exist")
     dsp: int = Field(ge=0, description="DSP slices (ECP5: 18x18 multipliers)")
     bram36: int = Field(ge=0, description="36 Kib block RAMs (ECP5: 18 Kib DP16KD blocks)")
     uram: int = Field(ge=0, description="288 Kib UltraRAMs")
@@ -47,7 +47,7 @@ class DeviceSpec(Spec):
 class OffChipSpec(Spec):
     """Off-chip memory as a set of equal channels, addresses interleaved over them."""
 
-    kind: Literal["ddr3", "ddr4", "lpddr4", "hbm2"]
+    kind: Literal["ddr3", "ddr4", "lpddr4", "hbm2"] = Field(description="Decides the energy per byte")
     channels: int = Field(ge=1, le=64, description="Independent channels (HBM: pseudo-channels)")
     channel_bandwidth_gb_s: float = Field(gt=0, description="Peak bandwidth of one channel, 1e9 bytes/s")
     efficiency: float = Field(gt=0, le=1, description="Share of the peak a stream of full bursts reaches")
@@ -67,7 +67,7 @@ class AxiSpec(Spec):
 class SparseChainArraySpec(Spec):
     """The sparse chain array: `chains` output channels x `chain_length` stages x `lanes` positions."""
 
-    kind: Literal["sparse_chain"]
+    kind: Literal["sparse_chain"] = Field(description="Chains of stages with N:M selection")
     chains: int = Field(ge=8, le=512, multiple_of=8, description="DSP chains side by side, one output channel each")
     chain_length: int = Field(ge=1, le=64, description="Stages per chain, one group of the reduction axis each")
     lanes: int = Field(ge=1, le=16, description="Output positions in parallel that share the same weights")
@@ -88,7 +88,7 @@ class Stationarity(StrEnum):
 class SystolicArraySpec(Spec):
     """Plain dense systolic array for comparison with other simulators; has no RTL."""
 
-    kind: Literal["systolic"]
+    kind: Literal["systolic"] = Field(description="Plain dense grid, compute cycles only")
     rows: int = Field(ge=1, le=1024, description="Processing elements from top to bottom")
     columns: int = Field(ge=1, le=1024, description="Processing elements from left to right")
     stationarity: Stationarity = Field(description="Operand that stays put: weight (ws), output (os) or input (is)")
@@ -126,7 +126,7 @@ class DispatchSpec(Spec):
 class _Accelerator(Spec):
     """Fields every accelerator has."""
 
-    name: str
+    name: str = Field(description="Name in reports")
     clock_mhz: float = Field(gt=0, le=1000, description="Clock the cycle counts are turned into seconds with")
     clock_source: str = Field(description="Why this clock: a published design, a place-and-route result, an assumption")
 
@@ -134,19 +134,19 @@ class _Accelerator(Spec):
 class SparseAccelerator(_Accelerator):
     """A complete sparse chain accelerator on a device, as written in YAML, with its device resolved."""
 
-    device: DeviceSpec
-    array: SparseChainArraySpec
-    off_chip: OffChipSpec
-    axi: AxiSpec
-    buffers: BuffersSpec
-    vector: VectorSpec
-    dispatch: DispatchSpec
+    device: DeviceSpec = Field(description="FPGA it must fit")
+    array: SparseChainArraySpec = Field(description="COMPUTE engine")
+    off_chip: OffChipSpec = Field(description="Memory behind the AXI ports")
+    axi: AxiSpec = Field(description="LOAD, STORE and instruction fetch ports")
+    buffers: BuffersSpec = Field(description="On-chip memories")
+    vector: VectorSpec = Field(description="VECTOR engine")
+    dispatch: DispatchSpec = Field(description="Instruction queues")
 
 
 class SystolicAccelerator(_Accelerator):
     """A plain dense systolic array: compute cycles only, for comparison with other simulators."""
 
-    array: SystolicArraySpec
+    array: SystolicArraySpec = Field(description="The array")
 
 
 AcceleratorSpec = SparseAccelerator | SystolicAccelerator

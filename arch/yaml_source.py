@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from gossamer.arch.errors import ConfigError
-from gossamer.arch.problems import Path, Place, Problem, dotted, shown
+from gossamer.arch.problems import LABEL_CHARACTERS, Path, Place, Problem, dotted, shown
 
 MAX_FILE_BYTES = 262_144
 MAX_DEPTH = 16
@@ -77,7 +77,7 @@ def read_document(file: FilePath, label: str) -> Document:
             raw = stream.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = (error.strerror or type(error).__name__) if isinstance(error, OSError) else str(error)
-        what = "a folder, not a YAML file" if FilePath(file).is_dir() else f"cannot be read: {reason}"
+        what = "is a folder" if isinstance(error, IsADirectoryError) else f"cannot be read: {reason}"
         raise ConfigError(f"{label}: {what}; give a readable YAML file or the name of a shipped config") from None
     return parse_document(raw, label)
 
@@ -143,7 +143,7 @@ class _Walk:
             at = (mark.line + 1, mark.column + 1) if mark else (0, 0)
             place = self._fixed or Place(self.document.label, *at)
             told = " ".join(part for part in (error.context, error.problem) if part)
-            raise ConfigError(f"{place}: is not YAML: {shown(told)}") from None
+            raise ConfigError(f"{place}: is not YAML: {shown(told, LABEL_CHARACTERS)}") from None
         except yaml.reader.ReaderError as error:
             before = text[: error.position]
             place = self._fixed or Place(
@@ -185,7 +185,8 @@ class _Walk:
         self._spend(node)
         self.document.values[path] = self._place(node)
         if id(node) in above:
-            self._problem(node, path, "must not contain itself: an alias refers to a mapping or list around it")
+            message = "must not contain itself: an alias refers to a mapping or list around it"
+            self.document.problems.append(Problem(self.document.place_of_key(path), dotted(path), message))
             return None
         if len(path) > MAX_DEPTH:
             raise ConfigError(f"{self._place(node)}: must be nested at most {MAX_DEPTH} levels deep, not deeper")
@@ -201,13 +202,13 @@ class _Walk:
         result: dict[str, Any] = {}
         if node.tag != _TAG + "map":
             self._problem(node, path, f"must not have the tag `{shown(node.tag)}`: leave it out")
-        merges: list[yaml.Node] = []
+        merges: list[tuple[yaml.Node, yaml.Node]] = []
         for key, child in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 self._problem(key, path, "must have plain names as keys, not a list or mapping")
                 continue
             if key.tag == _TAG + "merge":
-                merges += child.value if isinstance(child, yaml.SequenceNode) else [child]
+                merges += [(key, part) for part in (child.value if isinstance(child, yaml.SequenceNode) else [child])]
                 continue
             name, below = key.value, (*path, key.value)
             if below in self.document.keys and name in result:
@@ -216,14 +217,16 @@ class _Walk:
                 continue
             self.document.keys[below] = self._place(key)
             result[name] = self.value(child, below, within)
-        for merged in merges:
-            self._merge(merged, path, within, result)
+        for key, merged in merges:
+            self._merge(key, merged, path, within, result)
         return result
 
-    def _merge(self, merged: yaml.Node, path: Path, within: tuple[int, ...], result: dict[str, Any]) -> None:
+    def _merge(
+        self, key: yaml.Node, merged: yaml.Node, path: Path, within: tuple[int, ...], result: dict[str, Any]
+    ) -> None:
         """Add the keys of `<<: *alias` that `result` does not have yet."""
         if not isinstance(merged, yaml.MappingNode) or id(merged) in within:
-            self._problem(merged, path, "must merge (`<<`) an alias of another mapping")
+            self._problem(key, path, "must merge (`<<`) an alias of another mapping")
             return
         self._spend(merged)
         own = dict(result)
@@ -272,6 +275,11 @@ class _Walk:
         return text
 
 
+def is_number(text: str) -> bool:
+    """Tell whether this reader takes unquoted text for a number, also where YAML 1.1 would not."""
+    return _REAL.fullmatch(text) is not None
+
+
 def set_value(document: Document, path: Path, value: Document) -> None:
     """Replace the value at `path`, and its places, by the one `parse_value` returned. The mappings above must exist."""
     node = document.data
@@ -284,7 +292,8 @@ def set_value(document: Document, path: Path, value: Document) -> None:
     document.keys.update({path + at[1:]: place for at, place in value.keys.items()})
     document.values.update({path + at[1:]: place for at, place in value.values.items()})
     document.problems = [problem for problem in document.problems if not _covers(path, problem.path)] + [
-        Problem(problem.place, dotted(path), problem.message) for problem in value.problems
+        Problem(problem.place, dotted(path) + problem.path.removeprefix("value"), problem.message)
+        for problem in value.problems
     ]
 
 
