@@ -64,6 +64,7 @@ def vector_block_bytes(opcode: Opcode, words: int, group_size: int) -> int:
     """Return the size of the block a VECTOR instruction other than REQUANTIZE needs; 0 if it reads none."""
     tables = {
         Opcode.COPY: 0,
+        Opcode.MAXIMUM: 0,
         Opcode.TABLE: HEADER_DTYPE.itemsize + TABLE_BYTES,
         Opcode.SOFTMAX: HEADER_DTYPE.itemsize + WIDE_TABLE_BYTES,
         Opcode.LRN: HEADER_DTYPE.itemsize + WIDE_TABLE_BYTES,
@@ -77,7 +78,7 @@ def vector_block(opcode: Opcode, params: VectorParams, *, channels: int, words: 
 
     Raises MappingError if a constant the opcode needs is missing or does not fit its field.
     """
-    if opcode is Opcode.COPY:
+    if opcode in (Opcode.COPY, Opcode.MAXIMUM):
         return b""
     block = _header(opcode, params, channels)
     match opcode:

@@ -97,9 +97,10 @@ def test_vector_block_layout(opcode: Opcode) -> None:
             assert block[32:] == b""
 
 
-def test_copy_has_no_block() -> None:
-    assert vector_block(Opcode.COPY, VectorParams(), channels=3, words=1, group_size=4) == b""
-    assert vector_block_bytes(Opcode.COPY, 1, 4) == 0
+@pytest.mark.parametrize("opcode", [Opcode.COPY, Opcode.MAXIMUM])
+def test_copy_and_maximum_have_no_block(opcode: Opcode) -> None:
+    assert vector_block(opcode, VectorParams(), channels=3, words=1, group_size=4) == b""
+    assert vector_block_bytes(opcode, 1, 4) == 0
 
 
 def test_missing_or_wrong_constants_are_refused() -> None:
