@@ -6,13 +6,12 @@ the business of the folded bias.
 """
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
 from gossamer.sim.kernels import kernel
 
 
-@kernel(parallel=True)
+@kernel
 def convolve_direct(
     padded: NDArray[np.int8],
     weight: NDArray[np.int8],
@@ -26,7 +25,7 @@ def convolve_direct(
     """Accumulate any convolution: padded (N, H, W, C), weight (O, KH, KW, C / groups), acc (N, h, w, O)."""
     outputs, kernel_rows, kernel_columns, channels = weight.shape
     per_group = outputs // groups
-    for line in prange(padded.shape[0] * acc.shape[1]):
+    for line in range(padded.shape[0] * acc.shape[1]):
         n, y = line // acc.shape[1], line % acc.shape[1]
         for x in range(acc.shape[2]):
             for o in range(outputs):
@@ -41,7 +40,7 @@ def convolve_direct(
                 acc[n, y, x, o] = total
 
 
-@kernel(parallel=True)
+@kernel
 def convolve_depthwise(
     padded: NDArray[np.int8],
     weight: NDArray[np.int8],
@@ -53,7 +52,7 @@ def convolve_depthwise(
 ) -> None:
     """Accumulate one output channel per input channel: padded (N, H, W, C), weight (KH, KW, C), acc (N, h, w, C)."""
     kernel_rows, kernel_columns, channels = weight.shape
-    for line in prange(padded.shape[0] * acc.shape[1]):
+    for line in range(padded.shape[0] * acc.shape[1]):
         n, y = line // acc.shape[1], line % acc.shape[1]
         for x in range(acc.shape[2]):
             for c in range(channels):
@@ -65,7 +64,7 @@ def convolve_depthwise(
                         acc[n, y, x, c] += np.int32(padded[n, iy, ix, c]) * np.int32(weight[ky, kx, c])
 
 
-@kernel(parallel=True)
+@kernel
 def convolve_compressed(
     padded: NDArray[np.int8],
     values: NDArray[np.int8],
@@ -85,7 +84,7 @@ def convolve_compressed(
     """
     outputs, kernel_rows, kernel_columns, blocks, slots = values.shape
     per_group = outputs // groups
-    for line in prange(padded.shape[0] * acc.shape[1]):
+    for line in range(padded.shape[0] * acc.shape[1]):
         n, y = line // acc.shape[1], line % acc.shape[1]
         for x in range(acc.shape[2]):
             for o in range(outputs):
@@ -102,7 +101,7 @@ def convolve_compressed(
                 acc[n, y, x, o] = total
 
 
-@kernel(parallel=True)
+@kernel
 def convolve_transposed(
     values: NDArray[np.int8],
     weight: NDArray[np.int8],
@@ -120,7 +119,7 @@ def convolve_transposed(
     """
     batch, rows, columns, channels = values.shape
     outputs, kernel_rows, kernel_columns, _ = weight.shape
-    for line in prange(batch * acc.shape[1]):
+    for line in range(batch * acc.shape[1]):
         n, y = line // acc.shape[1], line % acc.shape[1]
         for x in range(acc.shape[2]):
             for o in range(outputs):
@@ -136,12 +135,12 @@ def convolve_transposed(
                 acc[n, y, x, o] = total
 
 
-@kernel(parallel=True)
+@kernel
 def multiply_batches(a: NDArray[np.int8], b: NDArray[np.int8], zero_a: int, acc: NDArray[np.int32]) -> None:
     """Accumulate (a - zero_a) b for each of B pairs: a (B, T, K), b transposed (B, C, K), acc (B, T, C)."""
     batch, positions, reduction = a.shape
     channels = b.shape[1]
-    for line in prange(batch * positions):
+    for line in range(batch * positions):
         n, t = line // positions, line % positions
         for c in range(channels):
             total = np.int32(0)

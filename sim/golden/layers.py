@@ -33,7 +33,7 @@ from gossamer.dataflow.network import (
 )
 from gossamer.dataflow.numerics import Requantization, VectorParams
 from gossamer.sim.golden import convolution, elementwise, rows, windows
-from gossamer.sim.golden.compressed import compress
+from gossamer.sim.golden.kernel_choice import convolve, multiply_batches
 
 Int8 = NDArray[np.int8]
 Int32 = NDArray[np.int32]
@@ -102,7 +102,8 @@ def accumulators(network: Network, layer: Conv2d | ConvTranspose2d | MatMul, val
     zero = _zero_point(network, layer.inputs[0], layer.name)
     match layer:
         case Conv2d():
-            _convolve(layer, sources[0], zero, acc)
+            _check_int8(layer.weight, layer.name)
+            convolve(layer, sources[0], zero, acc)
         case ConvTranspose2d():
             _check_int8(layer.weight, layer.name)
             (stride_y, stride_x), (top, left, _, _) = layer.stride, layer.pads
@@ -114,7 +115,7 @@ def accumulators(network: Network, layer: Conv2d | ConvTranspose2d | MatMul, val
             if _zero_point(network, layer.inputs[1], layer.name) != 0:
                 raise ModelError(f"{layer.name}: the second operand must be quantized with zero point 0")
             b = b if layer.transpose_b else b.swapaxes(2, 3)
-            convolution.multiply_batches(
+            multiply_batches(
                 a.reshape(-1, *a.shape[2:]),
                 np.ascontiguousarray(b).reshape(-1, *b.shape[2:]),
                 zero,
@@ -156,27 +157,6 @@ def _vector_params(layer: Layer, params: VectorParams | None) -> VectorParams:
 def _check_int8(weight: NDArray[Any], where: str) -> None:
     if weight.dtype != np.int8:
         raise ModelError(f"{where}: weights must be int8, not {weight.dtype}; quantize the network first")
-
-
-def _convolve(layer: Conv2d, source: Int8, zero: int, acc: Int32) -> None:
-    """Accumulate a convolution with the kernel that fits its form: depthwise, N:M or dense."""
-    _check_int8(layer.weight, layer.name)
-    top, left, bottom, right = layer.pads
-    padded = source
-    if any(layer.pads):
-        padded = np.pad(source, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=zero)
-    weight = np.ascontiguousarray(layer.weight)
-    steps = (*layer.stride, *layer.dilation)
-    if weight.shape[3] == 1 and weight.shape[0] == layer.groups:
-        taps = np.ascontiguousarray(weight[..., 0].transpose(1, 2, 0))
-        convolution.convolve_depthwise(padded, taps, *steps, acc)
-    elif layer.pattern is not None and layer.pattern.n < layer.pattern.m:
-        kept = compress(weight, layer.pattern, layer.name)
-        convolution.convolve_compressed(
-            padded, kept.values, kept.indices, layer.pattern.m, weight.shape[3], *steps, layer.groups, acc
-        )
-    else:
-        convolution.convolve_direct(padded, weight, *steps, layer.groups, acc)
 
 
 def _requantized(acc: Int32, params: Requantization) -> Int8:

@@ -5,18 +5,17 @@ rows and columns flattened), C channels. All arithmetic is in 64-bit integers.
 """
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
 from gossamer.dataflow.numerics import LAYER_NORM_FRACTION_BITS, LAYER_NORM_ROOT_BITS
 from gossamer.sim.kernels import kernel
 
 
-@kernel(parallel=True)
+@kernel
 def softmax(values: NDArray[np.int8], exponentials: NDArray[np.int64], zero_out: int, out: NDArray[np.int8]) -> None:
     """Return softmax over the channels of values int8 [P, C]; exponentials [256], entry d for the maximum minus d."""
     positions, channels = values.shape
-    for p in prange(positions):
+    for p in range(positions):
         top = np.int64(-128)
         for c in range(channels):
             top = max(top, np.int64(values[p, c]))
@@ -40,7 +39,7 @@ def integer_root(value: np.int64) -> np.int64:
     return root
 
 
-@kernel(parallel=True)
+@kernel
 def layer_norm(
     values: NDArray[np.int8],
     gamma: NDArray[np.int64],
@@ -55,7 +54,7 @@ def layer_norm(
     """Normalise the channels of values int8 [P, C]; gamma and beta int64 [C] are in the units of 2**-shift."""
     positions, channels = values.shape
     half = np.int64(1) << (shift - 1)
-    for p in prange(positions):
+    for p in range(positions):
         total = np.int64(0)
         squares = np.int64(0)
         for c in range(channels):
@@ -70,7 +69,7 @@ def layer_norm(
             out[p, c] = min(max(zero_out + scaled, low), high)
 
 
-@kernel(parallel=True)
+@kernel
 def lrn(
     values: NDArray[np.int8],
     factors: NDArray[np.int64],
@@ -84,7 +83,7 @@ def lrn(
     """Scale each of values int8 [P, C] by factors [256], indexed by the sum of squares of the channels around it."""
     positions, channels = values.shape
     half = np.int64(1) << (shift - 1)
-    for p in prange(positions):
+    for p in range(positions):
         for c in range(channels):
             squares = np.int64(0)
             for k in range(max(0, c - (window - 1) // 2), min(channels, c + window // 2 + 1)):

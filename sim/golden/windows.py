@@ -5,13 +5,12 @@ input do not take part.
 """
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
 from gossamer.sim.kernels import kernel
 
 
-@kernel(parallel=True)
+@kernel
 def maximum(
     values: NDArray[np.int8],
     kernel_rows: int,
@@ -24,7 +23,7 @@ def maximum(
 ) -> None:
     """Write the maximum of every window of values int8 (N, H, W, C) to out int8 (N, h, w, C)."""
     batch, rows, columns, channels = values.shape
-    for line in prange(batch * out.shape[1]):
+    for line in range(batch * out.shape[1]):
         n, y = line // out.shape[1], line % out.shape[1]
         first_row, last_row = y * stride_y - top, y * stride_y - top + kernel_rows
         for x in range(out.shape[2]):
@@ -37,7 +36,7 @@ def maximum(
                         out[n, y, x, c] = max(out[n, y, x, c], values[n, iy, ix, c])
 
 
-@kernel(parallel=True)
+@kernel
 def average(
     values: NDArray[np.int8],
     kernel_rows: int,
@@ -64,7 +63,7 @@ def average(
     """
     batch, rows, columns, channels = values.shape
     counts_pads = bottom >= 0
-    for line in prange(batch * out.shape[1]):
+    for line in range(batch * out.shape[1]):
         n, y = line // out.shape[1], line % out.shape[1]
         first_row, last_row = y * stride_y - top, y * stride_y - top + kernel_rows
         sums = np.zeros(channels, np.int64)

@@ -1,0 +1,67 @@
+"""Choose the kernel that accumulates a convolution or matrix product fastest; all of them give the same sums."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gossamer.dataflow.network import Conv2d
+from gossamer.sim.golden import convolution, tiles
+from gossamer.sim.golden.compressed import compress
+from gossamer.sim.golden.panels import pair_dense, pair_sparse, plan_panels
+
+MIN_TILE_POSITIONS = 16
+"""Fewer output positions per image leave most of a tile of 64 empty: plain sums of products are quicker."""
+
+MAX_SPARSE_DENSITY = 0.5
+"""Above it the nonzeros alone take longer than all weights, whose loop shares the activations between outputs."""
+
+
+def convolve(layer: Conv2d, source: NDArray[np.int8], zero: int, acc: NDArray[np.int32]) -> None:
+    """Accumulate a convolution of source int8 (N, H, W, C), padded with `zero`, into acc int32 (N, h, w, O).
+
+    Raises ModelError if the weights break the layer's pattern.
+    """
+    weight = np.ascontiguousarray(layer.weight)
+    kept = None
+    if layer.pattern is not None and layer.pattern.n < layer.pattern.m:
+        kept = compress(weight, layer.pattern, layer.name)
+    depthwise = weight.shape[3] == 1 and weight.shape[0] == layer.groups
+    if not depthwise and acc.shape[1] * acc.shape[2] >= MIN_TILE_POSITIONS:
+        plan = plan_panels(layer, source, zero)
+        place = (
+            plan.source, plan.width, plan.pitch, plan.unit_offset, plan.unit_word, plan.group_words, plan.chunk_units,
+            layer.groups,
+        )  # fmt: skip
+        if kept is not None and kept.pattern.density <= MAX_SPARSE_DENSITY:
+            some = pair_sparse(kept, plan)
+            tiles.convolve_sparse(*place, some.first, some.offsets, some.weights, acc)
+        else:
+            every = pair_dense(weight, layer.groups, plan)
+            tiles.convolve_dense(*place, every.first, every.offsets, every.weights.reshape(-1), acc)
+        return
+    top, left, bottom, right = layer.pads
+    padded = source
+    if any(layer.pads):
+        padded = np.pad(source, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=zero)
+    steps = (*layer.stride, *layer.dilation)
+    if depthwise:
+        taps = np.ascontiguousarray(weight[..., 0].transpose(1, 2, 0))
+        convolution.convolve_depthwise(padded, taps, *steps, acc)
+    elif kept is not None:
+        convolution.convolve_compressed(
+            padded, kept.values, kept.indices, kept.pattern.m, weight.shape[3], *steps, layer.groups, acc
+        )
+    else:
+        convolution.convolve_direct(padded, weight, *steps, layer.groups, acc)
+
+
+def multiply_batches(a: NDArray[np.int8], b: NDArray[np.int8], zero_a: int, acc: NDArray[np.int32]) -> None:
+    """Accumulate (a - zero_a) b for each of B pairs: a int8 (B, T, K), b transposed int8 (B, C, K), acc (B, T, C)."""
+    if a.shape[1] < MIN_TILE_POSITIONS:
+        convolution.multiply_batches(a, b, zero_a, acc)
+        return
+    for one, other, sums in zip(a, b, acc, strict=True):
+        weight = other[:, None, None, :]
+        layer = Conv2d(name="product", inputs=("a",), output="product", op="matmul", weight=weight)
+        convolve(layer, one[None, None], 0, sums[None, None])
+        # The vector loops read stored values; the zero point's share is the same for every row of a.
+        sums -= zero_a * other.sum(axis=1, dtype=np.int32)
