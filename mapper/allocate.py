@@ -83,8 +83,9 @@ class TensorPlace:
     @property
     def is_contiguous(self) -> bool:
         """Whether all pixels of all batches follow each other at `column_bytes`."""
-        _, rows, columns, _ = self.shape
-        return self.row_bytes == columns * self.column_bytes and self.batch_bytes == rows * self.row_bytes
+        batch, rows, columns, _ = self.shape
+        rows_join = rows == 1 or self.row_bytes == columns * self.column_bytes
+        return rows_join and (batch == 1 or self.batch_bytes == rows * columns * self.column_bytes)
 
     @property
     def is_dense(self) -> bool:

@@ -1,0 +1,75 @@
+"""Compile a quantized Network to a Program: place tensors, emit layer by layer, derive tokens, encode."""
+
+import numpy as np
+
+from gossamer.arch.encoding import encode_columns
+from gossamer.arch.isa import Opcode
+from gossamer.arch.spec import SparseAccelerator
+from gossamer.dataflow.network import Conv2d, ConvTranspose2d, MatMul, Network, Permute, View
+from gossamer.dataflow.program import Program
+from gossamer.mapper.allocate import TensorPlace
+from gossamer.mapper.emit import PARAMETER_BYTES, Emitter
+from gossamer.mapper.mac_layers import emit_mac_layer
+from gossamer.mapper.placement import place_tensors
+from gossamer.mapper.tokens import derive_accesses, derive_tokens, engine_numbers
+from gossamer.mapper.vector_codegen import emit_vector_layer
+
+
+def compile_network(network: Network, spec: SparseAccelerator, *, config_fingerprint: str) -> Program:
+    """Return the Program of a quantized network on a config.
+
+    Raises MappingError naming the layer if it has no legal tile on this config, or is not quantized.
+    """
+    emitter = Emitter(spec)
+    places = place_tensors(network, emitter.memory)
+    for layer in network.layers:
+        match layer:
+            case Conv2d() | ConvTranspose2d() | MatMul():
+                emit_mac_layer(emitter, network, layer, places)
+            case View():
+                _emit_view(emitter, network, layer, places)
+            case _:
+                emit_vector_layer(emitter, network, layer, places)
+    emitter.end()
+    return assemble(emitter, network, places, config_fingerprint=config_fingerprint)
+
+
+def _emit_view(emitter: Emitter, network: Network, layer: View, places: dict[str, TensorPlace]) -> None:
+    """Emit nothing for a View whose tensors share their bytes, else the copy that makes it one."""
+    source, target = places[layer.inputs[0]], places[layer.output]
+    if source.is_contiguous and target.is_contiguous and source.address == target.address:
+        return
+    shape = network.tensors[layer.inputs[0]].shape
+    copy = Permute(
+        name=layer.name, inputs=layer.inputs, output=layer.output, op=layer.op, view=shape, order=(0, 1, 2, 3)
+    )
+    emit_vector_layer(emitter, network, copy, places)
+
+
+def assemble(emitter: Emitter, network: Network, places: dict[str, TensorPlace], *, config_fingerprint: str) -> Program:
+    """Return the Program of everything emitted: tokens derived, off-chip addresses final, words encoded."""
+    spec, opcodes, columns = emitter.spec, emitter.opcodes(), emitter.columns()
+    accesses = derive_accesses(opcodes, columns, spec)
+    wait, release = derive_tokens(engine_numbers(opcodes), accesses)
+    layout = emitter.memory.layout(len(emitter))
+    del columns[PARAMETER_BYTES]
+    if "dram" in columns:
+        moves = (opcodes == Opcode.LOAD) | (opcodes == Opcode.STORE)
+        columns["dram"] = np.where(moves, layout.relocate(columns["dram"]), 0)
+    instructions = encode_columns(opcodes, {**columns, "wait": wait, "release": release})
+    ends = {*network.inputs, *network.outputs}
+    return Program(
+        name=network.name,
+        config_name=spec.name,
+        config_fingerprint=config_fingerprint,
+        instructions=instructions,
+        image=emitter.memory.image(),
+        regions=layout.regions,
+        inputs=tuple(layout.binding(places[name]) for name in network.inputs),
+        outputs=tuple(layout.binding(places[name]) for name in network.outputs),
+        intermediates=tuple(
+            layout.binding(place) for name, place in places.items() if name not in ends and place.is_contiguous
+        ),
+        layers=tuple(emitter.layers),
+        layer_of=emitter.layer_of(),
+    )

@@ -1,0 +1,339 @@
+"""Emit the instructions of one multiply-accumulate layer from its mapping.
+
+Loops are those of `gossamer.dataflow.mapping`. The loads of a step are emitted before the compute of the step before
+it, into the other slot; loads that belong to the next outer iteration (the next input tile while weights stream, the
+next group's weights while they stay) are spread over the steps of this one, so that LOAD never has a lump in front of
+what is needed next.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+from gossamer.arch.isa import Opcode, Space
+from gossamer.arch.timing import ceil_div
+from gossamer.dataflow.mapping import (
+    SLOTS,
+    ConvMapping,
+    LoopOrder,
+    Tile,
+    accumulator_slot,
+    input_extent,
+    reduction_runs,
+)
+from gossamer.dataflow.numerics import Requantization
+from gossamer.mapper.allocate import TensorPlace
+from gossamer.mapper.conv_loads import InputTiles, Row, WeightSource, fill_lines, index_pitch, plane_loads, run_pieces
+from gossamer.mapper.conv_shape import PARAMETER_ALIGN_BYTES
+from gossamer.mapper.emit import Emitter
+from gossamer.mapper.pack import active_chains
+from gossamer.mapper.parameters import requantize_block, requantize_block_bytes
+
+CHUNKS = 8
+"""Parts at most that a background load of an input tile is cut into."""
+
+Work = list[tuple[Opcode, Row]]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One COMPUTE: a block of a group over one part of its reduction, for a tile. `outer` counts the outermost loop."""
+
+    outer: int
+    tile_number: int
+    tile: Tile
+    group: tuple[int, ...]
+    block: int
+    part: int
+
+
+class Slots:
+    """What the two copies of an operand hold; a new content takes the copy the latest step does not use."""
+
+    def __init__(self, count: int) -> None:
+        self._keys: list[tuple[int, ...] | None] = [None] * count
+        self._used = count - 1
+
+    def find(self, key: tuple[int, ...]) -> int | None:
+        """Return the slot that holds `key`, or None."""
+        return self._keys.index(key) if key in self._keys else None
+
+    def use(self, key: tuple[int, ...]) -> int:
+        """Return the slot that holds `key` and protect it from the next `fill`."""
+        self._used = self._keys.index(key)
+        return self._used
+
+    def fill(self, key: tuple[int, ...]) -> int:
+        """Return the slot that takes `key`."""
+        slot = (self._used + 1) % len(self._keys)
+        self._keys[slot] = key
+        return slot
+
+
+class ConvEmitter:
+    """Emission of one mapped layer.
+
+    `correction`: int8 values v; for each, the products of v with every weight are added to every sum (the zero point of
+    a matrix product's first operand, when the second is known only at run time).
+    """
+
+    def __init__(self, emitter: Emitter, mapping: ConvMapping, source: TensorPlace, target: TensorPlace,
+                 weights: WeightSource, params: Requantization, *, who: str, fill: int,
+                 correction: tuple[int, ...] = ()) -> None:  # fmt: skip
+        self.emitter, self.mapping, self.shape = emitter, mapping, mapping.shape
+        self.target, self.weights, self.correction = target, weights, correction
+        self.group_size = emitter.group_size
+        self.inputs = InputTiles(mapping.shape, source, fill)
+        self.parts = [mapping.splits(number) for number in range(len(self.shape.blocks))]
+        self.resident = mapping.order is LoopOrder.WEIGHTS_OUTER
+        weight_slots = 1 if self.resident and mapping.group_count == 1 else SLOTS
+        self._allocate(who, weight_slots)
+        self._place_parameters(params)
+        self._input_slots, self._weight_slots = Slots(SLOTS), Slots(weight_slots)
+        self._parameter_slots = Slots(SLOTS)
+        self._segments: dict[int, dict[tuple[int, int], int]] = {}
+        self._loaded: dict[int, set[tuple[int, int]]] = {}
+        self._sum_turn = self._out_turn = 0
+
+    def _allocate(self, who: str, weight_slots: int) -> None:
+        emitter, mapping, group_size = self.emitter, self.mapping, self.group_size
+        array = emitter.spec.array
+        self.in_bytes, self.out_bytes = mapping.input_tile_bytes(group_size), mapping.output_tile_bytes(group_size)
+        constant_bytes = len(self.correction) * mapping.split_words * group_size
+        base = emitter.activation.alloc(SLOTS * (self.in_bytes + self.out_bytes) + constant_bytes, group_size, who=who)
+        self.in_base, self.out_base = base, base + SLOTS * self.in_bytes
+        self.constant_base = self.out_base + SLOTS * self.out_bytes
+        self.slot_rows, self.pitch = mapping.resident_rows, index_pitch(emitter)
+        rows = weight_slots * self.slot_rows
+        self.w_base = emitter.weight.alloc(rows * array.chains, array.chains, who=who)
+        self.i_base = emitter.index.alloc(rows * self.pitch, self.pitch, who=who) if self.shape.index_bits else 0
+        self.sum_slot = accumulator_slot(mapping.tile_rows * mapping.tile_columns, array.lanes)
+        self.sum_base = emitter.accumulator.alloc(mapping.accumulator_slots * self.sum_slot, array.lanes, who=who)
+        count = len(self.shape.blocks) if mapping.resident_parameters else SLOTS
+        self.par_base = emitter.parameter.alloc(count * self.shape.parameter_bytes, PARAMETER_ALIGN_BYTES, who=who)
+
+    def _place_parameters(self, params: Requantization) -> None:
+        """Place the parameter blocks off chip, one every `parameter_bytes`."""
+        blocks = []
+        for block in self.shape.blocks:
+            words = ceil_div(block.channels, self.group_size)
+            data = requantize_block(
+                params, first=block.first, channels=block.channels, words=words, group_size=self.group_size
+            )
+            blocks.append(data.ljust(self.shape.parameter_bytes, b"\0"))
+        self.has_table = params.table is not None
+        self.par_dram = self.emitter.memory.constant(b"".join(blocks))
+
+    # Loops
+
+    def _steps(self) -> Iterator[Step]:
+        """Yield every step in loop order."""
+        groups, tiles = tuple(self.mapping.groups()), tuple(enumerate(self.mapping.tiles()))
+        if self.resident:
+            for outer, group in enumerate(groups):
+                for number, tile in tiles:
+                    yield from self._group_steps(outer, number, tile, group)
+        else:
+            for number, tile in tiles:
+                for group in groups:
+                    yield from self._group_steps(number, number, tile, group)
+
+    def _group_steps(self, outer: int, number: int, tile: Tile, group: tuple[int, ...]) -> Iterator[Step]:
+        for part in range(max(len(self.parts[block]) for block in group)):
+            for block in group:
+                if part < len(self.parts[block]):
+                    yield Step(outer, number, tile, group, block, part)
+
+    def emit(self) -> None:
+        """Emit the layer."""
+        iterations = [list(steps) for _, steps in groupby(self._steps(), key=lambda step: step.outer)]
+        self._append([(Opcode.LOAD, row) for row in self._constant_loads()])
+        pending: Work = []
+        for number, steps in enumerate(iterations):
+            ahead: list[Row] = []
+            share = len(steps) - 1
+            for position, step in enumerate(steps):
+                loads = self._step_loads(step)
+                if number == position == 0 and self.mapping.resident_parameters:
+                    loads += self._parameter_loads(0, len(self.shape.blocks), 0)
+                self._append([(Opcode.LOAD, row) for row in loads])
+                self._append(pending)
+                pending = self._step_work(step)
+                if position < share:
+                    if position == 0 and number + 1 < len(iterations):
+                        ahead = self._loads_ahead(iterations[number + 1][0], share)
+                    part = ahead[len(ahead) * position // share : len(ahead) * (position + 1) // share]
+                    self._append([(Opcode.LOAD, row) for row in part])
+        self._append(pending)
+
+    def _append(self, work: Work) -> None:
+        append = self.emitter.append
+        for opcode, row in work:
+            append(opcode, row)
+
+    # Loads
+
+    def _constant_loads(self) -> list[Row]:
+        """Return the LOADs that fill the words of constants a correction multiplies the weights with."""
+        size = self.mapping.split_words * self.group_size
+        return [
+            row
+            for number, value in enumerate(self.correction)
+            for row in fill_lines(Space.ACTIVATION, self.constant_base + number * size, 1, size, size, value & 0xFF)
+        ]
+
+    def _parameter_loads(self, first: int, count: int, slot: int) -> list[Row]:
+        """Return the LOADs of the parameter blocks [first, first + count) to block `slot` of the buffer range."""
+        size = self.shape.parameter_bytes
+        dram, dst = self.par_dram + first * size, self.par_base + slot * size
+        return plane_loads(Space.PARAMETER, dram, dst, count, size, size)
+
+    def _input_key(self, step: Step) -> tuple[int, ...]:
+        if self.shape.shares_input:
+            return step.tile_number, step.part
+        return step.tile_number, step.part, step.block
+
+    def _input_loads(self, step: Step, chunks: int = 1) -> list[Row]:
+        base = self.in_base + self._input_slots.fill(self._input_key(step)) * self.in_bytes
+        split = self.parts[step.block][step.part]
+        return self.inputs.loads(step.tile, self.shape.blocks[step.block], split, base, chunks)
+
+    def _weight_key(self, step: Step) -> tuple[int, ...]:
+        return step.group if self.resident else (step.block, step.part)
+
+    def _place_weights(self, step: Step) -> int:
+        """Give the weights a step needs (its whole group's if they stay) a slot and rows in it; return the slot."""
+        slot = self._weight_slots.fill(self._weight_key(step))
+        row, rows = slot * self.slot_rows, {}
+        if self.resident:
+            for other in self._group_steps(0, 0, step.tile, step.group):
+                rows[other.block, other.part] = row
+                row += self.mapping.weight_rows(self.parts[other.block][other.part])
+        else:
+            rows[step.block, step.part] = row
+        self._segments[slot], self._loaded[slot] = rows, set()
+        return slot
+
+    def _weight_loads(self, slot: int, block: int, part: int) -> list[Row]:
+        self._loaded[slot].add((block, part))
+        w, i = self._weight_addresses(self._segments[slot][block, part])
+        return self.weights.loads(block, part, self.shape.blocks[block], self.parts[block][part], w, i)
+
+    def _weight_addresses(self, row: int) -> tuple[int, int]:
+        w = self.w_base + row * self.emitter.spec.array.chains
+        return w, self.i_base + row * self.pitch if self.shape.index_bits else 0
+
+    def _step_loads(self, step: Step) -> list[Row]:
+        """Return the loads a step needs that are not on chip; weights first, since no producer holds them up."""
+        loads: list[Row] = []
+        slot = self._weight_slots.find(self._weight_key(step))
+        if slot is None:
+            slot = self._place_weights(step)
+        if (step.block, step.part) not in self._loaded[slot]:
+            loads += self._weight_loads(slot, step.block, step.part)
+        if not self.mapping.resident_parameters and self._is_last(step):
+            key = (step.block,)
+            if self._parameter_slots.find(key) is None:
+                loads += self._parameter_loads(step.block, 1, self._parameter_slots.fill(key))
+        if self._input_slots.find(self._input_key(step)) is None:
+            loads += self._input_loads(step)
+        return loads
+
+    def _loads_ahead(self, step: Step, share: int) -> list[Row]:
+        """Return the loads of the next outer iteration, which starts with `step`, that can run during this one."""
+        if self.resident:
+            slot = self._place_weights(step)
+            segments = tuple(self._segments[slot])
+            return [row for block, part in segments for row in self._weight_loads(slot, block, part)]
+        if not self.shape.shares_input or self.mapping.split_count > 1:
+            return []
+        return self._input_loads(step, min(CHUNKS, share))
+
+    # Compute, requantize, store
+
+    def _is_last(self, step: Step) -> bool:
+        return step.part == len(self.parts[step.block]) - 1
+
+    def _step_work(self, step: Step) -> Work:
+        """Return the COMPUTEs of a step and, where its sums are complete, REQUANTIZE and STORE."""
+        sums = self._sums(step)
+        work = self._computes(step, sums)
+        if not self._is_last(step):
+            return work
+        out = self.out_base + self._out_turn % SLOTS * self.out_bytes
+        words = self.mapping.group_words(step.group, self.group_size)
+        work.append((Opcode.REQUANTIZE, self._requantize(step, sums, out, words)))
+        if self.mapping.split_count == 1:
+            self._sum_turn += 1
+        if step.block == self._last_block(step.group):
+            work.append((Opcode.STORE, self._store(step, out, words)))
+            self._out_turn += 1
+            if self.mapping.split_count > 1:
+                self._sum_turn += 1
+        return work
+
+    def _last_block(self, group: tuple[int, ...]) -> int:
+        """Return the block of a group whose reduction is complete last."""
+        parts = max(len(self.parts[block]) for block in group)
+        return max(block for block in group if len(self.parts[block]) == parts)
+
+    def _sums(self, step: Step) -> int:
+        """Return the first accumulator entry of a step."""
+        if self.mapping.split_count == 1:
+            return self.sum_base + self._sum_turn % SLOTS * self.sum_slot
+        group = self._sum_turn % SLOTS * self.mapping.group_blocks
+        return self.sum_base + (group + step.block - step.group[0]) * self.sum_slot
+
+    def _computes(self, step: Step, sums: int) -> Work:
+        shape, tile, split = self.shape, step.tile, self.parts[step.block][step.part]
+        (stride_y, stride_x), (dilation_y, dilation_x) = shape.stride, shape.dilation
+        pixel = split.words * self.group_size
+        line = input_extent(tile.columns, split.columns, stride_x, dilation_x) * pixel
+        n_ry, n_rx, run_words = reduction_runs(split.rows, split.columns, dilation_x, split.words)
+        base = self.in_base + self._input_slots.use(self._input_key(step)) * self.in_bytes
+        slot = self._weight_slots.use(self._weight_key(step))
+        w, i = self._weight_addresses(self._segments[slot][step.block, step.part])
+        chains = active_chains(shape.blocks[step.block], self.group_size)
+        row = (
+            base, stride_y * line if tile.rows > 1 else 0, stride_x * pixel if tile.columns > 1 else 0, tile.rows,
+            tile.columns, n_ry, n_rx, dilation_y * line if n_ry > 1 else 0, dilation_x * pixel if n_rx > 1 else 0,
+            run_words, w, i, shape.steps, shape.slots, shape.index_bits, sums, int(step.part == 0), chains,
+        )  # fmt: skip
+        work: Work = [(Opcode.COMPUTE, row)]
+        for number in range(len(self.correction)):
+            constant = self.constant_base + number * self.mapping.split_words * self.group_size
+            row = (
+                constant, 0, 0, tile.rows, tile.columns, 1, 1, 0, 0, run_words, w, i, shape.steps, shape.slots,
+                shape.index_bits, sums, 0, chains,
+            )  # fmt: skip
+            work.append((Opcode.COMPUTE, row))
+        return work
+
+    def _requantize(self, step: Step, sums: int, out: int, words: int) -> Row:
+        block, first = self.shape.blocks[step.block], self.shape.blocks[step.group[0]].first
+        count = ceil_div(block.channels, self.group_size)
+        pixel = words * self.group_size
+        slot = step.block
+        if not self.mapping.resident_parameters:
+            slot = self._parameter_slots.use((step.block,))
+        par = self.par_base + slot * self.shape.parameter_bytes
+        par_bytes = requantize_block_bytes(count, self.group_size, has_table=self.has_table)
+        return (
+            sums, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, out + block.first - first, step.tile.columns * pixel, pixel,
+            step.tile.rows, step.tile.columns, count, par, par_bytes,
+        )  # fmt: skip
+
+    def _store(self, step: Step, out: int, words: int) -> Row:
+        """Return the STORE of a group's output tile: [rows][columns][words] at `out`, without gaps."""
+        tile, target = step.tile, self.target
+        pixel = words * self.group_size
+        line = tile.columns * pixel
+        dram = target.at(tile.batch, tile.row, tile.column, self.shape.blocks[step.group[0]].first // self.group_size)
+        if target.column_bytes != pixel:
+            return dram, target.row_bytes, target.column_bytes, tile.rows, tile.columns, pixel, out, line, pixel
+        rows, run = tile.rows, line
+        if target.row_bytes == line:
+            rows, run = 1, line * tile.rows
+        pieces = run_pieces(run)
+        piece = run // pieces
+        return dram, target.row_bytes, piece, rows, pieces, piece, out, line, piece
