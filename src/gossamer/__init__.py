@@ -1,1 +1,38 @@
-"""Gossamer: a co-design workbench for sparse neural-network accelerators on FPGAs."""
+"""Gossamer: a co-design workbench for sparse neural-network accelerators on FPGAs.
+
+The verbs of the command line as functions: `load_config`, `load_model`, `prune`, `quantize`, `compile`, `simulate`.
+They are imported on first use, so that `import gossamer` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gossamer.api import compile, simulate
+    from gossamer.arch.config import load_config
+    from gossamer.arch.errors import GossamerError
+    from gossamer.mapper.prune import prune
+    from gossamer.mapper.quantize import quantize
+    from gossamer.models import load_model
+
+__all__ = ["GossamerError", "compile", "load_config", "load_model", "prune", "quantize", "simulate"]
+
+_HOMES = {
+    "GossamerError": "gossamer.arch.errors",
+    "compile": "gossamer.api",
+    "load_config": "gossamer.arch.config",
+    "load_model": "gossamer.models",
+    "prune": "gossamer.mapper.prune",
+    "quantize": "gossamer.mapper.quantize",
+    "simulate": "gossamer.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gossamer' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -159,7 +159,7 @@ def run_simulation(request: SimulationRequest, stage: Stage = _silent) -> Simula
         from gossamer.advice import find_hints
 
         stage("trying single changes")
-        report = replace(report, hints=find_hints(compiled, report))
+        report = replace(report, hints=find_hints(request, compiled, report))
     return SimulationRun(report=report, spec=spec, program=compiled.program, provenance=provenance)
 
 

@@ -1,0 +1,76 @@
+"""Report a simulated Program of a sparse chain core."""
+
+from typing import TYPE_CHECKING
+
+from gossamer.arch.resources import estimate_resources
+from gossamer.arch.spec import SparseAccelerator
+from gossamer.arch.timing import ceil_div
+from gossamer.render import describe_config
+from gossamer.report import CLASSES, LayerReport, ResourceUse, Roofline, SimulationReport
+from gossamer.sim.results import LayerTiming, Simulation
+
+if TYPE_CHECKING:
+    from gossamer.simulation import Compiled, SimulationRequest
+
+TIER = "simulated; not yet compared with RTL, so no measured error band"
+
+
+def core_report(request: "SimulationRequest", compiled: "Compiled", simulation: Simulation) -> SimulationReport:
+    """Return the report of a simulation; sums are the simulation's own, nothing is scaled."""
+    spec = compiled.spec
+    layers = tuple(_layer(timing) for timing in simulation.layers)
+    engines = {
+        str(engine): {
+            "busy": cycles.busy,
+            **{f"waiting_{other}": waited for other, waited in cycles.waiting_token.items()},
+            "waiting_memory": cycles.waiting_memory,
+            "idle": cycles.idle,
+        }
+        for engine, cycles in simulation.engines.items()
+    }
+    return SimulationReport(
+        model=request.model, config=spec.name, config_summary=describe_config(spec), sparsity=request.sparsity,
+        batch=request.batch, tier=TIER, clock_mhz=spec.clock_mhz, peak_macs_per_cycle=simulation.peak_macs_per_cycle,
+        total_cycles=simulation.total_cycles, latency_s=simulation.latency_s, energy_j=simulation.energy.total_j,
+        energy_by_component_j=simulation.energy.by_component_j, dram_bytes=simulation.traffic.total_bytes,
+        utilization=simulation.utilization,
+        peak_utilization=max((layer.utilization for layer in layers), default=0.0), macs=simulation.macs,
+        dense_macs=simulation.dense_macs,
+        classes={name: float(simulation.classes[name]) for name in CLASSES},  # type: ignore[index]
+        engines=engines, roofline=_roofline(spec, simulation), area=_area(spec), layers=layers,
+        notes=compiled.network.notes,
+    )  # fmt: skip
+
+
+def _layer(timing: LayerTiming) -> LayerReport:
+    record = timing.record
+    return LayerReport(
+        name=record.name, op=record.op, pattern=record.pattern, positions=record.positions, channels=record.channels,
+        reduction=record.reduction, macs=record.macs, dense_macs=record.dense_macs, cycles=timing.cycles,
+        bound=str(timing.bound), utilization=timing.utilization, dram_bytes=timing.traffic.total_bytes,
+        classes={name: float(timing.classes[name]) for name in CLASSES},  # type: ignore[index]
+    )  # fmt: skip
+
+
+def memory_bytes_per_s(spec: SparseAccelerator) -> float:
+    """Return what the network can move: off-chip channels at their efficiency, or the AXI ports if they are slower."""
+    memory = spec.off_chip
+    channels = memory.channels * memory.channel_bandwidth_gb_s * 1e9 * memory.efficiency
+    ports = spec.axi.ports * spec.axi.data_bits / 8 * spec.clock_mhz * 1e6
+    return min(channels, ports)
+
+
+def _roofline(spec: SparseAccelerator, simulation: Simulation) -> Roofline:
+    return Roofline(
+        peak_macs_per_s=simulation.peak_macs_per_cycle * spec.clock_mhz * 1e6,
+        memory_bytes_per_s=memory_bytes_per_s(spec),
+        intensity_macs_per_byte=simulation.macs / max(1, simulation.traffic.total_bytes),
+    )
+
+
+def _area(spec: SparseAccelerator) -> tuple[ResourceUse, ...]:
+    total = estimate_resources(spec).total
+    return tuple(
+        ResourceUse(resource=name, used=ceil_div(round(getattr(total, name)), 1), available=getattr(spec.device, name))
+        for name in ("lut", "ff", "dsp", "bram36", "uram")
+    )
