@@ -104,6 +104,27 @@ def test_one_wrong_value(path: Path, old: str, new: str, key: str, message: str)
     assert re.fullmatch(f"(?s).*{message}", lines[0][len(start) :]), lines
 
 
+def test_exponents_are_read_up_to_30(path: Path) -> None:
+    """Larger ones would build integers of any length."""
+    assert refusal(path, SYSTOLIC.replace("100", "1e30"))[0].endswith(f"at most 1000, not {10**30}")
+    assert refusal(path, SYSTOLIC.replace("100", "1e31"))[0].endswith("or 1e6, not `1e31`")
+
+
+def test_mistakes_in_merged_mappings_are_placed_where_they_are_written(path: Path) -> None:
+    """An own key hides the merged one; a merged key is placed in the mapping it comes from."""
+    end = KV260.split("vector:")[1]
+    text = KV260.split("buffers:")[0] + (
+        "buffers:\n  activation: &a {capacity_bytes: 1048576, memory: nope}\n"
+        "  weight:\n    memory: neither\n    <<: *a\n"
+        "  index: {<<: *a, memory: uram288}\n"
+        "  accumulator: {<<: *a, memory: bram36}\n  parameter: {<<: *a, memory: bram36}\nvector:"
+    ) + end  # fmt: skip
+    assert [": ".join(line.split(": ")[:2]) for line in refusal(path, text)] == [
+        f"{place(text, 'nope')}: buffers.activation.memory",
+        f"{place(text, 'neither')}: buffers.weight.memory",
+    ]
+
+
 def test_missing_keys_point_at_the_mapping(path: Path) -> None:
     text = KV260.replace("  channels: 1\n", "").replace("dispatch:\n  queue_depth: 8\n", "")
     assert refusal(path, text) == [
