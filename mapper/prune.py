@@ -57,8 +57,7 @@ def detect_pattern(weight: NDArray[Any], max_group: int = 16) -> NmPattern | Non
     largest = np.zeros(4, np.int64)
     count_nonzeros(np.ascontiguousarray(weight).reshape(-1, channels), largest)
     for pattern in CANDIDATES:
-        restricts = pattern.n < min(pattern.m, channels)
-        if pattern.m <= max_group and restricts and largest[pattern.index_bits - 1] <= pattern.n:
+        if pattern.m <= max_group and _restricts(pattern, channels) and largest[pattern.index_bits - 1] <= pattern.n:
             return pattern
     return None
 
@@ -143,10 +142,19 @@ def prune(
             check_pattern(stated)
             layers.append(stated)
         else:
-            pattern = NmPattern.parse(choice)
-            mask = magnitude_mask(layer.weight, pattern)
-            layers.append(replace(layer, weight=layer.weight * mask, pattern=pattern))
+            layers.append(_pruned(layer, NmPattern.parse(choice)))
     return network.with_layers(tuple(layers))
+
+
+def _pruned(layer: WeightLayer, pattern: NmPattern) -> WeightLayer:
+    """Return the layer pruned; where the pattern forbids nothing (a tap has at most N channels) it stays dense."""
+    if not _restricts(pattern, layer.weight.shape[-1]):
+        return replace(layer, pattern=None)
+    return replace(layer, weight=layer.weight * magnitude_mask(layer.weight, pattern), pattern=pattern)
+
+
+def _restricts(pattern: NmPattern, channels: int) -> bool:
+    return pattern.n < min(pattern.m, channels)
 
 
 def resolve(network: Network, sparsity: str, overrides: Mapping[str, str]) -> dict[str, str]:

@@ -130,6 +130,14 @@ def test_detection_needs_a_pattern_that_forbids_something():
     assert detect_pattern(np.zeros((4, 1, 1, 16), np.int8)) == NmPattern(1, 16)
 
 
+@pytest.mark.parametrize(("channels", "pattern"), [(2, "None"), (3, "2:4"), (1, "None")])
+def test_a_pattern_that_forbids_nothing_is_not_set(channels, pattern):
+    weight = random_weight(1, (4, 3, 3, channels))
+    layer = prune(chain([weight] * 3), "2:4", {"conv1": "2:4"}).layers[1]
+    assert str(layer.pattern) == pattern
+    assert np.array_equal(layer.weight, weight) == (pattern == "None")
+
+
 def test_overrides_by_glob_and_name():
     names = ["stem", "block1.a", "block1.b", "block2.a", "head"]
     network = chain([random_weight(i, (8, 1, 1, 16)) for i in range(5)], names)
