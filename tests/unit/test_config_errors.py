@@ -114,14 +114,16 @@ def test_mistakes_in_merged_mappings_are_placed_where_they_are_written(path: Pat
     """An own key hides the merged one; a merged key is placed in the mapping it comes from."""
     end = KV260.split("vector:")[1]
     text = KV260.split("buffers:")[0] + (
-        "buffers:\n  activation: &a {capacity_bytes: 1048576, memory: nope}\n"
-        "  weight:\n    memory: neither\n    <<: *a\n"
+        "buffers:\n  activation: &a {capacity_bytes: 1048576, memory: nope, odd: 1}\n"
+        "  weight:\n    memory: neither\n    odd: 2\n    <<: *a\n"
         "  index: {<<: *a, memory: uram288}\n"
         "  accumulator: {<<: *a, memory: bram36}\n  parameter: {<<: *a, memory: bram36}\nvector:"
     ) + end  # fmt: skip
     assert [": ".join(line.split(": ")[:2]) for line in refusal(path, text)] == [
         f"{place(text, 'nope')}: buffers.activation.memory",
+        *(f"{place(text, 'odd')}: buffers.{name}.odd" for name in ("accumulator", "activation", "index", "parameter")),
         f"{place(text, 'neither')}: buffers.weight.memory",
+        f"{place(text, 'odd: 2')}: buffers.weight.odd",
     ]
 
 
