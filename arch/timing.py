@@ -17,6 +17,18 @@ DIVIDE_CYCLES = 40
 AXI_BOUNDARY_BYTES = 4096
 """No AXI burst crosses this boundary (AMBA AXI4, A3.4.1)."""
 
+LOAD_SETUP_CYCLES = 4
+"""From the start of a LOAD to its first read request: decode, address generator, request register."""
+
+STORE_SETUP_CYCLES = 6
+"""From the start of a STORE to its first write beat: the same, and two cycles of activation buffer read."""
+
+FETCH_BUFFER_BYTES = 2048
+"""Instructions FETCH holds or has requested ahead of dispatch."""
+
+FETCH_BURST_BYTES = 1024
+"""Longest burst of FETCH, so that one can be on its way while the other is dispatched."""
+
 
 def ceil_div(numerator: int, denominator: int) -> int:
     """Return ceil(numerator / denominator) of non-negative integers."""
@@ -26,6 +38,40 @@ def ceil_div(numerator: int, denominator: int) -> int:
 def weight_load_cycles(stages: int, weight_rows_per_cycle: int) -> int:
     """Return the cycles to bring one weight per chain into the shadow registers of `stages` stages."""
     return ceil_div(stages, weight_rows_per_cycle)
+
+
+def burst_bytes(*, data_bits: int, burst_beats: int, interleave_bytes: int) -> int:
+    """Return the power of two whose multiples no burst crosses: within burst_beats, 4 KiB and one channel's stripe."""
+    limit = min(burst_beats * data_bits // 8, AXI_BOUNDARY_BYTES, interleave_bytes)
+    return 1 << (limit.bit_length() - 1)
+
+
+def load_cycles(
+    *, bursts: int, burst_beats: int, latency_cycles: int, max_outstanding: int, fill_beats: int = 0
+) -> int:
+    """Return cycles of a LOAD of equal bursts through one port, alone on a memory of fixed latency.
+
+    The memory answers a request `latency_cycles` later and then gives a beat per cycle. Requests leave one per cycle
+    while fewer than `max_outstanding` bursts are on their way; padding is written before the first data beat, while
+    the requests are. Exact if fill_beats <= latency_cycles or the window never closes (bursts <= max_outstanding).
+    """
+    if bursts == 0:
+        return LOAD_SETUP_CYCLES + fill_beats
+    rounds, rest = divmod(bursts - 1, max_outstanding)
+    round_cycles = max(max_outstanding * burst_beats, latency_cycles + burst_beats)
+    return LOAD_SETUP_CYCLES + max(latency_cycles, fill_beats) + rounds * round_cycles + (rest + 1) * burst_beats
+
+
+def store_cycles(*, bursts: int, burst_beats: int, latency_cycles: int, max_outstanding: int) -> int:
+    """Return cycles of a STORE of equal bursts through one port, alone on a memory of fixed latency.
+
+    A burst is acknowledged `latency_cycles` after its last beat; the STORE completes with the last acknowledgement.
+    """
+    if bursts == 0:
+        return STORE_SETUP_CYCLES
+    rounds, rest = divmod(bursts - 1, max_outstanding)
+    round_cycles = max(max_outstanding * burst_beats, latency_cycles + burst_beats)
+    return STORE_SETUP_CYCLES + rounds * round_cycles + (rest + 1) * burst_beats + latency_cycles
 
 
 def compute_cycles(
@@ -55,6 +101,12 @@ def compute_cycles(
     first_load = full_load if full_folds else ragged_load
     first_wait = max(pass_cycles, first_load) - pass_cycles  # the first pass waits for no successor's load
     return first_load + passes - first_wait + chain_length + COMPUTE_PIPELINE_CYCLES
+
+
+def compute_fill_cycles(*, run_words: int, chain_length: int, weight_rows_per_cycle: int) -> int:
+    """Return the part of `compute_cycles` that is fill: first weight load, chain and pipeline."""
+    first_load = weight_load_cycles(min(run_words, chain_length), weight_rows_per_cycle)
+    return first_load + chain_length + COMPUTE_PIPELINE_CYCLES
 
 
 def vector_cycles(

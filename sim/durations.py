@@ -1,0 +1,100 @@
+"""Compile the closed forms of `gossamer.arch.timing` for whole columns of instructions and for the analytic model.
+
+The statement of the forms is in `gossamer.arch.timing`; tests/unit/test_timing_durations.py holds both equal.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gossamer.arch.isa import Opcode
+from gossamer.arch.timing import COMPUTE_PIPELINE_CYCLES, DIVIDE_CYCLES, VECTOR_PIPELINE_CYCLES
+from gossamer.sim.kernels import kernel
+
+_MAXIMUM, _AVERAGE = int(Opcode.MAXIMUM), int(Opcode.AVERAGE)
+_SOFTMAX, _LAYER_NORM, _LRN = int(Opcode.SOFTMAX), int(Opcode.LAYER_NORM), int(Opcode.LRN)
+
+
+@kernel
+def ceil_ratio(numerator: int, denominator: int) -> int:
+    """Return ceil(numerator / denominator)."""
+    return -(-numerator // denominator)
+
+
+@kernel
+def compute_fill(run_words: int, chain_length: int, weight_rows_per_cycle: int) -> int:
+    """Return `gossamer.arch.timing.compute_fill_cycles`."""
+    return (
+        ceil_ratio(min(run_words, chain_length), weight_rows_per_cycle) + chain_length + COMPUTE_PIPELINE_CYCLES
+    )  # fmt: skip
+
+
+@kernel
+def compute_duration(
+    positions: int, runs: int, run_words: int, steps: int, chain_length: int, lanes: int, weight_rows_per_cycle: int
+) -> int:
+    """Return `gossamer.arch.timing.compute_cycles`."""
+    pass_cycles = ceil_ratio(positions, lanes)
+    full_folds, ragged_words = run_words // chain_length, run_words % chain_length
+    full_load = ceil_ratio(chain_length, weight_rows_per_cycle)
+    ragged_load = ceil_ratio(ragged_words, weight_rows_per_cycle)
+    passes = runs * steps * full_folds * max(pass_cycles, full_load)
+    if ragged_words:
+        passes += runs * steps * max(pass_cycles, ragged_load)
+    first_load = full_load if full_folds else ragged_load
+    first_wait = max(pass_cycles, first_load) - pass_cycles
+    return first_load + passes - first_wait + chain_length + COMPUTE_PIPELINE_CYCLES
+
+
+@kernel
+def vector_duration(
+    opcode: int, positions: int, words: int, taps: int, group_size: int, vector_lanes: int, window: int
+) -> int:
+    """Return `gossamer.arch.timing.vector_cycles` for `taps` = kh * kw."""
+    beats = ceil_ratio(words * group_size, vector_lanes)
+    if opcode in (_MAXIMUM, _AVERAGE):
+        work = positions * beats * taps
+    elif opcode in (_SOFTMAX, _LAYER_NORM):
+        work = positions * (3 * beats + DIVIDE_CYCLES)
+    elif opcode == _LRN:
+        work = positions * beats * window
+    else:
+        work = positions * beats
+    return work + VECTOR_PIPELINE_CYCLES
+
+
+@kernel
+def compute_columns(
+    positions: NDArray[np.int64],
+    runs: NDArray[np.int64],
+    run_words: NDArray[np.int64],
+    steps: NDArray[np.int64],
+    chain_length: int,
+    lanes: int,
+    weight_rows_per_cycle: int,
+    busy: NDArray[np.int64],
+    fill: NDArray[np.int64],
+) -> None:
+    """Fill busy and fill cycles, int64 [n], of COMPUTE instructions."""
+    for at in range(positions.size):
+        fill[at] = compute_fill(run_words[at], chain_length, weight_rows_per_cycle)
+        busy[at] = compute_duration(
+            positions[at], runs[at], run_words[at], steps[at], chain_length, lanes, weight_rows_per_cycle
+        )
+
+
+@kernel
+def vector_columns(
+    opcodes: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    words: NDArray[np.int64],
+    taps: NDArray[np.int64],
+    group_size: int,
+    vector_lanes: int,
+    windows: NDArray[np.int64],
+    busy: NDArray[np.int64],
+) -> None:
+    """Fill busy cycles, int64 [n], of VECTOR instructions."""
+    for at in range(opcodes.size):
+        busy[at] = vector_duration(
+            opcodes[at], positions[at], words[at], taps[at], group_size, vector_lanes, windows[at]
+        )

@@ -1,0 +1,185 @@
+"""Model off-chip memory: how transfers are cut into bursts, and when ports and channels serve them.
+
+A transfer reads or writes runs of contiguous bytes. Runs that follow each other off chip are merged. A run is cut into
+bursts at every multiple of `burst_bytes` (`gossamer.arch.timing.burst_bytes`). A burst moves whole beats, aligned to
+the port's width. On chip one *piece* moves per port and cycle: the bytes of one beat that are contiguous in the buffer
+too; a byte scatter moves one byte per cycle through port 0.
+
+A channel is a first-in first-out server; the burst's first byte decides the channel (addresses are interleaved). Its
+service time is a fixed-point number of cycles with `TICK_BITS` fraction bits. The LOAD bursts of a port, and the STORE
+bursts of a port, take its read and its write side in order. Requests of one engine leave one per cycle at most and
+take the ports in turn. Equations ours; checked by tests/unit/test_offchip_bursts.py and tests/unit/test_timing_twin.py.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gossamer.arch.spec import SparseAccelerator
+from gossamer.arch.timing import burst_bytes
+from gossamer.sim.kernels import kernel
+
+TICK_BITS = 16
+"""Fraction bits of channel time."""
+
+TICKS_PER_CYCLE = 1 << TICK_BITS
+
+READ, WRITE = 0, 1
+"""Sides of a port."""
+
+# Rows of the parameter array that kernels take.
+BEAT_BYTES, BURST_BYTES, PORTS, OUTSTANDING, CHANNELS, INTERLEAVE, BEAT_TICKS, LATENCY, PARAMETERS = range(9)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OffChipTiming:
+    """Off-chip memory in cycles of the accelerator's clock.
+
+    `beat_ticks`: channel time of one beat in 1 / TICKS_PER_CYCLE cycles; `latency_cycles`: request to first beat.
+    """
+
+    beat_bytes: int
+    burst_bytes: int
+    ports: int
+    max_outstanding: int
+    channels: int
+    interleave_bytes: int
+    beat_ticks: int
+    latency_cycles: int
+
+    def as_array(self) -> NDArray[np.int64]:
+        """Return the int64 array [PARAMETERS] that the kernels take."""
+        return np.array(
+            [
+                self.beat_bytes, self.burst_bytes, self.ports, self.max_outstanding, self.channels,
+                self.interleave_bytes, self.beat_ticks, self.latency_cycles,
+            ],
+            dtype=np.int64,
+        )  # fmt: skip
+
+    @property
+    def port_bytes_per_cycle(self) -> int:
+        """What all ports together move per cycle and direction."""
+        return self.ports * self.beat_bytes
+
+    @property
+    def channel_bytes_per_cycle(self) -> float:
+        """What all channels together move per cycle."""
+        return self.channels * self.beat_bytes * TICKS_PER_CYCLE / self.beat_ticks
+
+
+def offchip_timing(spec: SparseAccelerator) -> OffChipTiming:
+    """Return a config's off-chip memory in cycles; a beat takes at least one tick, the latency is rounded up."""
+    beat_bytes = spec.axi.data_bits // 8
+    bytes_per_ns = spec.off_chip.channel_bandwidth_gb_s * spec.off_chip.efficiency
+    cycles_per_beat = beat_bytes / bytes_per_ns * spec.clock_mhz / 1000.0
+    return OffChipTiming(
+        beat_bytes=beat_bytes,
+        burst_bytes=burst_bytes(
+            data_bits=spec.axi.data_bits,
+            burst_beats=spec.axi.burst_beats,
+            interleave_bytes=spec.off_chip.interleave_bytes,
+        ),
+        ports=spec.axi.ports,
+        max_outstanding=spec.axi.max_outstanding,
+        channels=spec.off_chip.channels,
+        interleave_bytes=spec.off_chip.interleave_bytes,
+        beat_ticks=max(1, round(cycles_per_beat * TICKS_PER_CYCLE)),
+        latency_cycles=ceil(spec.off_chip.latency_ns * spec.clock_mhz / 1000.0),
+    )
+
+
+@kernel
+def burst_end(address: int, last: int, burst_bytes: int) -> int:
+    """Return the end (exclusive) of the burst that starts at `address` within bytes up to `last` (exclusive)."""
+    return min(last, (address // burst_bytes + 1) * burst_bytes)
+
+
+@kernel
+def beats_between(first: int, last: int, beat_bytes: int) -> int:
+    """Return the beats that bytes [first, last) touch."""
+    return (last - 1) // beat_bytes - first // beat_bytes + 1
+
+
+@kernel
+def pieces_between(base: int, first: int, last: int, segment_bytes: int, beat_bytes: int) -> int:
+    """Return the (beat, segment) pairs that bytes [first, last) of a run touch.
+
+    The run starts at `base`; every `segment_bytes` of it are contiguous on chip. Pairs = beats + segment boundaries
+    strictly inside - those of them that are beat boundaries as well.
+    """
+    beats = beats_between(first, last, beat_bytes)
+    low = (first - base) // segment_bytes + 1
+    high = (last - base - 1) // segment_bytes
+    if high < low:
+        return beats
+    period = 1
+    while (period * segment_bytes) % beat_bytes:
+        period *= 2  # beat_bytes is a power of two
+    aligned = 0
+    for boundary in range(low, min(high, low + period - 1) + 1):
+        if (base + boundary * segment_bytes) % beat_bytes == 0:
+            aligned = (high - boundary) // period + 1
+            break
+    return beats + high - low + 1 - aligned
+
+
+@kernel
+def channel_service(channel_free: NDArray[np.int64], channel: int, at: int, beats: int, beat_ticks: int) -> int:
+    """Serve `beats` on a channel from cycle `at` on; return the tick at which that starts; update the channel."""
+    start = max(at << TICK_BITS, channel_free[channel])
+    channel_free[channel] = start + beats * beat_ticks
+    return start
+
+
+@kernel
+def ceil_cycles(ticks: int) -> int:
+    """Return ticks as whole cycles, rounded up."""
+    return (ticks + TICKS_PER_CYCLE - 1) >> TICK_BITS
+
+
+@kernel
+def read_burst(
+    memory: NDArray[np.int64],
+    channel_free: NDArray[np.int64],
+    port_free: NDArray[np.int64],
+    port: int,
+    at: int,
+    address: int,
+    beats: int,
+    pieces: int,
+    accepted: int,
+) -> int:
+    """Serve one read burst requested at cycle `at`; return the cycle after its last piece is written on chip.
+
+    The first beat comes `latency` after the channel takes the request, the last one `latency` after it is served; the
+    port delivers a piece per cycle, after those of the burst before and not before cycle `accepted` (LOAD fills first).
+    port_free int64 [2, ports].
+    """
+    channel = (address // memory[INTERLEAVE]) % memory[CHANNELS]
+    start = channel_service(channel_free, channel, at, beats, memory[BEAT_TICKS])
+    first = ceil_cycles(start) + memory[LATENCY]
+    last = ceil_cycles(start + beats * memory[BEAT_TICKS]) + memory[LATENCY]
+    done = max(max(port_free[READ, port], first, accepted) + pieces, last)
+    port_free[READ, port] = done
+    return done
+
+
+@kernel
+def write_burst(
+    memory: NDArray[np.int64],
+    channel_free: NDArray[np.int64],
+    port_free: NDArray[np.int64],
+    port: int,
+    at: int,
+    address: int,
+    beats: int,
+    pieces: int,
+) -> int:
+    """Serve one write burst whose first piece leaves at cycle `at`; return the cycle of its acknowledgement."""
+    channel = (address // memory[INTERLEAVE]) % memory[CHANNELS]
+    start = channel_service(channel_free, channel, at, beats, memory[BEAT_TICKS])
+    port_free[WRITE, port] = at + pieces
+    return max(at + pieces, ceil_cycles(start + beats * memory[BEAT_TICKS])) + memory[LATENCY]
