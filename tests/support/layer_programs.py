@@ -8,6 +8,7 @@ from replay import replay
 
 from gossamer.arch.config import fingerprint
 from gossamer.arch.encoding import encode_columns
+from gossamer.arch.isa import Opcode
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.network import Network
 from gossamer.dataflow.program import Program, RegionKind
@@ -59,8 +60,9 @@ def compile_layers(spec: SparseAccelerator, network: Network, alias: Alias | Non
     opcodes, columns = emitter.opcodes(), emitter.columns()
     wait, release = derive_tokens(engine_numbers(opcodes), derive_accesses(opcodes, columns, spec))
     layout = emitter.memory.layout(len(opcodes))
-    moves = np.isin(opcodes, (1, 2))
-    columns["dram"] = np.where(moves, layout.relocate(columns["dram"]), 0)
+    if "dram" in columns:
+        moves = np.isin(opcodes, (Opcode.LOAD, Opcode.STORE))
+        columns["dram"] = np.where(moves, layout.relocate(columns["dram"]), 0)
     columns.pop(PARAMETER_BYTES)
     return Program(
         name=network.name, config_name=spec.name, config_fingerprint=fingerprint(spec),

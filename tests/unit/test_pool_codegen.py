@@ -1,0 +1,99 @@
+"""Compile pooling onto small buffers; execute, replay, compare with the kernels."""
+
+import numpy as np
+import pytest
+from layer_programs import check_layers, compile_layers, sized_spec
+from quantized_layers import pool
+
+from gossamer.arch.encoding import decode_columns
+from gossamer.arch.errors import MappingError
+from gossamer.arch.isa import Opcode
+from gossamer.dataflow.network import PoolKind
+from gossamer.mapper.pool_codegen import counted, regions, span
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_any_window_on_any_buffer(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    kind = PoolKind.MAX if seed % 3 == 0 else PoolKind.AVERAGE
+    kernel = tuple(int(v) for v in rng.integers(1, 5, 2))
+    stride = tuple(int(v) for v in rng.integers(1, 4, 2))
+    pads = tuple(int(rng.integers(0, kernel[i % 2])) for i in range(4))
+    shape = (int(rng.integers(1, 3)), *(int(rng.integers(k, 9)) for k in kernel), int(rng.choice([1, 8, 11, 30])))
+    extra = tuple(int(rng.integers(0, max(1, min(s, k - p)))) for s, k, p in zip(stride, kernel, pads[2:], strict=True))
+    case = pool(rng, f"pool_{seed}", kind, shape, kernel, stride=stride, pads=pads, extra=extra, include=seed % 2 == 0)
+    group = int(rng.choice([4, 8]))
+    least = group * (kernel[0] * kernel[1] + 1)
+    spec = sized_spec(
+        group=group, activation=int(least * rng.choice([1, 1.5, 3, 10])), parameter=int(rng.choice([32, 64, 4096]))
+    )
+    check_layers(spec, case.network, case.values)
+
+
+def test_global_average_of_a_large_map_is_tiled_over_channels() -> None:
+    case = pool(np.random.default_rng(1), "global", PoolKind.AVERAGE, (1, 28, 28, 40), (28, 28))
+    program = check_layers(sized_spec(activation=28 * 28 * 8 + 8), case.network, case.values)
+    opcodes = decode_columns(program.instructions)["opcode"]
+    assert np.count_nonzero(opcodes == Opcode.AVERAGE) == 5
+
+
+def test_a_border_taller_than_one_load_can_fill() -> None:
+    rng = np.random.default_rng(2)
+    for pads in ((299, 0, 0, 0), (0, 0, 299, 0), (290, 1, 270, 0)):
+        case = pool(rng, "tall", PoolKind.MAX, (1, 40, 3, 8), (300, 2), stride=(60, 1), pads=pads)
+        check_layers(sized_spec(), case.network, case.values)
+
+
+def test_a_border_is_one_instruction_per_count() -> None:
+    case = pool(np.random.default_rng(3), "border", PoolKind.AVERAGE, (1, 6, 6, 8), (3, 3), pads=(1, 1, 1, 1))
+    program = check_layers(sized_spec(), case.network, case.values)
+    columns = decode_columns(program.instructions)
+    averages = columns["opcode"] == Opcode.AVERAGE
+    windows = int((columns["ny"] * columns["nx"])[averages].sum())
+    assert windows == 36
+    assert len(set(columns["par"][averages].tolist())) == 3, "4, 6 and 9 elements"
+
+
+def test_span_is_what_the_windows_cover() -> None:
+    for size, kernel, stride, pad in ((7, 3, 2, 1), (5, 4, 1, 3), (9, 2, 3, 0)):
+        total = (size + 2 * pad - kernel) // stride + 1
+        for first in range(total):
+            for windows in range(1, total - first + 1):
+                got = span(first, windows, kernel=kernel, stride=stride, pad=pad, size=size)
+                covered = range(first * stride - pad, (first + windows - 1) * stride - pad + kernel)
+                real = [i for i in covered if 0 <= i < size]
+                assert (got.start, got.real, got.size) == (real[0], len(real), len(covered))
+                assert got.before == sum(i < 0 for i in covered)
+
+
+def test_counts_are_brute_force_counts() -> None:
+    rng = np.random.default_rng(4)
+    for include in (False, True):
+        case = pool(
+            rng,
+            "p",
+            PoolKind.AVERAGE,
+            (1, 6, 5, 1),
+            (3, 4),
+            stride=(2, 3),
+            pads=(1, 2, 0, 1),
+            extra=(1, 2),
+            include=include,
+        )
+        for axis, size in ((0, 6), (1, 5)):
+            before, after = case.layer.pads[axis], case.layer.pads[2 + axis]
+            for window in range(2):
+                low = window * case.layer.stride[axis] - before
+                covered = range(low, low + case.layer.kernel[axis])
+                inside = range(-before, size + after) if include else range(size)
+                assert counted(case.layer, axis, window, size) == sum(i in inside for i in covered)
+    assert regions([2, 3, 3, 3, 2]) == [(0, 1, 2), (1, 3, 3), (4, 1, 2)]
+
+
+def test_what_cannot_be_compiled_is_refused() -> None:
+    rng = np.random.default_rng(5)
+    case = pool(rng, "huge", PoolKind.AVERAGE, (1, 10, 10, 8), (10, 10))
+    with pytest.raises(MappingError, match="huge: a pooling window"):
+        compile_layers(sized_spec(activation=800), case.network)
+    with pytest.raises(MappingError, match="must touch the input"):
+        span(4, 1, kernel=2, stride=2, pad=0, size=8)
