@@ -18,7 +18,7 @@ def _erf(x: Real) -> Real:
 
 
 def _sigmoid(x: Real) -> Real:
-    return np.asarray(0.5 * (np.tanh(0.5 * x) + 1.0))  # no overflow for any x
+    return np.asarray(1.0 / (1.0 + np.exp(-x)))  # an overflow of exp gives the right limit, 0
 
 
 _FUNCTIONS: dict[Function, Callable[..., Real]] = {

@@ -184,10 +184,13 @@ def _scaled(layer: Conv2d | ConvTranspose2d, affine: _Affine) -> Conv2d | ConvTr
     outputs = layer.weight.shape[0]
     factors = np.broadcast_to(affine.factors, (outputs,))
     offsets = np.array(np.broadcast_to(affine.offsets, (outputs,)))
+    weight = layer.weight
+    if not any(weight.strides[1:]):  # placeholder weights: one value per output, and so they stay
+        weight = weight[:, :1, :1, :1]
     with np.errstate(over="ignore", invalid="ignore"):
-        weight = layer.weight * factors[:, None, None, None]
+        scaled = _finite(layer, weight * factors[:, None, None, None])
         bias = offsets if layer.bias is None else layer.bias * factors + offsets
-    return replace(layer, weight=_finite(layer, weight), bias=_finite(layer, bias))
+    return replace(layer, weight=np.broadcast_to(scaled, layer.weight.shape), bias=_finite(layer, bias))
 
 
 def _scaled_norm(layer: LayerNorm, affine: _Affine) -> LayerNorm:
