@@ -5,7 +5,6 @@ rows and columns flattened), C channels. All arithmetic is in 64-bit integers, w
 """
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
 from gossamer.sim.kernels import kernel
@@ -14,7 +13,7 @@ INT8_OFFSET = 128
 """Entry of a 256-entry table for q is q + INT8_OFFSET."""
 
 
-@kernel(parallel=True)
+@kernel
 def requantize(
     acc: NDArray[np.int32],
     bias: NDArray[np.int32],
@@ -25,11 +24,16 @@ def requantize(
     high: int,
     table: NDArray[np.int8],
     out: NDArray[np.int8],
+    begin: int,
+    end: int,
 ) -> None:
-    """Rescale accumulators acc int32 [P, C] to out int8 [P, C]; bias, multiplier, shift [C]; table [256] or empty."""
-    positions, channels = acc.shape
+    """Rescale accumulators acc int32 [P, C] to out int8 [P, C] for positions begin .. end - 1.
+
+    bias int32, multiplier int32 and shift uint8 [C]; table int8 [256], or empty for none.
+    """
+    channels = acc.shape[1]
     has_table = table.size > 0
-    for p in prange(positions):
+    for p in range(begin, end):
         for c in range(channels):
             s = np.int64(shift[c])
             total = (np.int64(acc[p, c]) + bias[c]) * np.int64(multiplier[c])

@@ -7,6 +7,7 @@ from gossamer.dataflow.network import Conv2d
 from gossamer.sim.golden import convolution, tiles
 from gossamer.sim.golden.compressed import compress
 from gossamer.sim.golden.panels import pair_dense, pair_sparse, plan_panels
+from gossamer.sim.golden.threads import share
 
 MIN_TILE_POSITIONS = 16
 """Fewer output positions per image leave most of a tile of 64 empty: plain sums of products are quicker."""
@@ -31,12 +32,13 @@ def convolve(layer: Conv2d, source: NDArray[np.int8], zero: int, acc: NDArray[np
             plan.source, plan.width, plan.pitch, plan.unit_offset, plan.unit_word, plan.group_words, plan.chunk_units,
             layer.groups,
         )  # fmt: skip
+        items = acc.shape[0] * tiles.tiles_per_image(acc.shape[1], acc.shape[2], plan.width)
         if kept is not None and kept.pattern.density <= MAX_SPARSE_DENSITY:
             some = pair_sparse(kept, plan)
-            tiles.convolve_sparse(*place, some.first, some.offsets, some.weights, acc)
+            share(tiles.convolve_sparse, items, *place, some.first, some.offsets, some.weights, acc)
         else:
             every = pair_dense(weight, layer.groups, plan)
-            tiles.convolve_dense(*place, every.first, every.offsets, every.weights.reshape(-1), acc)
+            share(tiles.convolve_dense, items, *place, every.first, every.offsets, every.weights.reshape(-1), acc)
         return
     top, left, bottom, right = layer.pads
     padded = source

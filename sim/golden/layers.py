@@ -34,6 +34,7 @@ from gossamer.dataflow.network import (
 from gossamer.dataflow.numerics import Requantization, VectorParams
 from gossamer.sim.golden import convolution, elementwise, rows, windows
 from gossamer.sim.golden.kernel_choice import convolve, multiply_batches
+from gossamer.sim.golden.threads import share
 
 Int8 = NDArray[np.int8]
 Int32 = NDArray[np.int32]
@@ -163,7 +164,9 @@ def _requantized(acc: Int32, params: Requantization) -> Int8:
     """Return int8 outputs from accumulators with the channels last."""
     out = np.empty(acc.shape, np.int8)
     channels = acc.shape[-1]
-    elementwise.requantize(
+    share(
+        elementwise.requantize,
+        acc.size // channels,
         acc.reshape(-1, channels),
         params.bias,
         params.multiplier,
