@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from gossamer.arch.config import fingerprint
 from gossamer.arch.encoding import decode_columns
 from gossamer.arch.errors import ProgramError
-from gossamer.arch.isa import Opcode
-from gossamer.arch.spec import SparseAccelerator
+from gossamer.arch.isa import FIELDS, VECTOR_OPCODES, Opcode, Space
+from gossamer.arch.spec import BufferSpec, SparseAccelerator
 from gossamer.dataflow.program import Program, TensorBinding
 from gossamer.dataflow.program_file import check_program, memory_image
+from gossamer.sim.golden.executor_blocks import run_vector
 from gossamer.sim.golden.executor_bounds import accumulator_entries, check_bounds, index_pitch, layer_name
-from gossamer.sim.golden.executor_kernels import RUN_FIELDS, panel_sizes, run
-from gossamer.sim.golden.executor_vector import FAULTS
+from gossamer.sim.golden.executor_kernels import RUN_FIELDS, compute, load, panel_sizes, store
 
 POISON = 0xA5
 
@@ -69,6 +69,45 @@ def initial_memory(program: Program, inputs: Mapping[str, NDArray[np.int8]]) -> 
     return memory
 
 
+class _Machine:
+    """Off-chip memory and the buffers of a config while a program runs on them."""
+
+    def __init__(self, spec: SparseAccelerator, memory: NDArray[np.uint8]) -> None:
+        array, buffers = spec.array, spec.buffers
+        self.memory = memory
+        self.group, self.chain_length, self.pitch = array.group_size, array.chain_length, index_pitch(spec)
+        self.buffers = {
+            Space.ACTIVATION: _poisoned(buffers.activation),
+            Space.WEIGHT: _poisoned(buffers.weight),
+            Space.INDEX: _poisoned(buffers.index),
+            Space.PARAMETER: _poisoned(buffers.parameter),
+        }
+        self.act = self.buffers[Space.ACTIVATION].view(np.int8)
+        self.wgt = self.buffers[Space.WEIGHT].view(np.int8)
+        self.acc = np.full((accumulator_entries(spec), 4 * array.chains), POISON, dtype=np.uint8).view(np.int32)
+        self.scratch = tuple(np.empty(size, dtype=np.float32) for size in panel_sizes(array.chains))
+
+    def load_store_compute(self, opcode: Opcode, space: int, f: NDArray[np.int64]) -> None:
+        """Run one instruction of the other engines than VECTOR; f int64 in the order of RUN_FIELDS."""
+        if opcode is Opcode.LOAD:
+            load(f, self.memory, self.buffers[Space(space)])
+        elif opcode is Opcode.STORE:
+            store(f, self.memory, self.buffers[Space.ACTIVATION])
+        elif opcode is Opcode.COMPUTE:
+            index = self.buffers[Space.INDEX]
+            compute(
+                f, self.act, self.wgt, index, self.acc, self.chain_length, self.group, self.pitch, *self.scratch
+            )  # fmt: skip
+
+    def vector(self, opcode: Opcode, f: Mapping[str, int]) -> None:
+        """Run one VECTOR instruction."""
+        run_vector(opcode, f, self.group, self.act, self.buffers[Space.PARAMETER], self.acc)
+
+
+def _poisoned(buffer: BufferSpec) -> NDArray[np.uint8]:
+    return np.full(buffer.capacity_bytes, POISON, dtype=np.uint8)
+
+
 def execute_memory(
     program: Program, spec: SparseAccelerator, inputs: Mapping[str, NDArray[np.int8]]
 ) -> NDArray[np.uint8]:
@@ -85,30 +124,24 @@ def execute_memory(
         )
     columns = decode_columns(program.instructions)
     check_bounds(program, spec, columns)
-    memory = initial_memory(program, inputs)
-    fields = np.ascontiguousarray(np.stack([columns[name] for name in RUN_FIELDS], axis=1))
-    buffers, array = spec.buffers, spec.array
-    act, wgt, idx, par = (
-        np.full(buffer.capacity_bytes, POISON, dtype=np.uint8)
-        for buffer in (buffers.activation, buffers.weight, buffers.index, buffers.parameter)
-    )
-    acc = np.full((accumulator_entries(spec), 4 * array.chains), POISON, dtype=np.uint8).view(np.int32)
-    scratch_a, scratch_w, scratch_s = (np.empty(size, dtype=np.float32) for size in panel_sizes(array.chains))
-    fault = np.zeros(2, dtype=np.int64)
-    done = int(
-        run(
-            fields, 0, len(fields), memory, act, wgt, idx, par, acc, array.chain_length, array.group_size,
-            index_pitch(spec), scratch_a, scratch_w, scratch_s, fault,
-        )
-    )  # fmt: skip
-    if fault[0]:
-        opcode = Opcode(int(columns["opcode"][done]))
-        what = FAULTS[int(fault[0])].format(value=int(fault[1]))
-        raise ProgramError(
-            f"instruction {done} ({opcode.name}, layer {layer_name(program, done)}): parameter block at "
-            f"{columns['par'][done]}: {what}"
-        )
-    return memory
+    machine = _Machine(spec, initial_memory(program, inputs))
+    fields = np.stack([columns[name] for name in RUN_FIELDS], axis=1)
+    vector_names = [field.name for field in FIELDS[Opcode.COPY]]
+    vector_fields = np.stack([columns[name] for name in vector_names], axis=1)
+    spaces = columns["space"].tolist()
+    for number, code in enumerate(columns["opcode"].tolist()):
+        opcode = Opcode(code)
+        if opcode in VECTOR_OPCODES:
+            try:
+                machine.vector(opcode, dict(zip(vector_names, vector_fields[number].tolist(), strict=True)))
+            except ProgramError as error:
+                raise ProgramError(
+                    f"instruction {number} ({opcode.name}, layer {layer_name(program, number)}): parameter block at "
+                    f"{columns['par'][number]}: {error}"
+                ) from error
+        else:
+            machine.load_store_compute(opcode, spaces[number], fields[number])
+    return machine.memory
 
 
 def execute(

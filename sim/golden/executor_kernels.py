@@ -1,7 +1,7 @@
-"""Run instructions: LOAD, STORE and COMPUTE as kernels, and the loop over a program that calls one per instruction.
+"""Run LOAD, STORE and COMPUTE.
 
-Slow twins of all of them are in tests/unit/test_executor_instructions.py. Callers have checked every address and count
-with `check_bounds`, so no kernel checks one again.
+All take one decoded instruction, int64 in the order of RUN_FIELDS. Slow twins are in tests/support/replay_twin.py.
+Callers have checked every address and count with `check_bounds`, so no kernel checks one again.
 
 COMPUTE is done as matrix products in float32. Each block covers at most 1024 weight rows; a product of two int8 is at
 most 2**14 in size, so every partial sum is an integer of at most 2**24 and float32 is exact in any order of addition.
@@ -11,18 +11,6 @@ Sparse rows are first scattered (added) into the dense panel, which the same bou
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.arch.isa import Opcode
-from gossamer.sim.golden.executor_vector import (
-    average,
-    binary,
-    copy,
-    layer_norm,
-    lrn,
-    maximum,
-    requantize,
-    softmax,
-    table,
-)
 from gossamer.sim.kernels import kernel
 
 PANEL_ROWS = 1024
@@ -32,24 +20,17 @@ PANEL_POSITIONS = 256
 """Output positions per float32 block, so that both panels stay in a core's cache."""
 
 RUN_FIELDS = (
-    "opcode", "space", "dram", "dram_y", "dram_x", "ny", "nx", "run_bytes", "dst", "dst_y", "dst_x", "dst_e",
-    "pad_top", "pad_bottom", "pad_left", "pad_right", "fill", "src", "src_y", "src_x",
-    "a", "a_y", "a_x", "n_ry", "n_rx", "r_y", "r_x", "run_words", "w", "i", "steps", "slots", "index_bits", "acc",
-    "clear", "chains_active", "a_ky", "a_kx", "kh", "kw", "b", "b_y", "b_x", "b_c", "d", "d_y", "d_x", "nc", "par",
+    "dram", "dram_y", "dram_x", "ny", "nx", "run_bytes", "dst", "dst_y", "dst_x", "dst_e", "pad_top", "pad_bottom",
+    "pad_left", "pad_right", "fill", "src", "src_y", "src_x", "a", "a_y", "a_x", "n_ry", "n_rx", "r_y", "r_x",
+    "run_words", "w", "i", "steps", "slots", "index_bits", "acc", "clear", "chains_active",
 )  # fmt: skip
-"""Order of the columns of the field matrix that `run` takes."""
+"""Order of the fields in the array that the kernels take."""
 
 (
-    OPCODE, SPACE, DRAM, DRAM_Y, DRAM_X, NY, NX, RUN_BYTES, DST, DST_Y, DST_X, DST_E,
-    PAD_TOP, PAD_BOTTOM, PAD_LEFT, PAD_RIGHT, FILL, SRC, SRC_Y, SRC_X,
-    A, A_Y, A_X, N_RY, N_RX, R_Y, R_X, RUN_WORDS, W, IDX, STEPS, SLOTS, INDEX_BITS, ACC,
-    CLEAR, CHAINS_ACTIVE, A_KY, A_KX, KH, KW, B, B_Y, B_X, B_C, D, D_Y, D_X, NC, PAR,
+    DRAM, DRAM_Y, DRAM_X, NY, NX, RUN_BYTES, DST, DST_Y, DST_X, DST_E, PAD_TOP, PAD_BOTTOM,
+    PAD_LEFT, PAD_RIGHT, FILL, SRC, SRC_Y, SRC_X, A, A_Y, A_X, N_RY, N_RX, R_Y, R_X,
+    RUN_WORDS, W, IDX, STEPS, SLOTS, INDEX_BITS, ACC, CLEAR, CHAINS_ACTIVE,
 ) = range(len(RUN_FIELDS))  # fmt: skip
-
-_END, _LOAD, _STORE, _COMPUTE = int(Opcode.END), int(Opcode.LOAD), int(Opcode.STORE), int(Opcode.COMPUTE)
-_REQUANTIZE, _ADD, _MULTIPLY = int(Opcode.REQUANTIZE), int(Opcode.ADD), int(Opcode.MULTIPLY)
-_TABLE, _MAXIMUM, _AVERAGE = int(Opcode.TABLE), int(Opcode.MAXIMUM), int(Opcode.AVERAGE)
-_COPY, _SOFTMAX, _LAYER_NORM, _LRN = int(Opcode.COPY), int(Opcode.SOFTMAX), int(Opcode.LAYER_NORM), int(Opcode.LRN)
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
@@ -114,7 +95,9 @@ def _weight_panel(
     width = steps if bits == 0 else group
     mask = (1 << bits) - 1
     if bits != 0:
-        panel[:] = 0
+        for k in range(panel.shape[0]):
+            for c in range(active):
+                panel[k, c] = 0
     for t in range(count):
         run, at = (first + t) // run_words, (first + t) % run_words
         fold = at // chain_length
@@ -175,7 +158,9 @@ def compute(
     block = max(1, PANEL_ROWS // max(width, f[STEPS]))
     offsets = np.empty(min(block, words), np.int64)
     if f[CLEAR] == 1:
-        acc[f[ACC] : f[ACC] + positions, :active] = 0
+        for q in range(positions):
+            for c in range(active):
+                acc[f[ACC] + q, c] = 0
     for first in range(0, words, block):
         count = min(block, words - first)
         weights = scratch_w[: count * width * active].reshape((count * width, active))
@@ -195,86 +180,3 @@ def compute(
 def panel_sizes(chains: int) -> tuple[int, int, int]:
     """Return the float32 elements of compute's scratch: activations, weights, sums."""
     return PANEL_POSITIONS * PANEL_ROWS, PANEL_ROWS * chains, PANEL_POSITIONS * chains
-
-
-@kernel
-def run(
-    fields: Ints,
-    start: Int,
-    stop: Int,
-    memory: Bytes,
-    act: Bytes,
-    wgt: Bytes,
-    idx: Bytes,
-    par: Bytes,
-    acc: NDArray[np.int32],
-    chain_length: Int,
-    group: Int,
-    pitch: Int,
-    scratch_a: NDArray[np.float32],
-    scratch_w: NDArray[np.float32],
-    scratch_s: NDArray[np.float32],
-    fault: Ints,
-) -> Int:
-    """Run instructions [start, stop) of fields int64 [n, RUN_FIELDS]; return how many ran before END or a fault.
-
-    fault int64 [2] receives (status, value) of a parameter block that cannot be used (`executor_vector`), else zeros.
-    """
-    signed_act, signed_wgt = act.view(np.int8), wgt.view(np.int8)
-    for n in range(start, stop):
-        f = fields[n]
-        opcode = f[OPCODE]
-        if opcode == _END:
-            return n - start
-        if opcode == _LOAD:
-            if f[SPACE] == 0:
-                load(f, memory, act)
-            elif f[SPACE] == 1:
-                load(f, memory, wgt)
-            elif f[SPACE] == 2:
-                load(f, memory, idx)
-            else:
-                load(f, memory, par)
-        elif opcode == _STORE:
-            store(f, memory, act)
-        elif opcode == _COMPUTE:
-            compute(
-                f, signed_act, signed_wgt, idx, acc, chain_length, group, pitch, scratch_a, scratch_w, scratch_s
-            )  # fmt: skip
-        else:
-            _run_vector(f, opcode, signed_act, par, acc, group, fault)
-            if fault[0] != 0:
-                return n - start
-    return stop - start
-
-
-@kernel
-def _run_vector(
-    f: Ints, opcode: Int, act: NDArray[np.int8], par: Bytes, acc: NDArray[np.int32], group: Int, fault: Ints
-) -> None:
-    """Run one VECTOR instruction; its slices of f are (counts, source A, source B, destination)."""
-    ny, nx, channels = f[NY], f[NX], f[NC] * group
-    a, a_y, a_x, d, d_y, d_x = f[A], f[A_Y], f[A_X], f[D], f[D_Y], f[D_X]
-    if opcode == _REQUANTIZE:
-        requantize(ny, nx, channels, acc, a, act, d, d_y, d_x, par, f[PAR], fault)
-    elif opcode in (_ADD, _MULTIPLY):
-        product = opcode == _MULTIPLY
-        binary(
-            product, ny, nx, channels, act, a, a_y, a_x, f[B], f[B_Y], f[B_X], f[B_C], d, d_y, d_x, par, f[PAR], fault
-        )  # fmt: skip
-    elif opcode == _TABLE:
-        table(ny, nx, channels, act, a, a_y, a_x, d, d_y, d_x, par, f[PAR])
-    elif opcode == _MAXIMUM:
-        maximum(ny, nx, channels, act, a, a_y, a_x, f[A_KY], f[A_KX], f[KH], f[KW], d, d_y, d_x)
-    elif opcode == _AVERAGE:
-        average(
-            ny, nx, channels, act, a, a_y, a_x, f[A_KY], f[A_KX], f[KH], f[KW], d, d_y, d_x, par, f[PAR], fault
-        )  # fmt: skip
-    elif opcode == _COPY:
-        copy(ny, nx, channels, act, a, a_y, a_x, d, d_y, d_x)
-    elif opcode == _SOFTMAX:
-        softmax(ny, nx, channels, act, a, a_y, a_x, d, d_y, d_x, par, f[PAR], fault)
-    elif opcode == _LAYER_NORM:
-        layer_norm(ny, nx, channels, act, a, a_y, a_x, d, d_y, d_x, par, f[PAR], fault)
-    elif opcode == _LRN:
-        lrn(ny, nx, channels, act, a, a_y, a_x, d, d_y, d_x, par, f[PAR], fault)
