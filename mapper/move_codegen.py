@@ -127,7 +127,8 @@ def _resize_tile(emitter: Emitter, layer: Resize, source: TensorPlace, *, interl
             yield TileCost(
                 sizes=(y, x, w), on_chip_bytes=loaded + spread, loaded_bytes=loaded,
                 tiles=batch * tile_count((rows, columns, source.words), (y, x, w)),
-                stored_bytes=loaded * rows_by * columns_by, work_cycles=work if interleave else 0,
+                stored_bytes=loaded * rows_by * columns_by, stores=rows_by * (1 if interleave else columns_by),
+                work_cycles=work if interleave else 0,
             )  # fmt: skip
 
     choice = cheapest(emitter.spec, candidates())

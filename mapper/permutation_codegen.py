@@ -203,6 +203,7 @@ def _candidates(emitter: Emitter, plan: Plan) -> Iterator[TileCost]:
             )  # fmt: skip
         yield TileCost(
             sizes=(1, y, x), on_chip_bytes=read + written, loaded_bytes=read, stored_bytes=written, work_cycles=work,
+            loads=sum(len(feed.pieces) for feed in plan.feeds),
             tiles=math.prod(ceil_div(axis.size, size) for axis, size in zip(plan.positions, (1, y, x), strict=True)),
         )  # fmt: skip
 

@@ -30,9 +30,7 @@ CHANNELS = 3
 
 def emit_permute(emitter: Emitter, layer: Permute, out: TensorPlace, source: TensorPlace) -> None:
     """Append the code of a Permute. Raises MappingError if the smallest piece of output does not fit on chip."""
-    moves = permutation_nest(
-        source.shape, (*place_strides(source), 1), layer.view, layer.order, out.shape, (*place_strides(out), 1)
-    )
+    moves = permutation_nest(*pixel_axes(source), layer.view, layer.order, *pixel_axes(out))
     words = None if moves is None else word_nest(moves, source, out)
     if words is not None:
         if source.address != out.address or any(axis.strides[0] != axis.strides[1] for axis in words):
@@ -43,6 +41,13 @@ def emit_permute(emitter: Emitter, layer: Permute, out: TensorPlace, source: Ten
         emit_channel_maps(emitter, layer.name, out, [ChannelMap(source, taken, np.arange(taken.size))])
         return
     emit_gather(emitter, layer, out, source)
+
+
+def pixel_axes(place: TensorPlace) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return shape and byte strides of a tensor with as few pixel axes as its place allows, channels last."""
+    if place.is_contiguous:
+        return (math.prod(place.shape[:CHANNELS]), place.shape[CHANNELS]), (place.column_bytes, 1)
+    return place.shape, (*place_strides(place), 1)
 
 
 def word_nest(moves: Nest, source: TensorPlace, out: TensorPlace) -> Nest | None:
@@ -68,9 +73,8 @@ def channel_permutation(layer: Permute, out: TensorPlace, source: TensorPlace) -
     if out.shape != source.shape:
         return None
     pitch = out.shape[CHANNELS]
-    _, rows, columns, _ = out.shape
-    strides = (rows * columns * pitch, columns * pitch, pitch, 1)
-    moves = permutation_nest(source.shape, strides, layer.view, layer.order, out.shape, strides)
+    flat, strides = (math.prod(out.shape[:CHANNELS]), pitch), (pitch, 1)
+    moves = permutation_nest(flat, strides, layer.view, layer.order, flat, strides)
     if moves is None:
         return None
     within = [axis for axis in moves if axis.strides[1] < pitch]
@@ -95,9 +99,9 @@ class Piece:
 def emit_gather(emitter: Emitter, layer: Permute, out: TensorPlace, source: TensorPlace) -> None:
     """Append the LOADs that gather output pixels byte by byte, tile by tile, and their STOREs."""
     pitch = out.words * emitter.group_size
-    _, rows, columns, channels = out.shape
-    packed = (rows * columns * pitch, columns * pitch, pitch, 1)
-    moves = permutation_nest(source.shape, (*place_strides(source), 1), layer.view, layer.order, out.shape, packed)
+    channels = out.shape[CHANNELS]
+    flat = (math.prod(out.shape[:CHANNELS]), channels)
+    moves = permutation_nest(*pixel_axes(source), layer.view, layer.order, flat, (pitch, 1))
     if moves is None:
         choice = cheapest(emitter.spec, _listed_candidates(out))
     else:

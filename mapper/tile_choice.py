@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.arch.timing import ceil_div
+from gossamer.arch.timing import LOAD_SETUP_CYCLES, STORE_SETUP_CYCLES, ceil_div
+from gossamer.sim.offchip import OffChipTiming, offchip_timing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +18,8 @@ class TileCost:
     tiles: int
     loaded_bytes: int
     stored_bytes: int
+    loads: int = 1
+    stores: int = 1
     work_cycles: int
     """Cycles of COMPUTE and VECTOR, or of byte-wise DMA, per tile."""
 
@@ -29,33 +32,30 @@ def halvings(size: int) -> Iterator[int]:
     yield 1
 
 
-def transfer_cycles(spec: SparseAccelerator, moved_bytes: int) -> float:
-    """Return about how many cycles one DMA instruction of `moved_bytes` takes."""
-    memory = spec.off_chip
-    cycles_per_second = spec.clock_mhz * 1e6
-    channel = memory.channel_bandwidth_gb_s * 1e9 * memory.efficiency / cycles_per_second
-    bytes_per_cycle = min(spec.axi.ports * spec.axi.data_bits / 8, memory.channels * channel)
-    return memory.latency_ns * spec.clock_mhz / 1e3 + moved_bytes / bytes_per_cycle
+def pipeline_cycles(memory: OffChipTiming, tile: TileCost) -> float:
+    """Return about how many cycles a layer of equal tiles takes when load, work and store overlap (ours).
 
-
-def pipeline_cycles(spec: SparseAccelerator, tile: TileCost) -> float:
-    """Return about how many cycles a layer of equal tiles takes when load, vector and store overlap (ours)."""
+    Loads and stores each use the ports on their own but share the channels.
+    """
+    bytes_per_cycle = min(memory.port_bytes_per_cycle, memory.channel_bytes_per_cycle)
     stages = (
-        transfer_cycles(spec, tile.loaded_bytes),
+        tile.loads * (LOAD_SETUP_CYCLES + memory.latency_cycles) + tile.loaded_bytes / bytes_per_cycle,
         float(tile.work_cycles),
-        transfer_cycles(spec, tile.stored_bytes),
+        tile.stores * (STORE_SETUP_CYCLES + memory.latency_cycles) + tile.stored_bytes / bytes_per_cycle,
     )
-    return sum(stages) + (tile.tiles - 1) * max(stages)
+    shared = (tile.loaded_bytes + tile.stored_bytes) / memory.channel_bytes_per_cycle
+    return sum(stages) + (tile.tiles - 1) * max(*stages, shared)
 
 
 def cheapest(spec: SparseAccelerator, candidates: Iterable[TileCost], slots: int = 2) -> tuple[TileCost, int] | None:
     """Return the cheapest tile and its ping-pong slots (1 when none fits `slots` times); None if none fits at all."""
     capacity = spec.buffers.activation.capacity_bytes
+    memory = offchip_timing(spec)
     fitting = [tile for tile in candidates if tile.on_chip_bytes <= capacity]
     for count in (slots, 1):
         best = min(
             (tile for tile in fitting if tile.on_chip_bytes * min(count, tile.tiles) <= capacity),
-            key=lambda tile: pipeline_cycles(spec, tile),
+            key=lambda tile: pipeline_cycles(memory, tile),
             default=None,
         )
         if best is not None:

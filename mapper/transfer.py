@@ -15,6 +15,8 @@ from gossamer.mapper.strided import Axis, Nest, collapse, offsets
 _LOAD_BITS = {field.name: field.bits for field in FIELDS[Opcode.LOAD]}
 MAX_COUNT = (1 << _LOAD_BITS["ny"]) - 1
 MAX_RUN_BYTES = (1 << _LOAD_BITS["run_bytes"]) - 64
+MAX_INNER_STRIDE = (1 << _LOAD_BITS["dst_x"]) - 1
+MAX_SCATTER_STRIDE = (1 << _LOAD_BITS["dst_e"]) - 1
 MAX_PAD_LINES = (1 << _LOAD_BITS["pad_top"]) - 1
 MAX_PAD_BYTES = (1 << _LOAD_BITS["pad_left"]) - 1
 MAX_LINE_AXES = 2
@@ -59,10 +61,13 @@ def _issue_nest(issue: _Issue, axes: Nest, dram: int, chip: int, group_size: int
             there, here = (start * stride for stride in axis.strides)
             _issue_nest(issue, parts, dram + there, chip + here, group_size, scatter=scatter)
         return
-    by_size = sorted(lines, key=lambda axis: axis.size)
-    counted = sorted(by_size[-MAX_LINE_AXES:], key=lambda axis: -axis.strides[1])
+    # Runs that follow each other off chip share bursts, so an axis of adjacent bytes is always the inner one.
+    by_size = sorted(lines, key=lambda axis: (axis.strides[0] == run.size, axis.size))
+    counted = sorted(by_size[-MAX_LINE_AXES:], key=lambda axis: -axis.strides[0])
     while len(counted) < MAX_LINE_AXES:
         counted.insert(0, Axis(1, (0, 0)))
+    if counted[1].strides[1] > MAX_INNER_STRIDE:
+        counted.reverse()
     for there, here in offsets(by_size[:-MAX_LINE_AXES], 2):
         issue(dram + there, chip + here, counted[0], counted[1], run)
 
@@ -74,7 +79,7 @@ def _split_run(axes: Nest, dram: int, chip: int, group_size: int, *, scatter: bo
         strides = [stride for other in lines for stride in other.strides]
         if axis.strides == (1, 1) and not any(v % group_size for v in (dram, chip, *strides)):
             return axis, lines
-        if scatter and axis.strides[0] == 1 and axis.strides[1] != 1:
+        if scatter and axis.strides[0] == 1 and 1 < axis.strides[1] <= MAX_SCATTER_STRIDE:
             return axis, lines
     return Axis(1, (1, 1)), list(axes)
 

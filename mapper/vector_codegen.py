@@ -226,7 +226,7 @@ def _candidates(emitter: Emitter, stream: Stream) -> Iterator[TileCost]:
         held = [stream.words(operand, tile) * group_size for operand in range(stream.operands)]
         yield TileCost(
             sizes=tile, on_chip_bytes=sum(held), tiles=tile_count((outer, rows, columns, words), tile),
-            loaded_bytes=sum(held[1:]), stored_bytes=held[0],
+            loaded_bytes=sum(held[1:]), stored_bytes=held[0], loads=stream.operands - 1,
             work_cycles=vector_cycles(
                 stream.opcode, ny=y, nx=x, nc=w, kh=1, kw=1, group_size=group_size, vector_lanes=lanes,
                 window=stream.window,
