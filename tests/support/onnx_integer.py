@@ -153,6 +153,19 @@ def run_layer_onnx(network: Network, layer, values):
     return run(model, {name: values[name] for name in names})
 
 
+def network_model(network: Network):
+    """Return the whole network as one model: its inputs and outputs int8 in stored order, tables as Gather."""
+    graph = Graph()
+    for layer in network.layers:
+        out = add_layer(graph, network, layer)
+        if without_table(layer) is not layer:
+            place = graph.node("Add", graph.node("Cast", out, to=TensorProto.INT32), graph.constant(128, np.int32))
+            out = graph.node("Gather", graph.constant(layer.params.table, np.int8), place)
+        graph.nodes.append(helper.make_node("Identity", [out], [layer.output]))
+    inputs, outputs = ([_tensor(network, name) for name in names] for names in (network.inputs, network.outputs))
+    return graph.model(inputs, outputs)
+
+
 def without_table(layer):
     """Return a layer whose requantization has no table: a table maps a difference of 1 to an arbitrary one."""
     if isinstance(layer, Conv2d | ConvTranspose2d | MatMul) and layer.params.table is not None:
