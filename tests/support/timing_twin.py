@@ -1,0 +1,263 @@
+"""Step the engines cycle by cycle: the slow, obvious twin of the timing simulator's event kernel.
+
+Transfers are expanded to single bytes and cut again; every engine is looked at in every cycle. Channel times are exact
+fractions of ticks, as the specification of `gossamer.sim.offchip` words them.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil
+
+from gossamer.arch.encoding import decode
+from gossamer.arch.isa import ENGINE_OF, ENGINES, Engine, Opcode
+from gossamer.arch.spec import SparseAccelerator
+from gossamer.arch.timing import compute_cycles, vector_cycles
+from gossamer.dataflow.program import Program
+from gossamer.sim.offchip import OffChipTiming, offchip_timing
+
+LOAD_SETUP, STORE_SETUP, FETCH_AHEAD_BYTES, FETCH_LONGEST = 4, 6, 2048, 1024
+"""Repeated here on purpose: a changed constant must be changed twice."""
+
+
+@dataclass
+class Burst:
+    """One burst: first address, beats, on-chip pieces."""
+
+    address: int
+    beats: int
+    pieces: int
+
+
+@dataclass
+class Job:
+    """One instruction on its way."""
+
+    number: int
+    fields: dict[str, int]
+    bursts: deque[Burst]
+    cycles: int
+    dispatched: int = -1
+    ready: int = -1
+    started: int = -1
+    completed: int = -1
+    waits: dict[Engine, int] = field(default_factory=lambda: dict.fromkeys(ENGINES, 0))
+
+
+def bytes_of(fields: dict[str, int], chip: str) -> list[list[tuple[int, int]]]:
+    """Return the (off-chip, on-chip) bytes of a transfer, one list per off-chip run after joining."""
+    ny, nx, length = fields["ny"], fields["nx"], fields["run_bytes"]
+    step = fields.get("dst_e", 1)
+    lines = []
+    for y in range(ny):
+        runs = []
+        for x in range(nx):
+            dram = fields["dram"] + y * fields["dram_y"] + x * fields["dram_x"]
+            here = fields[chip] + y * fields[f"{chip}_y"] + x * fields[f"{chip}_x"]
+            runs.append([(dram + e, here + e * step) for e in range(length)])
+        if fields["dram_x"] == length:
+            runs = [[pair for run in runs for pair in run]]
+        lines.append(runs)
+    if ny and all(len(runs) == 1 for runs in lines) and fields["dram_y"] == len(lines[0][0]):
+        lines = [[[pair for runs in lines for pair in runs[0]]]]
+    return [run for runs in lines for run in runs if run]
+
+
+def bursts_of(fields: dict[str, int], chip: str, memory: OffChipTiming) -> deque[Burst]:
+    """Cut a transfer into bursts, byte by byte."""
+    result: deque[Burst] = deque()
+    for run in bytes_of(fields, chip):
+        part: list[tuple[int, int]] = []
+        for pair in [*run, None]:
+            if part and (pair is None or pair[0] % memory.burst_bytes == 0):
+                beats = {dram // memory.beat_bytes for dram, _ in part}
+                pieces = len(part)
+                if fields.get("dst_e", 1) == 1:
+                    pieces, previous = 0, None
+                    for dram, here in part:
+                        if previous != (dram // memory.beat_bytes, here - 1):
+                            pieces += 1
+                        previous = (dram // memory.beat_bytes, here)
+                result.append(Burst(part[0][0], len(beats), pieces))
+                part = []
+            if pair is not None:
+                part.append(pair)
+    return result
+
+
+class Twin:
+    """A Program on a config, one cycle at a time. `windows`: channel windows of LRN instructions by number."""
+
+    def __init__(self, program: Program, spec: SparseAccelerator, windows: dict[int, int] | None = None) -> None:
+        self.spec, self.memory = spec, offchip_timing(spec)
+        self.windows = windows or {}
+        self.jobs = [self._job(number, decode(word)) for number, word in enumerate(program.instructions)]
+        self.queues: dict[Engine, deque[Job]] = {engine: deque() for engine in ENGINES}
+        self.running: dict[Engine, Job | None] = dict.fromkeys(ENGINES)
+        self.semaphores: dict[tuple[Engine, Engine], int] = {}
+        self.channel_free = [Fraction(0)] * self.memory.channels
+        self.read_free, self.write_free = [0] * self.memory.ports, [0] * self.memory.ports
+        self.flying: dict[Engine, list[list[int]]] = {}
+        self.served = {Engine.LOAD: 0, Engine.STORE: 0}
+        self.filled = 0
+        self.now = 0
+        self.next_dispatch = 0
+        self.fetch_size = min(self.memory.burst_bytes, FETCH_LONGEST)
+        self.fetched: list[int] = []
+        self.last: dict[Engine, int] = {}
+        self.first: dict[Engine, int] = {}
+
+    def _job(self, number: int, fields: dict[str, int]) -> Job:
+        array, opcode = self.spec.array, Opcode(fields["opcode"])
+        bursts: deque[Burst] = deque()
+        cycles = 0
+        if opcode in (Opcode.LOAD, Opcode.STORE):
+            bursts = bursts_of(fields, "dst" if opcode is Opcode.LOAD else "src", self.memory)
+        elif opcode is Opcode.COMPUTE:
+            cycles = compute_cycles(
+                positions=fields["ny"] * fields["nx"], runs=fields["n_ry"] * fields["n_rx"],
+                run_words=fields["run_words"], steps=fields["steps"], chain_length=array.chain_length,
+                lanes=array.lanes, weight_rows_per_cycle=array.weight_rows_per_cycle,
+            )  # fmt: skip
+        elif opcode is not Opcode.END:
+            cycles = vector_cycles(
+                opcode, ny=fields["ny"], nx=fields["nx"], nc=fields["nc"], kh=fields["kh"], kw=fields["kw"],
+                group_size=array.group_size, vector_lanes=self.spec.vector.lanes, window=self.windows.get(number, 1),
+            )  # fmt: skip
+        return Job(number, fields, bursts, cycles)
+
+    def run(self, limit: int = 200_000) -> int:
+        """Return the total cycles."""
+        while self.jobs[-1].completed < 0:
+            assert self.now < limit, "the twin ran into its limit"
+            self._complete()
+            self._start()
+            self._fetch()
+            self._transfer(Engine.LOAD)
+            self._transfer(Engine.STORE)
+            self._dispatch()
+            self.now += 1
+        return self.jobs[-1].completed
+
+    def _complete(self) -> None:
+        for engine, job in self.running.items():
+            if job is not None and job.completed == self.now:
+                self.running[engine] = None
+                for bit, taker in enumerate(ENGINES):
+                    if job.fields["release"] >> bit & 1:
+                        self.semaphores[engine, taker] = self.semaphores.get((engine, taker), 0) + 1
+
+    def _start(self) -> None:
+        for engine, queue in self.queues.items():
+            if self.running[engine] is not None or not queue or queue[0].dispatched >= self.now:
+                continue
+            job = queue[0]
+            if job.ready < 0:
+                job.ready = self.now
+            needed = [giver for bit, giver in enumerate(ENGINES) if job.fields["wait"] >> bit & 1]
+            missing = [giver for giver in needed if not self.semaphores.get((giver, engine), 0)]
+            if missing:
+                job.waits[missing[0]] += 1
+                continue
+            for giver in needed:
+                self.semaphores[giver, engine] -= 1
+            queue.popleft()
+            job.started = self.now
+            self.running[engine] = job
+            if engine in (Engine.LOAD, Engine.STORE):
+                self._begin_transfer(engine, job)
+            else:
+                job.completed = self.now + job.cycles
+
+    def _begin_transfer(self, engine: Engine, job: Job) -> None:
+        fields = job.fields
+        self.served[engine] = 0
+        self.flying[engine] = [[] for _ in range(self.memory.ports)]
+        setup, filling = STORE_SETUP, 0
+        if engine is Engine.LOAD:
+            setup, width = LOAD_SETUP, self.memory.port_bytes_per_cycle
+            line = fields["pad_left"] + (fields["nx"] - 1) * fields["dst_x"] + fields["run_bytes"] + fields["pad_right"]
+            filling = (fields["pad_top"] + fields["pad_bottom"]) * ceil(line / width)
+            filling += fields["ny"] * (ceil(fields["pad_left"] / width) + ceil(fields["pad_right"] / width))
+        self.last[engine] = self.now + setup + filling
+        self.first[engine] = self.now + setup
+        if engine is Engine.LOAD:
+            self.filled = self.now + setup + filling
+        if not job.bursts:
+            job.completed = self.last[engine]
+
+    def _serve(self, burst: Burst) -> tuple[int, int]:
+        """Return when the channel starts and ends with a burst, in whole cycles, rounded up."""
+        channel = burst.address // self.memory.interleave_bytes % self.memory.channels
+        start = max(Fraction(self.now), self.channel_free[channel])
+        end = start + Fraction(burst.beats * self.memory.beat_ticks, 65536)
+        self.channel_free[channel] = end
+        return ceil(start), ceil(end)
+
+    def _read(self, burst: Burst, port: int, accepted: int) -> int:
+        first, last = self._serve(burst)
+        begin = max(self.read_free[port], first + self.memory.latency_cycles, accepted)
+        done = max(begin + burst.pieces, last + self.memory.latency_cycles)
+        self.read_free[port] = done
+        return done
+
+    def _fetch(self) -> None:
+        size, stream = self.fetch_size, 64 * len(self.jobs)
+        first = len(self.fetched) * size
+        if first >= stream:
+            return
+        dispatched = self.next_dispatch  # dispatch comes last in a cycle: all of these were before this one
+        if first + size > 64 * dispatched + FETCH_AHEAD_BYTES and dispatched < len(self.jobs):
+            return
+        beats = ceil((min(stream, first + size) - first) / self.memory.beat_bytes)
+        self.fetched.append(self._read(Burst(first, beats, beats), 0, 0))
+
+    def _transfer(self, engine: Engine) -> None:
+        job = self.running[engine]
+        if job is None or not job.bursts or self.now < self.first[engine]:
+            return
+        scatter = job.fields.get("dst_e", 1) != 1
+        port = 0 if scatter else self.served[engine] % self.memory.ports
+        flying = self.flying[engine][port]
+        if len(flying) >= self.memory.max_outstanding and flying[-self.memory.max_outstanding] > self.now:
+            return
+        if engine is Engine.STORE and self.write_free[port] > self.now:
+            return
+        burst = job.bursts.popleft()
+        if engine is Engine.LOAD:
+            done = self._read(burst, port, self.filled)
+        else:
+            _, last = self._serve(burst)
+            self.write_free[port] = self.now + burst.pieces
+            done = max(self.now + burst.pieces, last) + self.memory.latency_cycles
+        flying.append(done)
+        self.served[engine] += 1
+        self.last[engine] = max(self.last[engine], done)
+        if not job.bursts:
+            job.completed = self.last[engine]
+
+    def _dispatch(self) -> None:
+        if self.next_dispatch == len(self.jobs):
+            return
+        job = self.jobs[self.next_dispatch]
+        burst = (64 * (job.number + 1) - 1) // self.fetch_size
+        if burst >= len(self.fetched) or self.fetched[burst] > self.now:
+            return
+        if job.fields["opcode"] == Opcode.END:
+            if all(0 <= other.completed <= self.now for other in self.jobs[:-1]):
+                job.dispatched = job.started = self.now
+                job.completed = self.now + 1
+                self.next_dispatch += 1
+            return
+        queue = self.queues[ENGINE_OF[Opcode(job.fields["opcode"])]]
+        waiting_or_just_started = len(queue) + sum(
+            other.started == self.now for other in self.running.values() if other is not None and self._same(other, job)
+        )
+        if waiting_or_just_started < self.spec.dispatch.queue_depth:
+            job.dispatched = self.now
+            queue.append(job)
+            self.next_dispatch += 1
+
+    @staticmethod
+    def _same(one: Job, other: Job) -> bool:
+        return ENGINE_OF[Opcode(one.fields["opcode"])] is ENGINE_OF[Opcode(other.fields["opcode"])]
