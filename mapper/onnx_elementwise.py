@@ -1,6 +1,7 @@
 """Lower ONNX elementwise operators, per-channel constants, batch and layer normalisation, softmax."""
 
 import math
+from itertools import chain, groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from gossamer.dataflow.functions import simplify
 from gossamer.dataflow.network import Binary, BinaryKind, Function, LayerNorm, Softmax, Step
 from gossamer.mapper.onnx_constants import normal_axis
 from gossamer.mapper.onnx_graph import Node
-from gossamer.mapper.onnx_layout import CHANNELS, Axes, Unsupported, Value, canonical_groups
+from gossamer.mapper.onnx_layout import CHANNELS, Axes, Unsupported, Value
 from gossamer.mapper.onnx_lowering import Lowering
 
 _KINDS = {
@@ -160,19 +161,21 @@ def _same_rank(state: Lowering, first: Value, second: Value) -> tuple[Value, Val
 
 def _broadcast_target(state: Lowering, node: Node, first: Value, second: Value) -> tuple[Value, Axes]:
     """Return the first value and how the second must be stored so that whole stored axes are equal or length 1."""
-    for attempt in range(2):
-        partner = {
-            a: b
-            for mine, other in zip(first.axes, second.axes, strict=True)
-            for a, b in zip(mine, other if other else (None,) * len(mine), strict=True)
-        }
-        target = tuple(tuple(partner[index] for index in stored) for stored in first.stored)
-        if all(None not in part or set(part) == {None} for part in target):
-            return first, tuple(tuple(index for index in part if index is not None) for part in target)
-        if attempt == 0:  # an axis that is partly broadcast: try one logical axis per stored axis
-            groups = canonical_groups(len(first.axes))
-            first = state.build.move(first, state.build.groups(first.axes, groups), node.name)
-    raise Unsupported("it broadcasts part of a stored axis")
+    partner: dict[int, int | None] = {
+        a: b
+        for mine, other in zip(first.axes, second.axes, strict=True)
+        for a, b in zip(mine, other if other else (None,) * len(mine), strict=True)
+    }
+    mixed = [stored for stored in first.stored if len({partner[index] is None for index in stored}) > 1]
+    if mixed:
+        runs = [tuple(run) for _, run in groupby(chain(*first.stored[:CHANNELS]), lambda index: partner[index] is None)]
+        if len(runs) > CHANNELS or first.stored[CHANNELS] in mixed:
+            raise Unsupported("it broadcasts part of a stored axis")
+        target = (*((),) * (CHANNELS - len(runs)), *runs, first.stored[CHANNELS])
+        first = state.build.move(first, target, node.name)
+    return first, tuple(
+        tuple(other for index in stored if (other := partner[index]) is not None) for stored in first.stored
+    )
 
 
 def lower_batch_norm(state: Lowering, node: Node) -> None:
