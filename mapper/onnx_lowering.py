@@ -132,9 +132,10 @@ def lower(graph: Graph, rules: dict[str, Rule]) -> Lowering:
 def _lower_node(state: Lowering, node: Node, rules: dict[str, Rule]) -> str | None:
     """Lower one node; returns why it is not supported, or None."""
     rule = rules.get(node.op) if not node.domain else None
+    missing = f"operator set {node.domain} not supported" if node.domain else "operator not supported"
     if any(name in state.unknown for name in node.reads):
         state.unknown.update(node.outputs)
-        return None if rule is not None or node.source is not None else "operator not supported"
+        return None if rule is not None or node.source is not None else missing
     constant = all(state.graph.constant(name) is not None for name in node.inputs if name)
     if constant and not node.domain:
         values = evaluate(node, state.graph)
@@ -145,7 +146,7 @@ def _lower_node(state: Lowering, node: Node, rules: dict[str, Rule]) -> str | No
         if node.source is not None and node.source in state.values:
             rule = rules["Unary"]
         if rule is None:
-            return "operator not supported" if not node.domain else f"operator set {node.domain} not supported"
+            return missing
         rule(state, node)
     except Unsupported as reason:
         return str(reason)
@@ -154,7 +155,7 @@ def _lower_node(state: Lowering, node: Node, rules: dict[str, Rule]) -> str | No
         raise error if text.startswith("node ") else node.error(text) from error
     except (ValueError, IndexError, TypeError, OverflowError, MemoryError, ZeroDivisionError) as error:
         raise node.error(f"its inputs and attributes do not fit together: {error}") from error
-    missing = [name for name in node.outputs if name and name not in state.values]
-    missing = [name for name in missing if name not in state.graph.constants]
-    read = [name for name in missing if state.graph.uses().get(name)]  # masks, indices: nobody reads them as a rule
+    absent = [name for name in node.outputs if name and name not in state.values]
+    absent = [name for name in absent if name not in state.graph.constants]
+    read = [name for name in absent if state.graph.uses().get(name)]  # masks, indices: nobody reads them as a rule
     return f"its output {read[0]} is read, only the first output is supported" if read else None
