@@ -149,7 +149,7 @@ def _start(
     times[at, READY] = ready
     times[at, STARTED] = start
     heads[engine] = head + 1
-    return at
+    return int(at)
 
 
 @kernel
@@ -184,7 +184,7 @@ def _begin_transfer(
     begin = times[at, STARTED] + setup
     filled = begin + work[at, FILL_BEATS]
     if work[at, LINES] * work[at, RUNS] * work[at, RUN_BYTES] == 0:
-        return filled
+        return int(filled)
     agents[agent, CURRENT] = at
     agents[agent, LINE] = agents[agent, RUN] = agents[agent, OFFSET] = 0
     agents[agent, REQUESTED] = begin - 1
@@ -216,7 +216,7 @@ def _request_time(
             if needed > control[NEXT]:
                 return UNKNOWN
             earliest = max(earliest, times[needed - 1, DISPATCHED] + 1)
-        return earliest
+        return int(earliest)
     at = agents[agent, CURRENT]
     if at == UNKNOWN:
         return UNKNOWN
@@ -228,7 +228,7 @@ def _request_time(
     earliest = max(earliest, rings[agent, port, slot])
     if agent == STORE_AGENT:
         earliest = max(earliest, port_free[WRITE, port])
-    return earliest
+    return int(earliest)
 
 
 @kernel
@@ -303,7 +303,7 @@ def _transfer_burst(
         return UNKNOWN
     state[CURRENT] = UNKNOWN
     state[SERVED] = 0
-    return state[LATEST]
+    return int(state[LATEST])
 
 
 @kernel

@@ -129,7 +129,7 @@ def pieces_between(base: int, first: int, last: int, segment_bytes: int, beat_by
 @kernel
 def channel_service(channel_free: NDArray[np.int64], channel: int, at: int, beats: int, beat_ticks: int) -> int:
     """Serve `beats` on a channel from cycle `at` on; return the tick at which that starts; update the channel."""
-    start = max(at << TICK_BITS, channel_free[channel])
+    start = max(at << TICK_BITS, int(channel_free[channel]))
     channel_free[channel] = start + beats * beat_ticks
     return start
 
@@ -162,7 +162,7 @@ def read_burst(
     start = channel_service(channel_free, channel, at, beats, memory[BEAT_TICKS])
     first = ceil_cycles(start) + memory[LATENCY]
     last = ceil_cycles(start + beats * memory[BEAT_TICKS]) + memory[LATENCY]
-    done = max(max(port_free[READ, port], first, accepted) + pieces, last)
+    done = max(max(int(port_free[READ, port]), first, accepted) + pieces, int(last))
     port_free[READ, port] = done
     return done
 
@@ -182,4 +182,4 @@ def write_burst(
     channel = (address // memory[INTERLEAVE]) % memory[CHANNELS]
     start = channel_service(channel_free, channel, at, beats, memory[BEAT_TICKS])
     port_free[WRITE, port] = at + pieces
-    return max(at + pieces, ceil_cycles(start + beats * memory[BEAT_TICKS])) + memory[LATENCY]
+    return max(at + pieces, ceil_cycles(start + beats * memory[BEAT_TICKS])) + int(memory[LATENCY])

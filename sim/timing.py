@@ -50,7 +50,8 @@ class Run:
 
     def span(self, at: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return cycles from start to completion."""
-        return self.times[at, engine.COMPLETED] - self.times[at, engine.STARTED]
+        cycles: NDArray[np.int64] = self.times[at, engine.COMPLETED] - self.times[at, engine.STARTED]
+        return cycles
 
 
 def peak_macs_per_cycle(spec: SparseAccelerator) -> int:
