@@ -1,5 +1,6 @@
 """Find the range of values each tensor must represent, by running the float network on calibration data."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -53,7 +54,10 @@ class Observer:
         self.low, self.high = min(self.low, low), max(self.high, high)
         if keep:
             flat = values.reshape(-1)
-            self.samples.append(flat[:: -(-flat.size // keep)].copy())
+            step = -(-flat.size // keep)
+            while math.gcd(step, values.shape[-1]) > 1:  # else some channels would never be seen
+                step += 1
+            self.samples.append(flat[::step].copy())
 
     def range(self, method: ActivationRange) -> Range:
         """Return (low, high), 0 included."""

@@ -392,6 +392,13 @@ def test_ranges_by_method():
     assert errors[ActivationRange.MSE] < errors[ActivationRange.PERCENTILE]
 
 
+def test_samples_come_from_every_channel():
+    observer = Observer()
+    observer.observe(np.tile(np.arange(16, dtype=np.float32), (64, 1)), 64)
+    assert len(observer.samples[0]) <= 64
+    assert set(observer.samples[0].tolist()) == set(range(16))
+
+
 @pytest.mark.parametrize("method", [*ActivationRange])
 def test_methods_quantize_a_network(method):
     network = one_layer(conv("c", "x", "y", normal(1, 8, 3, 3, 8), activation=RELU), [SHAPE], (1, 4, 3, 8))
