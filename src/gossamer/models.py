@@ -9,6 +9,12 @@ from pathlib import Path
 from gossamer.arch.errors import ModelError
 from gossamer.dataflow.network import Network
 
+_DIGITS = {
+    "digits": "small CNN trained on scikit-learn's handwritten digits (examples/train_digits.py)",
+    "digits-2x4": "the same, fine-tuned at 2:4",
+    "digits-1x4": "the same, fine-tuned at 1:4",
+    "digits-2x8": "the same, fine-tuned at 2:8",
+}
 _LIGHT = {
     "alexnet": "light_bvlc_alexnet.onnx",
     "densenet121": "light_densenet121.onnx",
@@ -29,12 +35,16 @@ _OCR = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShippedModel:
-    """A model that can be named. `path` is None when the package that carries it is not installed."""
+    """A model that can be named. `path` is None when the package that carries it is not installed.
+
+    `calibration` is the .npz that is used unless the user names another.
+    """
 
     name: str
     path: Path | None
     shapes: Mapping[str, tuple[int, ...]]
     about: str
+    calibration: Path | None = None
 
 
 def _package_folder(package: str) -> Path | None:
@@ -54,13 +64,16 @@ def light_model_folder() -> Path | None:
 def shipped_models() -> dict[str, ShippedModel]:
     """Return every model that can be named, by name."""
     models = {}
-    digits = _package_folder("gossamer.configs")
-    models["digits"] = ShippedModel(
-        name="digits",
-        path=None if digits is None else digits / "models" / "digits.onnx",
-        shapes={},
-        about="small CNN trained on scikit-learn's handwritten digits (examples/train_digits.py)",
-    )
+    configs = _package_folder("gossamer.configs")
+    if configs is not None:
+        for name, about in _DIGITS.items():
+            models[name] = ShippedModel(
+                name=name,
+                path=configs / "models" / f"{name}.onnx",
+                shapes={},
+                about=about,
+                calibration=configs / "models" / "digits-calibration.npz",
+            )
     light = light_model_folder()
     for name, file in _LIGHT.items():
         models[name] = ShippedModel(
@@ -102,7 +115,7 @@ def load_model(model: str | Path, shapes: Mapping[str, tuple[int, ...]] | None =
     if not path.exists():
         known = sorted(shipped_models())
         near = difflib.get_close_matches(text, known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = f"; did you mean {near[0]}?" if near else "."
         raise ModelError(f"{text}: no such file and no shipped model{hint} Shipped: {', '.join(known)}")
     return _load_file(path, shapes or {}, name=path.stem)
 

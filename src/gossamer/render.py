@@ -3,12 +3,15 @@
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from textwrap import wrap
 
 from gossamer.arch.spec import AcceleratorSpec, SparseAccelerator
 from gossamer.report import CLASSES, LayerReport, SimulationReport
 
 _MARKS = {"compute": "#", "edges": "=", "fill": "-", "memory": "~", "vector": "v", "control": "."}
-_BAR_CELLS = 10
+_BAR_CELLS = 8
+_NAME_CELLS = 12
+_PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"))
 
 
 def describe_config(spec: AcceleratorSpec) -> str:
@@ -26,18 +29,10 @@ def describe_config(spec: AcceleratorSpec) -> str:
 
 def quantity(value: float, unit: str = "") -> str:
     """Return a number of four significant digits with a decimal prefix."""
-    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for factor, prefix in _PREFIXES:
         if abs(value) >= factor:
-            return f"{value / factor:.4g}{prefix}{unit}"
-    return f"{value:.4g}{unit}"
-
-
-def seconds(value: float) -> str:
-    """Return a duration with a fitting unit."""
-    for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):
-        if value >= factor:
-            return f"{value / factor:.4g} {unit}"
-    return f"{value * 1e9:.4g} ns"
+            return f"{value / factor:.4g} {prefix}{unit}"
+    return f"{value:.4g} {unit}"
 
 
 def percentages(classes: Mapping[str, float], total: float) -> dict[str, float]:
@@ -53,7 +48,7 @@ def percentages(classes: Mapping[str, float], total: float) -> dict[str, float]:
 
 
 def _bar(layer: LayerReport) -> str:
-    """Return the layer's classes as a bar of ten cells."""
+    """Return the layer's classes as a bar."""
     shares = percentages(layer.classes, layer.cycles)
     bar, filled = "", 0.0
     for name in CLASSES:
@@ -63,6 +58,7 @@ def _bar(layer: LayerReport) -> str:
 
 
 def _short(count: int) -> str:
+    """Return a count in at most five characters."""
     for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if count >= factor:
             return f"{count / factor:.3g}{prefix}"
@@ -71,54 +67,55 @@ def _short(count: int) -> str:
 
 def _layer_lines(report: SimulationReport) -> Iterator[str]:
     yield (
-        f"{'#':>3} {'layer':<15} {'op':<7} {'MACs':>6} {'kept':>6} {'cycles':>10} {'%time':>5} {'util%':>5} "
-        f"{'bound':<8} cycles went"
+        f"{'#':>3} {'layer':<{_NAME_CELLS}} {'op':<9} {'MACs':>5} {'kept':>5} {'cycles':>10} {'%time':>5} {'util%':>5} "
+        f"{'bound':<8} went to"
     )
     for number, layer in enumerate(report.layers, start=1):
-        name = layer.name if len(layer.name) <= 15 else "~" + layer.name[-14:]
+        name = layer.name if len(layer.name) <= _NAME_CELLS else "~" + layer.name[1 - _NAME_CELLS :]
         yield (
-            f"{number:>3} {name:<15} {layer.op[:7]:<7} {_short(layer.dense_macs):>6} {_short(layer.macs):>6} "
-            f"{layer.cycles:>10,} {100 * layer.cycles / max(1, report.total_cycles):>5.1f} "
+            f"{number:>3} {name:<{_NAME_CELLS}} {layer.op[:9]:<9} {_short(layer.dense_macs):>5} "
+            f"{_short(layer.macs):>5} {layer.cycles:>10,} {100 * layer.cycles / max(1, report.total_cycles):>5.1f} "
             f"{100 * layer.utilization:>5.1f} {layer.bound:<8} {_bar(layer)}"
-        )
+        ).rstrip()
 
 
 def simulation_text(report: SimulationReport) -> str:
     """Return the whole report: header, layer table, totals, roofs, area, hints."""
     lines = [
-        f"{report.model} ({len(report.layers)} layers, {quantity(report.dense_macs)}MAC dense, "
-        f"{quantity(report.macs)}MAC kept, int8, {report.sparsity}, batch {report.batch})",
+        f"{report.model} ({len(report.layers)} layers, {quantity(report.dense_macs, 'MAC')} dense, "
+        f"{quantity(report.macs, 'MAC')} kept, int8, {report.sparsity}, batch {report.batch})",
         f"on {report.config}: {report.config_summary}",
         f"tier: {report.tier}",
-        *(f"note: {note}" for note in report.notes),
+        *(line for note in report.notes for line in wrap(f"note: {note}", 80, subsequent_indent="      ")),
         "",
         *_layer_lines(report),
-        "    # compute  = ragged edges  - fill and drain  ~ waiting for memory  v vector  . control",
-        "    MACs: dense-equivalent; kept: effective; util%: kept MACs / (MAC units x cycles)",
+        "    # compute  = ragged edges  - fill, drain  ~ memory  v vector  . control",
+        "    MACs: dense-equivalent; kept: effective; util%: kept / (MAC units x cycles)",
         "",
-        *_total_lines(report),
+        *(line for text in _total_lines(report) for line in wrap(text, 80, subsequent_indent=" " * 7)),
     ]
     if report.hints:
         lines += ["", "what would help (each re-simulated)"]
         for rank, hint in enumerate(report.hints, start=1):
             saved = hint.saved_cycles / report.clock_mhz / 1e6
             lines.append(
-                f"  {rank} {hint.change}: saves {seconds(saved)} ({100 * hint.saved_share:.1f} %), costs {hint.cost}"
+                f"  {rank} saves {quantity(saved, 's')} ({100 * hint.saved_share:.1f} %): --set {hint.setting}"
             )
-            lines.append(f"    --set {hint.setting}")
+            lines += wrap(f"    costs {hint.cost}", 80, subsequent_indent=" " * 10)
     return "\n".join(lines) + "\n"
 
 
 def _total_lines(report: SimulationReport) -> Iterator[str]:
     rate = report.batch / report.latency_s if report.latency_s > 0 else 0.0
     yield (
-        f"total  {report.total_cycles:,} cycles = {seconds(report.latency_s)} = {rate:.4g} inputs/s   "
+        f"total  {report.total_cycles:,} cycles = {quantity(report.latency_s, 's')} = {rate:.4g} inputs/s   "
         f"utilisation {100 * report.utilization:.1f} % of {report.peak_macs_per_cycle:,} MAC/cycle"
     )
     shares = percentages(report.classes, report.total_cycles)
-    yield "       " + " | ".join(f"{name} {share:.1f}" for name, share in shares.items()) + "  = 100.0 % of cycles"
+    yield "       " + ", ".join(f"{name} {share:.1f}" for name, share in shares.items()) + " = 100.0 %"
     if report.energy_j is not None:
-        parts = ", ".join(f"{name} {quantity(value, 'J')}" for name, value in report.energy_by_component_j.items())
+        largest = sorted(report.energy_by_component_j.items(), key=lambda item: -item[1])[:4]
+        parts = ", ".join(f"{name} {100 * value / report.energy_j:.0f} %" for name, value in largest)
         yield f"energy {quantity(report.energy_j, 'J')} ({report.energy_j / report.latency_s:.3g} W): {parts}"
     roof = report.roofline
     if roof is not None:
@@ -126,14 +123,13 @@ def _total_lines(report: SimulationReport) -> Iterator[str]:
         bounds = {bound: sum(layer.bound == bound for layer in report.layers) for bound in _bounds(report)}
         layers = ", ".join(f"{count} {bound}" for bound, count in bounds.items())
         yield (
-            f"roof   compute {quantity(roof.peak_macs_per_s, 'MAC/s')}, memory "
-            f"{quantity(roof.memory_bytes_per_s, 'B/s')}, ridge {roof.ridge_macs_per_byte:.3g} MAC/B, this model "
-            f"{roof.intensity_macs_per_byte:.3g} MAC/B:"
+            f"roof   {quantity(roof.peak_macs_per_s, 'MAC/s')}, {quantity(roof.memory_bytes_per_s, 'B/s')}, ridge "
+            f"{roof.ridge_macs_per_byte:.3g} MAC/B; here {roof.intensity_macs_per_byte:.3g} MAC/B: {side} roof"
         )
-        yield f"       under the {side} roof; layers bound by: {layers}; off-chip {quantity(report.dram_bytes, 'B')}"
+        yield f"       off-chip {quantity(report.dram_bytes, 'B')}; layers bound by: {layers}"
     if report.area:
         uses = "  ".join(
-            f"{use.used:,} {use.resource} ({100 * use.used / use.available:.0f} %)"
+            f"{use.used:,} {use.resource.upper()} ({100 * use.used / use.available:.0f} %)"
             for use in report.area
             if use.available
         )

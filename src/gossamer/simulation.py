@@ -111,6 +111,14 @@ def _stored_batch(path: Path, name: str, array: NDArray[Any], network: Network) 
     return moved.reshape(-1, *stored_shape)
 
 
+def calibration_path(request: SimulationRequest) -> Path | None:
+    """Return the calibration data named by the request, else what ships with the model, else None."""
+    if request.calibration is not None:
+        return request.calibration
+    shipped = shipped_models().get(request.model)
+    return None if shipped is None else shipped.calibration
+
+
 def compile_request(request: SimulationRequest, stage: Stage = _silent) -> Compiled:
     """Return the compiled Program of a request. Raises GossamerError for anything wrong with it."""
     spec = load_config(request.config, request.overrides)
@@ -129,7 +137,8 @@ def compile_for(request: SimulationRequest, spec: SparseAccelerator, stage: Stag
 
     network = pruned_network(request, spec, stage)
     stage("quantizing")
-    calibration = None if request.calibration is None else read_calibration(request.calibration, network)
+    path = calibration_path(request)
+    calibration = None if path is None else read_calibration(path, network)
     quantized = quantize(network, calibration, request.activation_range)
     stage("mapping")
     program = compile_network(quantized, spec, config_fingerprint=fingerprint(spec))
@@ -174,7 +183,7 @@ def _provenance(request: SimulationRequest, spec: AcceleratorSpec) -> dict[str, 
         command += ["--shape", f"{name}={'x'.join(map(str, shape))}"]
     command += ["--range", request.activation_range, "--batch", str(request.batch)]
     command += [word for override in request.overrides for word in ("--set", override)]
-    inputs = {"model": path, "sparsity_file": request.sparsity_file, "calibration": request.calibration}
+    inputs = {"model": path, "sparsity_file": request.sparsity_file, "calibration": calibration_path(request)}
     return {
         "command": command,
         "versions": {package: version(package) for package in ("gossamer", "numpy", "numba", "onnx")},
