@@ -6,7 +6,7 @@ from itertools import chain, groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.dataflow.functions import simplify
+from gossamer.dataflow.functions import apply_steps, simplify
 from gossamer.dataflow.network import Binary, BinaryKind, Function, LayerNorm, Softmax, Step
 from gossamer.mapper.onnx_constants import normal_axis
 from gossamer.mapper.onnx_graph import Node
@@ -26,6 +26,12 @@ def lower_unary(state: Lowering, node: Node) -> None:
     """A node that fusion recognised as a chain of unary functions of `source`."""
     if node.source is None:
         raise Unsupported("its parameters are not scalar constants")
+    constant = state.graph.constant(node.source)
+    if constant is not None:
+        if constant.dtype != np.float32:
+            raise Unsupported("it is a function of integers that are constant")
+        state.graph.constants[node.outputs[0]] = apply_steps(node.steps, constant)
+        return
     source = state.values[node.source]
     ranks = [array.ndim for array in map(state.graph.constant, node.inputs) if array is not None]
     for step in node.steps:

@@ -50,6 +50,10 @@ class Lowering:
             raise node.error(f"input {index} ({name}) must be float, not {array.dtype}")
         if rank is not None and array.ndim != rank:
             raise node.error(f"input {index} ({name}) must have {rank} axes, not shape {list(array.shape)}")
+        once = array[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in array.strides)]
+        with np.errstate(over="ignore", invalid="ignore"):  # computed constants were not checked when they were read
+            if not np.isfinite(once.sum()) and not np.isfinite(once).all():
+                raise node.error(f"input {index} ({name}) holds NaN or infinite values")
         return array
 
     def vector(self, node: Node, index: int, size: int) -> NDArray[np.float32]:

@@ -241,6 +241,13 @@ def test_batch_norm_with_negative_variance(tmp_path: Path) -> None:
     refused(path, r"node y \(BatchNormalization\): its variance plus epsilon must be positive")
 
 
+def test_weights_computed_to_infinity(tmp_path: Path) -> None:
+    nodes = [node("Div", ["w", "zero"], ["v"]), node("Conv", ["x", "v"], ["y"])]
+    constants = {"w": WEIGHT, "zero": np.array(0, np.float32)}
+    path = save_model(tmp_path / "m.onnx", nodes, MAP, ["y"], constants)
+    refused(path, r"node y \(Conv\): input 1 \(v\) holds NaN or infinite values")
+
+
 def test_reshape_that_does_not_fit(tmp_path: Path) -> None:
     constants = {"s": np.array([1, 100], np.int64)}
     path = save_model(tmp_path / "m.onnx", [node("Reshape", ["x", "s"], ["y"])], MAP, ["y"], constants)

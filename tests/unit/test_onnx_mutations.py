@@ -4,12 +4,13 @@ import os
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 from onnx_cases import save_model
 
 from gossamer.arch.errors import ModelError
-from gossamer.mapper.onnx_reader import load_onnx
+from gossamer.mapper.onnx_reader import RULES, load_onnx
 
 SEED = int(os.environ.get("GOSSAMER_SEED", "2026"))
 MUTATIONS_PER_BATCH = 100
@@ -53,6 +54,18 @@ def model_bytes(folder: Path) -> bytes:
     return path.read_bytes()
 
 
+def load_or_refuse(path: Path, label: object) -> bool:
+    """Return whether the model was refused; anything but a Network or a ModelError fails."""
+    try:
+        load_onnx(path)
+    except ModelError as error:
+        assert str(error).startswith(f"{path}: "), label  # noqa: PT017 - either answer is right
+        return True
+    except Exception as error:
+        raise AssertionError(f"seed {SEED}, {label}: {error!r}") from error
+    return False
+
+
 @pytest.mark.parametrize("batch", range(8))
 def test_mutated_bytes_never_raise_anything_else(batch: int, tmp_path: Path) -> None:
     data = model_bytes(tmp_path)
@@ -74,11 +87,58 @@ def test_mutated_bytes_never_raise_anything_else(batch: int, tmp_path: Path) -> 
                 case 3:
                     changed[place:place] = random.bytes(int(random.integers(1, 9)))
         path.write_bytes(bytes(changed))
-        try:
-            load_onnx(path)
-        except ModelError as error:
-            assert str(error).startswith(f"{path}: "), (SEED, batch, attempt)  # noqa: PT017 - either answer is right
-            refused += 1
-        except Exception as error:
-            raise AssertionError(f"seed {SEED}, batch {batch}, mutation {attempt}: {error!r}") from error
+        refused += load_or_refuse(path, (batch, attempt))
+    assert refused > MUTATIONS_PER_BATCH // 4
+
+
+ODD_NUMBERS = [0, 1, -1, 2, 3, -3, 5, 7, 36, 2**31 - 1, 2**31, -(2**31), 2**62, -(2**63)]
+ODD_FLOATS = [0.0, -1.0, 0.5, 3.0, 1e30, float("nan"), float("inf")]
+
+
+def mutate_field(model: onnx.ModelProto, random: np.random.Generator) -> None:
+    """Change one field that parses: an attribute, an axis, a shape constant, an operator, a connection."""
+    graph = model.graph
+    target = graph.node[int(random.integers(len(graph.node)))]
+    number = ODD_NUMBERS[int(random.integers(len(ODD_NUMBERS)))]
+    match int(random.integers(7)):
+        case 0 if target.attribute:
+            attribute = target.attribute[int(random.integers(len(target.attribute)))]
+            attribute.i, attribute.f = number, ODD_FLOATS[int(random.integers(len(ODD_FLOATS)))]
+            for place in range(len(attribute.ints)):
+                attribute.ints[place] = ODD_NUMBERS[int(random.integers(len(ODD_NUMBERS)))]
+        case 1 if target.attribute:
+            target.attribute[int(random.integers(len(target.attribute)))].type = int(random.integers(12))
+        case 2:
+            tensor = graph.initializer[int(random.integers(len(graph.initializer)))]
+            array = numpy_helper.to_array(tensor).copy()
+            if array.dtype == np.int64:
+                array[int(random.integers(array.size))] = number
+            else:
+                array = np.resize(array, [abs(number) % 6 + 1, *array.shape[1:]])
+            tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+        case 3:
+            names = [name for other in graph.node for name in (*other.input, *other.output)]
+            if target.input:
+                target.input[int(random.integers(len(target.input)))] = names[int(random.integers(len(names)))]
+        case 4:
+            target.op_type = sorted(RULES)[int(random.integers(len(RULES)))]
+        case 5:
+            target.ClearField("attribute")
+        case _:
+            del target.input[int(random.integers(len(target.input) + 1)) :]
+
+
+@pytest.mark.parametrize("batch", range(8))
+def test_mutated_fields_never_raise_anything_else(batch: int, tmp_path: Path) -> None:
+    good = onnx.ModelProto.FromString(model_bytes(tmp_path))
+    random = np.random.default_rng([SEED, 1000 + batch])
+    path = tmp_path / "bad.onnx"
+    refused = 0
+    for attempt in range(MUTATIONS_PER_BATCH):
+        model = onnx.ModelProto()
+        model.CopyFrom(good)
+        for _ in range(int(random.integers(1, 3))):
+            mutate_field(model, random)
+        path.write_bytes(model.SerializeToString())
+        refused += load_or_refuse(path, (batch, attempt))
     assert refused > MUTATIONS_PER_BATCH // 4
