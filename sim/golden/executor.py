@@ -4,7 +4,7 @@ It sees nothing but the Program and the config. Off-chip bytes nobody has writte
 POISON, so that a program which reads what it has not written gives wrong values rather than lucky zeros.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +85,7 @@ class _Machine:
         self.act = self.buffers[Space.ACTIVATION].view(np.int8)
         self.wgt = self.buffers[Space.WEIGHT].view(np.int8)
         self.acc = np.full((accumulator_entries(spec), 4 * array.chains), POISON, dtype=np.uint8).view(np.int32)
-        self.scratch = tuple(np.empty(size, dtype=np.float32) for size in panel_sizes(array.chains))
+        self.scratch = tuple(np.zeros(size, dtype=np.float32) for size in panel_sizes(array.chains))
 
     def load_store_compute(self, opcode: Opcode, space: int, f: NDArray[np.int64]) -> None:
         """Run one instruction of the other engines than VECTOR; f int64 in the order of RUN_FIELDS."""
@@ -109,11 +109,15 @@ def _poisoned(buffer: BufferSpec) -> NDArray[np.uint8]:
 
 
 def execute_memory(
-    program: Program, spec: SparseAccelerator, inputs: Mapping[str, NDArray[np.int8]]
+    program: Program,
+    spec: SparseAccelerator,
+    inputs: Mapping[str, NDArray[np.int8]],
+    after: Callable[[int, NDArray[np.uint8]], None] | None = None,
 ) -> NDArray[np.uint8]:
     """Return off-chip memory uint8 [memory_bytes] after END.
 
-    inputs: int8 (batch, rows, columns, channels) per input name. Raises ProgramError naming instruction, layer, field,
+    inputs: int8 (batch, rows, columns, channels) per input name. `after` is called with the number of each instruction
+    and the memory it leaves: intermediate tensors share bytes, so each can be seen only before the next one. Raises ProgramError naming instruction, layer, field,
     address and limit if an instruction leaves a buffer or the memory map, or has parameters that cannot be used.
     """
     check_program(program)
@@ -141,6 +145,8 @@ def execute_memory(
                 ) from error
         else:
             machine.load_store_compute(opcode, spaces[number], fields[number])
+        if after is not None:
+            after(number, machine.memory)
     return machine.memory
 
 

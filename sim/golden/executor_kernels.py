@@ -3,7 +3,8 @@
 All take one decoded instruction, int64 in the order of RUN_FIELDS. Slow twins are in tests/support/replay_twin.py.
 Callers have checked every address and count with `check_bounds`, so no kernel checks one again.
 
-COMPUTE is done as matrix products in float32. Each block covers at most 1024 weight rows; a product of two int8 is at
+COMPUTE is done as matrix products in float32, by our own kernel: a BLAS spins up threads that cost more than they give
+for products this small. Each block covers at most 1024 weight rows; a product of two int8 is at
 most 2**14 in size, so every partial sum is an integer of at most 2**24 and float32 is exact in any order of addition.
 Sparse rows are first scattered (added) into the dense panel, which the same bound covers.
 """
@@ -18,6 +19,9 @@ PANEL_ROWS = 1024
 
 PANEL_POSITIONS = 256
 """Output positions per float32 block, so that both panels stay in a core's cache."""
+
+DEPTH_BLOCK = 64
+"""Weight rows multiplied before going on to the next positions: 32 KiB of 128 chains."""
 
 RUN_FIELDS = (
     "dram", "dram_y", "dram_x", "ny", "nx", "run_bytes", "dst", "dst_y", "dst_x", "dst_e", "pad_top", "pad_bottom",
@@ -136,6 +140,35 @@ def _activation_panel(
                 panel[q, t * width + e] = act[source + e]
 
 
+@kernel(contract=True)
+def _multiply(inputs: NDArray[np.float32], weights: NDArray[np.float32], sums: NDArray[np.float32], count: int) -> None:
+    """Write sums[q, c], the product of inputs [count, depth] and weights [depth, chains]; row `count` must exist too.
+
+    Two positions by four weight rows at a time keeps the sums of a position in registers; blocks of rows stay in cache.
+    """
+    depth, active = weights.shape
+    for q in range(count):
+        for c in range(active):
+            sums[q, c] = 0
+    for first in range(0, depth, DEPTH_BLOCK):
+        last = min(depth, first + DEPTH_BLOCK)
+        whole = first + (last - first) // 4 * 4
+        for q in range(0, count, 2):
+            s, t = sums[q], sums[q + 1]
+            for k in range(first, whole, 4):
+                a0, a1, a2, a3 = inputs[q, k], inputs[q, k + 1], inputs[q, k + 2], inputs[q, k + 3]
+                b0, b1, b2, b3 = inputs[q + 1, k], inputs[q + 1, k + 1], inputs[q + 1, k + 2], inputs[q + 1, k + 3]
+                w0, w1, w2, w3 = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
+                for c in range(active):
+                    s[c] += a0 * w0[c] + a1 * w1[c] + a2 * w2[c] + a3 * w3[c]
+                    t[c] += b0 * w0[c] + b1 * w1[c] + b2 * w2[c] + b3 * w3[c]
+            for k in range(whole, last):
+                a0, b0 = inputs[q, k], inputs[q + 1, k]
+                for c in range(active):
+                    s[c] += a0 * weights[k, c]
+                    t[c] += b0 * weights[k, c]
+
+
 @kernel
 def compute(
     f: Ints,
@@ -167,10 +200,10 @@ def compute(
         _weight_panel(f, first, count, wgt, idx, chains, chain_length, group, pitch, offsets, weights)
         for start in range(0, positions, PANEL_POSITIONS):
             many = min(PANEL_POSITIONS, positions - start)
-            inputs = scratch_a[: many * count * width].reshape((many, count * width))
-            sums = scratch_s[: many * active].reshape((many, active))
+            inputs = scratch_a[: (many + 1) * count * width].reshape((many + 1, count * width))
+            sums = scratch_s[: (many + 1) * active].reshape((many + 1, active))
             _activation_panel(f, start, many, count, width, act, offsets, inputs)
-            np.dot(inputs, weights, sums)
+            _multiply(inputs, weights, sums, many)
             for q in range(many):
                 entry = f[ACC] + start + q
                 for c in range(active):
@@ -178,5 +211,5 @@ def compute(
 
 
 def panel_sizes(chains: int) -> tuple[int, int, int]:
-    """Return the float32 elements of compute's scratch: activations, weights, sums."""
-    return PANEL_POSITIONS * PANEL_ROWS, PANEL_ROWS * chains, PANEL_POSITIONS * chains
+    """Return the float32 elements of compute's scratch, finite at first: activations, weights, sums."""
+    return (PANEL_POSITIONS + 1) * PANEL_ROWS, PANEL_ROWS * chains, (PANEL_POSITIONS + 1) * chains
