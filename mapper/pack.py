@@ -42,10 +42,11 @@ def row_chains(block: Block, group_size: int) -> int:
 
 
 @kernel
-def _pack(  # type: ignore[no-untyped-def]
-    weight, first, count, out_per_group, row, rows, column, columns, word, words, joined, chain_length, group_size,
-    steps, slots, index_bits, row_bytes, values, indices,
-):  # fmt: skip
+def _pack(
+    weight: NDArray[np.int8], first: int, count: int, out_per_group: int, row: int, rows: int, column: int,
+    columns: int, word: int, words: int, joined: bool, chain_length: int, group_size: int, steps: int, slots: int,
+    index_bits: int, row_bytes: int, values: NDArray[np.uint8], indices: NDArray[np.uint8],
+) -> int:  # fmt: skip
     """Fill values (and indices) of one block over one split; return -1, or the output channel with too many nonzeros.
 
     weight int8 [out, kernel rows, kernel columns, channels per group]; values, indices uint8, zeroed, flat.

@@ -27,6 +27,9 @@ DISPATCH_CYCLES = 4
 """Guessed cycles between two instructions of one engine (token, start); ranks many small tiles below few large ones."""
 
 
+Ints = NDArray[np.int64]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacities:
     """What tiling needs to know of a config, hashable. Accumulator in positions, weight and index in rows."""
@@ -74,7 +77,7 @@ _input_extent = kernel(input_extent)
 
 
 @kernel
-def _busy(positions, runs, run_words, steps, chain_length, lanes, per_cycle):  # type: ignore[no-untyped-def]
+def _busy(positions: int, runs: int, run_words: int, steps: int, chain_length: int, lanes: int, per_cycle: int) -> int:
     """Return `gossamer.arch.timing.compute_cycles` in scalars a kernel can compile."""
     cycles = (positions + lanes - 1) // lanes
     full = run_words // chain_length
@@ -89,18 +92,20 @@ def _busy(positions, runs, run_words, steps, chain_length, lanes, per_cycle):  #
 
 
 @kernel
-def _search(  # type: ignore[no-untyped-def]
-    batch, out_rows, out_columns, out_words, blocks, block_out_words, words, kernel_rows, kernel_columns, stride_y,
-    stride_x, dilation_y, dilation_x, steps, index_bits, shares_input, parameter_bytes, resident_parameters, dense,
-    row_options, column_options, group_options, split_options, activation, weight_rows, index_rows, accumulator,
-    group_size, chains, chain_length, lanes, per_cycle, vector_lanes, bandwidth, latency, best,
-):  # fmt: skip
+def _search(
+    batch: int, out_rows: int, out_columns: int, out_words: int, blocks: int, block_out_words: int, words: int,
+    kernel_rows: int, kernel_columns: int, stride_y: int, stride_x: int, dilation_y: int, dilation_x: int, steps: int,
+    index_bits: int, shares_input: bool, parameter_bytes: int, resident_parameters: bool, dense: bool,
+    row_options: Ints, column_options: Ints, group_options: Ints, split_options: Ints, activation: int,
+    weight_rows: int, index_rows: int, accumulator: int, group_size: int, chains: int, chain_length: int, lanes: int,
+    per_cycle: int, vector_lanes: int, bandwidth: int, latency: int, best: Ints,
+) -> float:  # fmt: skip
     """Write (order, rows, columns, group, split rows, columns, words) of the best mapping into `best` int64 [7].
 
     Returns its estimated cycles, or -1 if none is legal.
     """
     limit_rows = min(weight_rows, index_rows) if index_bits > 0 else weight_rows
-    best_cycles = -1
+    best_cycles = -1.0
     for s in range(split_options.shape[0]):
         split_y, split_x, split_words = split_options[s, 0], split_options[s, 1], split_options[s, 2]
         split_rows = split_y * split_x * split_words * steps
@@ -169,7 +174,7 @@ def _search(  # type: ignore[no-untyped-def]
     return best_cycles
 
 
-def _cuts(length: int, limit: int, multiple: int = 1) -> NDArray[np.int64]:
+def _cuts(length: int, limit: int, multiple: int = 1) -> Ints:
     """Return tile lengths to try for an axis: near-equal parts, none above `limit`, largest first."""
     counts: Iterable[int] = [*range(1, 9), 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96, 128, 192, 256, 512]
     sizes = {ceil_div(ceil_div(length, count), multiple) * multiple for count in counts}

@@ -32,14 +32,15 @@ SCAN_LIMIT = 2048
 """Instructions of another engine searched for a conflict. A conflict with an older one becomes one with the oldest
 searched, which is later and therefore safe."""
 
-Columns = dict[str, NDArray[np.int64]]
+Ints = NDArray[np.int64]
+Columns = dict[str, Ints]
 
 _ENGINE_NUMBER = np.full(max(Opcode) + 1, -1, dtype=np.int64)
 for _opcode, _engine in ENGINE_OF.items():
     _ENGINE_NUMBER[_opcode] = ENGINES.index(_engine)
 
 
-def engine_numbers(opcodes: NDArray[np.int64]) -> NDArray[np.int64]:
+def engine_numbers(opcodes: Ints) -> Ints:
     """Return the index into ENGINES that runs each instruction, -1 for END."""
     return _ENGINE_NUMBER[opcodes]
 
@@ -57,8 +58,8 @@ class Accesses:
         self.high = np.zeros((count, ACCESSES), dtype=np.int64)
         self.writes = np.zeros((count, ACCESSES), dtype=np.int64)
 
-    def add(self, rows: NDArray[np.int64], slot: int, space: NDArray[np.int64] | int, low: NDArray[np.int64],
-            length: NDArray[np.int64], *, writes: bool) -> None:  # fmt: skip
+    def add(self, rows: Ints, slot: int, space: Ints | int, low: Ints,
+            length: Ints, *, writes: bool) -> None:  # fmt: skip
         """Set access number `slot` of the instructions `rows`."""
         self.space[rows, slot] = space
         self.low[rows, slot] = low
@@ -66,7 +67,7 @@ class Accesses:
         self.writes[rows, slot] = writes
 
 
-def derive_accesses(opcodes: NDArray[np.int64], columns: Columns, spec: SparseAccelerator) -> Accesses:
+def derive_accesses(opcodes: Ints, columns: Columns, spec: SparseAccelerator) -> Accesses:
     """Return the ranges of instructions given as opcodes [n] and operand columns with virtual off-chip addresses.
 
     Constants are never written, so reading them is no access.
@@ -79,12 +80,12 @@ def derive_accesses(opcodes: NDArray[np.int64], columns: Columns, spec: SparseAc
     return result
 
 
-def _at(columns: Columns, rows: NDArray[np.int64], *names: str) -> list[NDArray[np.int64]]:
+def _at(columns: Columns, rows: Ints, *names: str) -> list[Ints]:
     zero = np.zeros(len(rows), dtype=np.int64)
     return [columns[name][rows] if name in columns else zero for name in names]
 
 
-def _load_accesses(result: Accesses, rows: NDArray[np.int64], columns: Columns) -> None:
+def _load_accesses(result: Accesses, rows: Ints, columns: Columns) -> None:
     dram, dram_y, dram_x, ny, nx, run = _at(columns, rows, "dram", "dram_y", "dram_x", "ny", "nx", "run_bytes")
     space, dst, dst_y, dst_x, dst_e = _at(columns, rows, "space", "dst", "dst_y", "dst_x", "dst_e")
     top, bottom, left, right = _at(columns, rows, "pad_top", "pad_bottom", "pad_left", "pad_right")
@@ -94,14 +95,14 @@ def _load_accesses(result: Accesses, rows: NDArray[np.int64], columns: Columns) 
     result.add(rows, 1, space, dst, (top + ny + bottom - 1) * dst_y + line, writes=True)
 
 
-def _store_accesses(result: Accesses, rows: NDArray[np.int64], columns: Columns) -> None:
+def _store_accesses(result: Accesses, rows: Ints, columns: Columns) -> None:
     dram, dram_y, dram_x, ny, nx, run = _at(columns, rows, "dram", "dram_y", "dram_x", "ny", "nx", "run_bytes")
     src, src_y, src_x = _at(columns, rows, "src", "src_y", "src_x")
     result.add(rows, 0, Space.ACTIVATION, src, (ny - 1) * src_y + (nx - 1) * src_x + run, writes=False)
     result.add(rows, 1, OFF_CHIP, dram, (ny - 1) * dram_y + (nx - 1) * dram_x + run, writes=True)
 
 
-def _compute_accesses(result: Accesses, rows: NDArray[np.int64], columns: Columns, spec: SparseAccelerator) -> None:
+def _compute_accesses(result: Accesses, rows: Ints, columns: Columns, spec: SparseAccelerator) -> None:
     a, a_y, a_x, ny, nx = _at(columns, rows, "a", "a_y", "a_x", "ny", "nx")
     n_ry, n_rx, r_y, r_x, words = _at(columns, rows, "n_ry", "n_rx", "r_y", "r_x", "run_words")
     w, i, steps, bits, acc = _at(columns, rows, "w", "i", "steps", "index_bits", "acc")
@@ -117,8 +118,8 @@ def _compute_accesses(result: Accesses, rows: NDArray[np.int64], columns: Column
 
 def _vector_accesses(
     result: Accesses,
-    opcodes: NDArray[np.int64],
-    rows: NDArray[np.int64],
+    opcodes: Ints,
+    rows: Ints,
     columns: Columns,
     spec: SparseAccelerator,
 ) -> None:
@@ -138,7 +139,7 @@ def _vector_accesses(
 
 
 @kernel
-def _conflict(space, low, high, writes, i, j):  # type: ignore[no-untyped-def]
+def _conflict(space: Ints, low: Ints, high: Ints, writes: Ints, i: int, j: int) -> bool:
     """Return whether instructions i and j touch a common address and one of them writes it."""
     for p in range(space.shape[1]):
         s = space[i, p]
@@ -156,7 +157,9 @@ def _conflict(space, low, high, writes, i, j):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _derive(engine, space, low, high, writes, limit, wait, release):  # type: ignore[no-untyped-def]
+def _derive(
+    engine: Ints, space: Ints, low: Ints, high: Ints, writes: Ints, limit: int, wait: Ints, release: Ints
+) -> None:
     """Fill wait, release int64 [n] with bit masks over engines."""
     count = engine.shape[0]
     engines = 4
@@ -209,9 +212,7 @@ def _derive(engine, space, low, high, writes, limit, wait, release):  # type: ig
         touched[mine] |= spaces
 
 
-def derive_tokens(
-    engine: NDArray[np.int64], accesses: Accesses, *, scan_limit: int = SCAN_LIMIT
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def derive_tokens(engine: Ints, accesses: Accesses, *, scan_limit: int = SCAN_LIMIT) -> tuple[Ints, Ints]:
     """Return the wait and release masks int64 [n] of instructions run by `engine` int64 [n] (-1: END, no tokens)."""
     wait = np.zeros(len(engine), dtype=np.int64)
     release = np.zeros(len(engine), dtype=np.int64)

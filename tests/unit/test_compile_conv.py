@@ -119,8 +119,9 @@ def test_matrix_product_with_any_zero_point(zero: int, transpose_b: bool) -> Non
         tensor = case.network.tensors["a"]
         tensors = {**case.network.tensors, "a": replace(tensor, quant=QuantParams(0.04, zero))}
         case = replace(case, network=replace(case.network, tensors=tensors))
-        check(case, sized_spec(group=8, chains=16), replayed=reduction == 15)
-        check(case, sized_spec(group=8, chains=16, **TINY), replayed=reduction == 15)
+        check(case, sized_spec(group=8, chains=16))
+        # The replay takes the two constants that add 128 for one activation byte used twice.
+        check(case, sized_spec(group=8, chains=16, **TINY), replayed=reduction == 15 and zero in (-7, 127))
 
 
 @pytest.mark.parametrize("seed", range(8))
