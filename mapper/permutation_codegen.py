@@ -7,7 +7,7 @@ or a pixel do not fit on chip, the output's words are halved until they do.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise, product
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import Opcode, Space
 from gossamer.arch.timing import ceil_div, compute_cycles, vector_cycles
-from gossamer.mapper.allocate import TensorPlace
+from gossamer.mapper.allocate import REGION_ALIGN_BYTES, TensorPlace, align
 from gossamer.mapper.emit import Emitter, accumulator_entries
 from gossamer.mapper.parameters import pass_through, requantize_block
 from gossamer.mapper.strided import Axis, Nest, collapse, nest
@@ -73,8 +73,19 @@ class Plan:
 def emit_channel_maps(emitter: Emitter, who: str, out: TensorPlace, maps: Sequence[ChannelMap]) -> None:
     """Append the code that fills every channel of `out` from `maps`; all sources have the pixels of `out`.
 
-    Raises MappingError if not even one word of output channels fits on chip.
+    The layer's record gets the bytes of the one-hot weights. Raises MappingError if not even one word of output
+    channels fits on chip.
     """
+    planes: dict[Space, dict[int, int]] = {Space.WEIGHT: {}, Space.INDEX: {}}
+    _emit_maps(emitter, who, out, maps, planes)
+    weight, index = (sum(planes[space].values()) for space in (Space.WEIGHT, Space.INDEX))
+    emitter.layers[-1] = replace(emitter.layers[-1], weight_bytes=weight, index_bytes=index)
+
+
+def _emit_maps(
+    emitter: Emitter, who: str, out: TensorPlace, maps: Sequence[ChannelMap], planes: dict[Space, dict[int, int]]
+) -> None:
+    """Append the code of all maps, by halves of the output's words if need be; add to `planes` bytes by address."""
     plan = make_plan(emitter, out, maps)
     buffers = emitter.spec.buffers
     block_bytes = max(len(_requantization(emitter, plan, words)) for _, words, _ in plan.blocks)
@@ -85,7 +96,7 @@ def emit_channel_maps(emitter: Emitter, who: str, out: TensorPlace, maps: Sequen
     )
     choice = cheapest(emitter.spec, _candidates(emitter, plan)) if fits else None
     if choice is not None:
-        _emit_plan(emitter, who, plan, *choice)
+        _emit_plan(emitter, who, plan, *choice, planes)
         return
     if out.words == 1:
         raise MappingError(
@@ -95,7 +106,7 @@ def emit_channel_maps(emitter: Emitter, who: str, out: TensorPlace, maps: Sequen
         )
     half = out.words // 2
     for first, words in ((0, half), (half, out.words - half)):
-        emit_channel_maps(emitter, who, *_part(out, maps, first, words))
+        _emit_maps(emitter, who, *_part(out, maps, first, words), planes)
 
 
 def _part(out: TensorPlace, maps: Sequence[ChannelMap], first: int, words: int) -> tuple[TensorPlace, list[ChannelMap]]:
@@ -208,12 +219,15 @@ def _candidates(emitter: Emitter, plan: Plan) -> Iterator[TileCost]:
         )  # fmt: skip
 
 
-def _emit_plan(emitter: Emitter, who: str, plan: Plan, tile: TileCost, slots: int) -> None:
-    memory = emitter.memory
+def _emit_plan(
+    emitter: Emitter, who: str, plan: Plan, tile: TileCost, slots: int, planes: dict[Space, dict[int, int]]
+) -> None:
     weight = emitter.weight.alloc(plan.values.nbytes, emitter.spec.array.chains, who=who)
-    load_range(emitter, Space.WEIGHT, memory.constant(plan.values), weight, plan.values.nbytes)
     index = emitter.index.alloc(plan.indices.nbytes, plan.indices.shape[1], who=who)
-    load_range(emitter, Space.INDEX, memory.constant(plan.indices), index, plan.indices.nbytes)
+    for space, plane, address in ((Space.WEIGHT, plan.values, weight), (Space.INDEX, plan.indices, index)):
+        constant = emitter.memory.constant(plane.view(np.uint8))
+        load_range(emitter, space, constant, address, plane.nbytes)
+        planes[space][constant] = align(plane.nbytes, REGION_ALIGN_BYTES)
     widest = max(words for _, words, _ in plan.blocks)
     par = load_block(emitter, _requantization(emitter, plan, widest), who)
     base = emitter.activation.alloc(tile.on_chip_bytes * slots, emitter.group_size, who=who)

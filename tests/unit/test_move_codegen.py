@@ -148,8 +148,13 @@ def test_a_permutation_too_large_for_the_weights_is_halved() -> None:
         [(1, 2, 2, 128)],
         (1, 2, 2, 128),
     )
-    for capacities in ({"weight": 256}, {"index": 128}, {"activation": 250}):
-        check_layers(sized_spec(**capacities), case.network, case.values)
+    for capacities in ({}, {"weight": 256}, {"index": 128}, {"activation": 250}):
+        program = check_layers(sized_spec(**capacities), case.network, case.values)
+        columns = decode_columns(program.instructions)
+        for space, recorded in ((1, program.layers[0].weight_bytes), (2, program.layers[0].index_bytes)):
+            loads = (columns["opcode"] == Opcode.LOAD) & (columns["space"] == space)
+            planes = set(zip(columns["dram"][loads].tolist(), columns["run_bytes"][loads].tolist(), strict=True))
+            assert recorded == sum(-(-size // 64) * 64 for _, size in planes) > 0
 
 
 def test_what_cannot_be_compiled_is_refused() -> None:
