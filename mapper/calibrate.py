@@ -164,7 +164,7 @@ def calibrate(
 
 
 def _batches(network: Network, data: Mapping[str, NDArray[Any]]) -> Iterator[Values]:
-    """Yield inputs of the network's batch size; the last batch is filled up with its own first samples."""
+    """Yield inputs of the network's batch size; the last batch is filled up with the first samples."""
     counts = set()
     for name in network.inputs:
         if name not in data:

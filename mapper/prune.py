@@ -38,6 +38,10 @@ def magnitude_mask(weight: NDArray[Any], pattern: NmPattern) -> NDArray[np.bool_
     Raises ModelError for NaN or infinity.
     """
     _require_finite(weight, "weight")
+    return _mask(weight, pattern)
+
+
+def _mask(weight: NDArray[Any], pattern: NmPattern) -> NDArray[np.bool_]:
     mask = np.zeros(weight.shape, np.bool_)
     if weight.size:
         channels = weight.shape[-1]
@@ -150,7 +154,7 @@ def _pruned(layer: WeightLayer, pattern: NmPattern) -> WeightLayer:
     """Return the layer pruned; where the pattern forbids nothing (a tap has at most N channels) it stays dense."""
     if not _restricts(pattern, layer.weight.shape[-1]):
         return replace(layer, pattern=None)
-    return replace(layer, weight=layer.weight * magnitude_mask(layer.weight, pattern), pattern=pattern)
+    return replace(layer, weight=layer.weight * _mask(layer.weight, pattern), pattern=pattern)
 
 
 def _restricts(pattern: NmPattern, channels: int) -> bool:

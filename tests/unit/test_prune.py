@@ -17,6 +17,7 @@ from gossamer.mapper.prune import (
     magnitude_mask,
     prune,
 )
+from gossamer.mapper.prune_kernels import count_nonzeros, select_largest
 
 SEED = 20
 
@@ -215,3 +216,12 @@ def test_bad_overrides_file(tmp_path, text, message):
 def test_missing_overrides_file(tmp_path):
     with pytest.raises(ModelError, match="cannot be read"):
         load_overrides(tmp_path / "absent.yaml")
+
+
+def test_kernels_without_compilation():
+    weight = random_weight(9, (6, 19))
+    mask, largest = np.zeros(weight.shape, bool), np.zeros(4, np.int64)
+    getattr(select_largest, "py_func", select_largest)(weight, 2, 4, mask)
+    np.testing.assert_array_equal(mask, naive_mask(weight, NmPattern(2, 4)))
+    getattr(count_nonzeros, "py_func", count_nonzeros)(weight * mask, largest)
+    assert largest.tolist() == [naive_most(weight * mask, m) for m in (2, 4, 8, 16)]

@@ -287,6 +287,10 @@ def test_weights_follow_the_slow_twin():
     out, scale = np.empty(rows.shape, np.int8), np.empty(20)
     total, reach = np.empty(20, np.int64), np.empty(20, np.int64)
     quantize_rows(rows, least, fallback, out, scale, total, reach)
+    plain, sums = np.empty(rows.shape, np.int8), np.empty(20, np.int64)
+    getattr(quantize_rows, "py_func", quantize_rows)(rows, least, fallback, plain, np.empty(20), sums, np.empty(20))
+    np.testing.assert_array_equal(plain, out)
+    np.testing.assert_array_equal(sums, total)
     for c, row in enumerate(rows.tolist()):
         largest = max(abs(value) for value in row)
         want = max(largest / 127, least[c]) if largest else fallback[c]
