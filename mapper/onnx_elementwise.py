@@ -10,7 +10,7 @@ from gossamer.dataflow.functions import apply_steps, simplify
 from gossamer.dataflow.network import Binary, BinaryKind, Function, LayerNorm, Softmax, Step
 from gossamer.mapper.onnx_constants import normal_axis
 from gossamer.mapper.onnx_graph import Node
-from gossamer.mapper.onnx_layout import CHANNELS, Axes, Unsupported, Value
+from gossamer.mapper.onnx_layout import CHANNELS, Axes, Unsupported, Value, canonical_groups
 from gossamer.mapper.onnx_lowering import Lowering
 
 _KINDS = {
@@ -172,16 +172,25 @@ def _broadcast_target(state: Lowering, node: Node, first: Value, second: Value) 
         for mine, other in zip(first.axes, second.axes, strict=True)
         for a, b in zip(mine, other if other else (None,) * len(mine), strict=True)
     }
-    mixed = [stored for stored in first.stored if len({partner[index] is None for index in stored}) > 1]
-    if mixed:
-        runs = [tuple(run) for _, run in groupby(chain(*first.stored[:CHANNELS]), lambda index: partner[index] is None)]
-        if len(runs) > CHANNELS or first.stored[CHANNELS] in mixed:
-            raise Unsupported("it broadcasts part of a stored axis")
-        target = (*((),) * (CHANNELS - len(runs)), *runs, first.stored[CHANNELS])
-        first = state.build.move(first, target, node.name)
-    return first, tuple(
-        tuple(other for index in stored if (other := partner[index]) is not None) for stored in first.stored
-    )
+    usual = state.build.groups(first.axes, canonical_groups(len(first.axes)))
+    for stored in (first.stored, usual):
+        target = _even(stored, partner)
+        if target is not None:
+            first = state.build.move(first, target, node.name)
+            return first, tuple(
+                tuple(other for index in part if (other := partner[index]) is not None) for part in target
+            )
+    raise Unsupported("it broadcasts part of a stored axis")
+
+
+def _even(stored: Axes, partner: dict[int, int | None]) -> Axes | None:
+    """Return the same order cut so that each stored axis is broadcast wholly or not at all, or None."""
+    if all(len({partner[index] is None for index in part}) < 2 for part in stored):
+        return stored
+    runs = [tuple(run) for _, run in groupby(chain(*stored[:CHANNELS]), lambda index: partner[index] is None)]
+    if len(runs) > CHANNELS or len({partner[index] is None for index in stored[CHANNELS]}) > 1:
+        return None
+    return (*((),) * (CHANNELS - len(runs)), *runs, stored[CHANNELS])
 
 
 def lower_batch_norm(state: Lowering, node: Node) -> None:

@@ -12,6 +12,7 @@ import pytest
 import rapidocr_onnxruntime
 from onnx_cases import assert_equal_to_onnxruntime, with_random_weights
 
+from gossamer import configs
 from gossamer.dataflow.network import Network
 from gossamer.mapper.onnx_reader import load_onnx
 
@@ -78,6 +79,14 @@ def test_ocr_model_equals_onnxruntime(name: str) -> None:
         OCR / f"{name}.onnx", {"x": shape}, tolerance=1e-3, feeds={"x": page(shape, SEED)}
     )
     assert kinds(network) == expected
+
+
+@pytest.mark.parametrize("name", ["digits", "digits-1x4", "digits-2x4", "digits-2x8"])
+def test_digits_model_equals_onnxruntime(name: str) -> None:
+    folder = Path(configs.__file__).parent / "models"
+    network = assert_equal_to_onnxruntime(folder / f"{name}.onnx", seed=SEED)
+    assert kinds(network).keys() <= {"Conv2d", "Binary", "Pool2d"}
+    assert network.notes == ()
 
 
 def page(shape: tuple[int, ...], seed: int) -> np.ndarray:
