@@ -74,7 +74,7 @@ class Observer:
         best, least = (self.low, self.high), np.inf
         share, edges = np.histogram(values, _HISTOGRAM_BINS, (self.low, self.high))
         values = (edges[1:] + edges[:-1]) / 2
-        for shrinkage in _SHRINKAGES[::-1]:
+        for shrinkage in _SHRINKAGES[::-1].tolist():
             low, high = self.low * shrinkage, self.high * shrinkage
             scale = (high - low) / 255
             codes = np.clip(np.rint((values - low) / scale), 0, 255)

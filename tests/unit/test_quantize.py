@@ -409,6 +409,7 @@ def test_methods_quantize_a_network(method):
     data = {"x": normal(5, 7, *SHAPE[1:])}
     result = quantize(network, data, str(method))
     assert result.tensors["y"].quant.zero_point == -128
+    assert all(type(tensor.quant.scale) is float for tensor in result.tensors.values())
     assert result.notes == ()
 
 
