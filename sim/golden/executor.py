@@ -117,8 +117,9 @@ def execute_memory(
     """Return off-chip memory uint8 [memory_bytes] after END.
 
     inputs: int8 (batch, rows, columns, channels) per input name. `after` is called with the number of each instruction
-    and the memory it leaves: intermediate tensors share bytes, so each can be seen only before the next one. Raises ProgramError naming instruction, layer, field,
-    address and limit if an instruction leaves a buffer or the memory map, or has parameters that cannot be used.
+    and the memory it leaves: intermediate tensors share bytes, so each can be seen only before the next one. Raises
+    ProgramError naming instruction, layer, field, address and limit if an instruction leaves a buffer or the memory
+    map, or has parameters that cannot be used.
     """
     check_program(program)
     if program.config_fingerprint != fingerprint(spec):

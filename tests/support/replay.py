@@ -33,11 +33,13 @@ MIX_A, MIX_B = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
 
 @dataclass(kw_only=True)
 class Replay:
-    """What a replay found. `macs`: layer index to multiply-accumulates with a nonzero weight, padding included."""
+    """What a replay found, per layer index: `macs`, multiply-accumulates with a nonzero weight, padding included;
+    `tensor_macs`, those of elements of tensors (no padding, no constants) by nonzero constants or by such elements."""
 
     memory: np.ndarray
     outputs: dict[str, np.ndarray]
     macs: Counter[int]
+    tensor_macs: Counter[int]
     instructions: int
     max_tokens: int
     conflicts_checked: int
@@ -65,7 +67,18 @@ def initial_machine(program: Program, geometry: Geometry, inputs: Mapping[str, n
             memory[start : start + len(row)] = row.view(np.uint8)
         span = slice(binding.address, binding.address + prod(binding.shape[:3]) * binding.channel_pitch)
         defined[span] = True
-    return Machine(geometry, memory, defined, fixed)
+    return Machine(geometry, memory, defined, fixed, pad_bytes(program, geometry))
+
+
+def pad_bytes(program: Program, geometry: Geometry) -> np.ndarray:
+    """Return which off-chip bytes are pad channels of some tensor and elements of none."""
+    elements, pads = (np.zeros(geometry.sizes[MEMORY], dtype=bool) for _ in range(2))
+    for binding in (*program.inputs, *program.outputs, *program.intermediates):
+        positions = prod(binding.shape[:3])
+        at = binding.address + np.arange(positions)[:, None] * binding.channel_pitch + np.arange(binding.channel_pitch)
+        elements[at[:, : binding.shape[3]]] = True
+        pads[at[:, binding.shape[3] :]] = True
+    return pads & ~elements
 
 
 def read_outputs(program: Program, machine: Machine) -> dict[str, np.ndarray]:
@@ -304,6 +317,7 @@ def replay(
         memory=machine.spaces[MEMORY],
         outputs=read_outputs(program, machine),
         macs=machine.macs,
+        tensor_macs=machine.tensor_macs,
         instructions=len(instructions),
         max_tokens=order.max_tokens,
         conflicts_checked=races.checked,

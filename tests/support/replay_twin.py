@@ -17,8 +17,8 @@ from gossamer.dataflow.program import Program
 ACTIVATION, WEIGHT, INDEX, PARAMETER, ACCUMULATOR, MEMORY = range(6)
 """Spaces; the accumulator is counted in int32 sums (entry * chains + chain), all others in bytes."""
 
-NO_ORIGIN = -1
-"""Origin of a byte that was filled or computed on chip, not loaded."""
+FILLED, COMPUTED = -1, -2
+"""Origins of bytes on chip that were filled by a LOAD, or computed by VECTOR; all others are off-chip addresses."""
 
 
 class ReplayError(AssertionError):
@@ -118,19 +118,23 @@ def affine(start: int, *axes: tuple[int, int]) -> np.ndarray:
 class Machine:
     """Off-chip memory and buffers with values, definedness and origins; runs instructions in the order it is given."""
 
-    def __init__(self, geometry: Geometry, memory: np.ndarray, defined: np.ndarray, fixed: np.ndarray) -> None:
-        """Begin with `memory`, of which `defined` bytes count as written and `fixed` bytes must not be."""
+    def __init__(
+        self, geometry: Geometry, memory: np.ndarray, defined: np.ndarray, fixed: np.ndarray, pads: np.ndarray
+    ) -> None:
+        """Begin with `memory`; `defined` bytes count as written, `fixed` must not be, `pads` are in no tensor."""
         self.g = geometry
         self.fixed = fixed
+        self.elements = ~(fixed | pads)
         self.spaces = [np.full(size, 0x5A, dtype=np.uint8) for size in geometry.sizes]
         self.spaces[ACCUMULATOR] = np.full(geometry.sizes[ACCUMULATOR], 0x5A5A5A5A, dtype=np.int64)
         self.spaces[MEMORY] = memory
         self.defined = [np.zeros(size, dtype=bool) for size in geometry.sizes]
         self.defined[MEMORY] = defined
-        self.origin = [np.full(size, NO_ORIGIN, dtype=np.int64) for size in geometry.sizes[:MEMORY]]
+        self.origin = [np.full(size, FILLED, dtype=np.int64) for size in geometry.sizes[:MEMORY]]
         self.sum_id = np.full(geometry.sizes[ACCUMULATOR], -1, dtype=np.int64)
         self.next_sum = 0
         self.macs: Counter[int] = Counter()
+        self.tensor_macs: Counter[int] = Counter()
         self._products: list[np.ndarray] = []
         self._product_layer = -1
 
@@ -185,7 +189,7 @@ class Machine:
         touched.reads.append(self._touch(instruction, MEMORY, source, reads=True))
         touched.writes.append(self._touch(instruction, space, written, reads=False))
         self.spaces[space][filled] = f["fill"]
-        self.origin[space][filled] = NO_ORIGIN
+        self.origin[space][filled] = FILLED
         self.spaces[space][target] = self.spaces[MEMORY][source]
         self.origin[space][target] = source
         return touched
@@ -283,6 +287,13 @@ class Machine:
         keys[..., 2] = self.origin[WEIGHT][weights_at[words, chains]]
         # A filled activation has no origin of its own; its weight tells its place in the sum.
         self._products.append(_hashed(keys.reshape(-1, 3)))
+        words, chains = np.nonzero((weights != 0) | self._of_tensor(self.origin[WEIGHT][weights_at]))
+        source = self.origin[ACTIVATION][at[:, words, chains]]
+        self.tensor_macs[layer] += int(np.count_nonzero(self._of_tensor(source)))
+
+    def _of_tensor(self, origin: np.ndarray) -> np.ndarray:
+        """Return which origins are elements of tensors: not filled, not constants, not pad channels."""
+        return (origin == COMPUTED) | (origin >= 0) & self.elements[np.maximum(origin, 0)]
 
     def finish_sums(self) -> None:
         """Require that no product of the layer was added to a sum twice; count them."""
@@ -325,7 +336,7 @@ class Machine:
             raise ReplayError(f"{instruction}: writes a byte twice")
         touched.writes.append(self._touch(instruction, ACTIVATION, target, reads=False))
         self.spaces[ACTIVATION][target] = result & 255
-        self.origin[ACTIVATION][target] = NO_ORIGIN
+        self.origin[ACTIVATION][target] = COMPUTED
         return touched
 
     def _parameters(self, instruction: Instruction, width: int) -> "tuple[Block, Accesses]":
