@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from gossamer.arch.errors import ModelError
 from gossamer.dataflow.sparsity import NmPattern
+from gossamer.sim.kernels import kernel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,22 +33,44 @@ def compress(weight: NDArray[Any], pattern: NmPattern, layer: str) -> Compressed
     """
     outputs, rows, columns, channels = weight.shape
     groups = -(-channels // pattern.m)
-    padded = np.zeros((outputs, rows, columns, groups * pattern.m), np.int8)
-    padded[..., :channels] = weight
-    grouped = padded.reshape(outputs, rows, columns, groups, pattern.m)
-    counts = np.count_nonzero(grouped, axis=4)
-    if counts.max(initial=0) > pattern.n:
-        output, row, column, group = (int(i) for i in np.argwhere(counts > pattern.n)[0])
+    values = np.zeros((outputs, rows, columns, groups, pattern.n), np.int8)
+    indices = np.zeros(values.shape, np.uint8)
+    crowded = keep_nonzeros(
+        np.ascontiguousarray(weight).reshape(-1, channels), pattern.m,
+        values.reshape(-1, groups, pattern.n), indices.reshape(-1, groups, pattern.n),
+    )  # fmt: skip
+    if crowded >= 0:
+        output, row, column, group = (int(i) for i in np.unravel_index(crowded, values.shape[:4]))
+        count = np.count_nonzero(weight[output, row, column, group * pattern.m : (group + 1) * pattern.m])
         raise ModelError(
             f"{layer}: weights must have at most {pattern.n} nonzeros per group of {pattern.m} channels for {pattern}, "
-            f"not {counts[output, row, column, group]} (output channel {output}, kernel row {row}, kernel column "
-            f"{column}, group {group}); prune the layer to {pattern} or choose a weaker pattern"
+            f"not {count} (output channel {output}, kernel row {row}, kernel column {column}, group {group}); prune "
+            f"the layer to {pattern} or choose a weaker pattern"
         )
-    # A stable sort moves the kept elements to the front in channel order, whatever their values.
-    order = np.argsort(grouped == 0, axis=4, kind="stable")[..., : pattern.n]
-    values = np.take_along_axis(grouped, order, axis=4)
-    indices = np.where(values == 0, 0, order).astype(np.uint8)
     return CompressedWeight(values=values, indices=indices, pattern=pattern, channels=channels)
+
+
+@kernel
+def keep_nonzeros(
+    weight: NDArray[np.int8], group_elements: int, values: NDArray[np.int8], indices: NDArray[np.uint8]
+) -> np.int64:
+    """Fill values and indices (runs, groups, slots), zeros before, with the nonzeros of weight int8 (runs, channels).
+
+    Return -1, or the flat number (run * groups + group) of the first group with more nonzeros than slots.
+    """
+    runs, channels = weight.shape
+    groups, slots = values.shape[1:]
+    for run in range(runs):
+        for group in range(groups):
+            used = 0
+            for c in range(group * group_elements, min(channels, (group + 1) * group_elements)):
+                if weight[run, c] != 0:
+                    if used == slots:
+                        return np.int64(run * groups + group)
+                    values[run, group, used] = weight[run, c]
+                    indices[run, group, used] = c - group * group_elements
+                    used += 1
+    return np.int64(-1)
 
 
 def decompress(compressed: CompressedWeight) -> NDArray[np.int8]:

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from gossamer.dataflow.network import Conv2d
 from gossamer.sim.golden import convolution, tiles
 from gossamer.sim.golden.compressed import compress
-from gossamer.sim.golden.panels import pair_dense, pair_sparse, plan_panels
+from gossamer.sim.golden.panels import MAX_SHIFT, pair_dense, pair_sparse, plan_panels
 from gossamer.sim.golden.threads import share
 
 MIN_TILE_POSITIONS = 16
@@ -26,11 +26,12 @@ def convolve(layer: Conv2d, source: NDArray[np.int8], zero: int, acc: NDArray[np
     if layer.pattern is not None and layer.pattern.n < layer.pattern.m:
         kept = compress(weight, layer.pattern, layer.name)
     depthwise = weight.shape[3] == 1 and weight.shape[0] == layer.groups
-    if not depthwise and acc.shape[1] * acc.shape[2] >= MIN_TILE_POSITIONS:
+    reach = (weight.shape[2] - 1) * layer.dilation[1]
+    if not depthwise and reach <= MAX_SHIFT and acc.shape[1] * acc.shape[2] >= MIN_TILE_POSITIONS:
         plan = plan_panels(layer, source, zero)
         place = (
-            plan.source, plan.width, plan.pitch, plan.unit_offset, plan.unit_word, plan.group_words, plan.chunk_units,
-            layer.groups,
+            plan.source, plan.width, plan.pitch, plan.unit_offset, plan.unit_channel, plan.group_channels,
+            plan.chunk_units, layer.groups,
         )  # fmt: skip
         items = acc.shape[0] * tiles.tiles_per_image(acc.shape[1], acc.shape[2], plan.width)
         if kept is not None and kept.pattern.density <= MAX_SPARSE_DENSITY:

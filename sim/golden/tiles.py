@@ -3,38 +3,48 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.sim.golden.panels import BLOCK
-from gossamer.sim.golden.vectors import DENSE_OUTPUTS, DENSE_POSITIONS, SPARSE_POSITIONS, add_dense, add_sparse
+from gossamer.sim.golden.vectors import (
+    DENSE_OUTPUTS,
+    DENSE_POSITIONS,
+    SPARSE_POSITIONS,
+    TURN_CHANNELS,
+    add_dense,
+    add_sparse,
+    turn,
+)
 from gossamer.sim.kernels import kernel
 
 
 @kernel
 def fill_panel(
-    source: NDArray[np.int64],
+    source: NDArray[np.int8],
     image: int,
     start: int,
     unit_offset: NDArray[np.int64],
-    unit_word: NDArray[np.int64],
+    unit_channel: NDArray[np.int64],
     units: tuple[int, int],
-    group_word: int,
+    group_channel: int,
     pitch: int,
-    words: NDArray[np.int64],
     panel: NDArray[np.int16],
 ) -> None:
     """Turn the units [first, last) of 8 channels into panel rows, from position `start` of an image on.
 
-    source int64 (N, positions, words); words int64 [pitch] is working memory. Positions after the end of the image are
-    left as they are: only outputs that do not exist meet them.
+    source int8 (N, positions, channels). Positions after the end of the image are left as they are: only outputs that
+    do not exist meet them.
     """
+    positions, stride = source.shape[1], source.shape[2]
+    flat = source.reshape(-1)
     for unit in range(units[0], units[1]):
         first = start + unit_offset[unit]
-        word = unit_word[unit] + group_word
-        for i in range(min(pitch, source.shape[1] - first)):
-            words[i] = source[image, first + i, word]
-        for channel in range(BLOCK):
-            place = ((unit - units[0]) * BLOCK + channel) * pitch
-            for i in range(pitch):
-                panel[place + i] = np.int16(np.int8(words[i] >> (BLOCK * channel)))
+        row = (unit - units[0]) * TURN_CHANNELS * pitch
+        for p in range(0, pitch, DENSE_POSITIONS):
+            place = (image * positions + first + p) * stride + unit_channel[unit] + group_channel
+            if first + p + DENSE_POSITIONS <= positions:
+                turn(flat, place, stride, panel, row + p, pitch)
+            else:
+                for i in range(max(0, positions - first - p)):
+                    for c in range(TURN_CHANNELS):
+                        panel[row + c * pitch + p + i] = flat[place + i * stride + c]
 
 
 @kernel
@@ -51,16 +61,16 @@ def write_sums(
 
 @kernel
 def convolve_sparse(
-    source: NDArray[np.int64],
+    source: NDArray[np.int8],
     width: int,
     pitch: int,
     unit_offset: NDArray[np.int64],
-    unit_word: NDArray[np.int64],
-    group_words: int,
+    unit_channel: NDArray[np.int64],
+    group_channels: int,
     chunk_units: int,
     groups: int,
     first: NDArray[np.int64],
-    offsets: NDArray[np.int32],
+    offsets: NDArray[np.uint16],
     weights: NDArray[np.int32],
     acc: NDArray[np.int32],
     begin: int,
@@ -69,8 +79,7 @@ def convolve_sparse(
     """Accumulate sparse weights (`SparseWeights`) over tiles begin .. end - 1 of a plan into acc int32 (N, h, w, O)."""
     tiles = tiles_per_image(acc.shape[1], acc.shape[2], width)
     per_group = acc.shape[3] // groups
-    words = np.zeros(pitch, np.int64)
-    panel = np.empty(chunk_units * BLOCK * pitch, np.int16)
+    panel = np.empty(chunk_units * TURN_CHANNELS * pitch, np.int16)
     sums = np.empty(per_group * SPARSE_POSITIONS, np.int32)
     for tile in range(begin, end):
         image, start = tile // tiles, (tile % tiles) * SPARSE_POSITIONS
@@ -78,8 +87,8 @@ def convolve_sparse(
             sums[:] = 0
             for chunk in range(first.shape[1] - 1):
                 units = (chunk * chunk_units, min((chunk + 1) * chunk_units, unit_offset.size))
-                word = group * group_words
-                fill_panel(source, image, start, unit_offset, unit_word, units, word, pitch, words, panel)
+                channel = group * group_channels
+                fill_panel(source, image, start, unit_offset, unit_channel, units, channel, pitch, panel)
                 for c in range(per_group):
                     pair, last = first[group * per_group + c, chunk], first[group * per_group + c, chunk + 1]
                     add_sparse(panel, offsets, weights, pair, last - pair, sums, c * SPARSE_POSITIONS)
@@ -88,16 +97,16 @@ def convolve_sparse(
 
 @kernel
 def convolve_dense(
-    source: NDArray[np.int64],
+    source: NDArray[np.int8],
     width: int,
     pitch: int,
     unit_offset: NDArray[np.int64],
-    unit_word: NDArray[np.int64],
-    group_words: int,
+    unit_channel: NDArray[np.int64],
+    group_channels: int,
     chunk_units: int,
     groups: int,
     first: NDArray[np.int64],
-    offsets: NDArray[np.int32],
+    offsets: NDArray[np.uint16],
     weights: NDArray[np.int32],
     acc: NDArray[np.int32],
     begin: int,
@@ -107,8 +116,7 @@ def convolve_dense(
     tiles = tiles_per_image(acc.shape[1], acc.shape[2], width)
     per_group = acc.shape[3] // groups
     blocks = (per_group + DENSE_OUTPUTS - 1) // DENSE_OUTPUTS
-    words = np.zeros(pitch, np.int64)
-    panel = np.empty(chunk_units * BLOCK * pitch, np.int16)
+    panel = np.empty(chunk_units * TURN_CHANNELS * pitch, np.int16)
     sums = np.empty(blocks * DENSE_OUTPUTS * SPARSE_POSITIONS, np.int32)
     for tile in range(begin, end):
         image, start = tile // tiles, (tile % tiles) * SPARSE_POSITIONS
@@ -116,8 +124,8 @@ def convolve_dense(
             sums[:] = 0
             for chunk in range(first.size - 1):
                 units = (chunk * chunk_units, min((chunk + 1) * chunk_units, unit_offset.size))
-                word = group * group_words
-                fill_panel(source, image, start, unit_offset, unit_word, units, word, pitch, words, panel)
+                channel = group * group_channels
+                fill_panel(source, image, start, unit_offset, unit_channel, units, channel, pitch, panel)
                 count = first[chunk + 1] - first[chunk]
                 for block in range(blocks):
                     pair = ((group * blocks + block) * first[first.size - 1] + first[chunk]) * DENSE_OUTPUTS

@@ -1,10 +1,10 @@
-"""Hold the two innermost loops of the golden model as vector code: sums of pairs of int16 products in int32.
+"""Hold the innermost steps of the golden model as vector code: sums of pairs of int16 products in int32.
 
 numba's vectoriser does not find the multiply-add-pairs instruction that every x86 with AVX2 has (16 products a cycle
-and unit, twice what float32 can do), so these two loops are written in LLVM's intermediate representation. On another
-processor the same loops are lowered from plain vector arithmetic. Sums wrap in 32 bits like the hardware's.
+and unit, twice what float32 can do), so these steps are written in LLVM's intermediate representation. On another
+processor the same steps are lowered from plain vector arithmetic. Sums wrap in 32 bits like the hardware's.
 
-Activations come as a panel: rows of int16, one per reduction index, contiguous positions. `offsets` int32 gives where
+Activations come as a panel: rows of int16, one per reduction index, contiguous positions. `offsets` uint16 gives where
 in the panel the two rows of each pair begin; `weights` int32 their two weights as int16, the first in the low half.
 """
 
@@ -24,7 +24,10 @@ DENSE_POSITIONS = 16
 DENSE_OUTPUTS = 6
 """Tile of `add_dense`: 12 accumulator registers of 8, one for the weight, two for the activations: all 16 of AVX2."""
 
-_I16, _I32, _I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
+TURN_CHANNELS = 8
+"""Channels that `turn` makes panel rows of at once, from DENSE_POSITIONS positions."""
+
+_I8, _I16, _I32, _I64 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 _V16, _V32 = ir.VectorType(_I16, 16), ir.VectorType(_I32, 8)
 # The halves of 16 positions as AVX2 interleaves them: within each 128-bit lane.
 _LOW = (0, 1, 2, 3, 8, 9, 10, 11)
@@ -119,7 +122,7 @@ def _pair_rows(builder: Any, panel: Any, offsets: Any, pair: Any) -> list[Any]:
     """Return the addresses of the two panel rows of a pair."""
     twice = builder.shl(pair, _I64(1))
     rows = (builder.load(builder.gep(offsets, [builder.add(twice, _I64(k))])) for k in range(2))
-    return [builder.gep(panel, [builder.sext(row, _I64)]) for row in rows]
+    return [builder.gep(panel, [builder.zext(row, _I64)]) for row in rows]
 
 
 def _sparse_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -171,15 +174,56 @@ def _dense_code(context: Any, builder: Any, signature: Any, arguments: Any) -> A
     return context.get_dummy_value()
 
 
+def _turn_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    source, panel = (_data(context, builder, signature.args[k], arguments[k]) for k in (0, 3))
+    place, stride, row, pitch = arguments[1], arguments[2], arguments[4], arguments[5]
+    vectors = [
+        _vector_load(
+            builder, source, builder.add(place, builder.mul(stride, _I64(p))), ir.VectorType(_I8, TURN_CHANNELS)
+        )
+        for p in range(DENSE_POSITIONS)
+    ]
+    # Four times, interleave each vector with the one half the list further on: then positions are contiguous.
+    pairs = [i for p in range(TURN_CHANNELS) for i in (p, p + TURN_CHANNELS)]
+    vectors = [_shuffle(builder, a, b, pairs) for a, b in zip(vectors[:8], vectors[8:], strict=True)]
+    halves = [[i for p in half for i in (p, p + 16)] for half in (range(8), range(8, 16))]
+    # From here on vectors[k] holds, for every channel part in turn, positions k, k + step, k + 2 step, ...
+    parts = [vectors]
+    while len(parts[0]) > 1:
+        middle = len(parts[0]) // 2
+        parts = [
+            [_shuffle(builder, a, b, half) for a, b in zip(part[:middle], part[middle:], strict=True)]
+            for part in parts
+            for half in halves
+        ]
+    for channel, (vector,) in enumerate(parts):
+        wide = builder.sext(vector, _V16)
+        start = builder.add(row, builder.mul(pitch, _I64(channel)))
+        builder.store(wide, builder.bitcast(builder.gep(panel, [start]), _V16.as_pointer()), align=2)
+    return context.get_dummy_value()
+
+
 def _unpack(pair: np.int32) -> tuple[np.int32, np.int32]:
     """Return the two int16 weights of a pair."""
     low = np.int32(pair) & 0xFFFF
     return np.int32(low - ((low & 0x8000) << 1)), np.int32(pair) >> 16
 
 
+def turn_plainly(
+    source: NDArray[np.int8], place: int, stride: int, panel: NDArray[np.int16], row: int, pitch: int
+) -> None:
+    """Make panel rows of TURN_CHANNELS channels of DENSE_POSITIONS positions, the first at source[place].
+
+    stride: elements from position to position; the row of channel c begins at panel[row + c * pitch].
+    """
+    for p in range(DENSE_POSITIONS):
+        for c in range(TURN_CHANNELS):
+            panel[row + c * pitch + p] = source[place + p * stride + c]
+
+
 def add_sparse_plainly(
     panel: NDArray[np.int16],
-    offsets: NDArray[np.int32],
+    offsets: NDArray[np.uint16],
     weights: NDArray[np.int32],
     first: int,
     count: int,
@@ -190,13 +234,13 @@ def add_sparse_plainly(
     sums = acc[place : place + SPARSE_POSITIONS]
     for pair in range(first, first + count):
         for k, weight in enumerate(_unpack(weights[pair])):
-            row = offsets[2 * pair + k]
+            row = np.int64(offsets[2 * pair + k])
             sums += panel[row : row + SPARSE_POSITIONS].astype(np.int32) * weight
 
 
 def add_dense_plainly(
     panel: NDArray[np.int16],
-    offsets: NDArray[np.int32],
+    offsets: NDArray[np.uint16],
     weights: NDArray[np.int32],
     first_row: int,
     first: int,
@@ -215,13 +259,18 @@ def add_dense_plainly(
         for o in range(DENSE_OUTPUTS):
             sums = acc[place + o * pitch : place + o * pitch + DENSE_POSITIONS]
             for k, weight in enumerate(_unpack(weights[first + i * DENSE_OUTPUTS + o])):
-                row = offsets[2 * (first_row + i) + k] + position
+                row = np.int64(offsets[2 * (first_row + i) + k]) + position
                 sums += panel[row : row + DENSE_POSITIONS].astype(np.int32) * weight
 
 
 if config.DISABLE_JIT:
-    add_sparse, add_dense = add_sparse_plainly, add_dense_plainly
+    turn, add_sparse, add_dense = turn_plainly, add_sparse_plainly, add_dense_plainly
 else:
+
+    @intrinsic
+    def turn(context, source, place, stride, panel, row, pitch):  # type: ignore[no-untyped-def]
+        """Lower `turn_plainly` to vector code."""
+        return types.void(source, types.int64, types.int64, panel, types.int64, types.int64), _turn_code
 
     @intrinsic
     def add_sparse(context, panel, offsets, weights, first, count, acc, place):  # type: ignore[no-untyped-def]
