@@ -112,7 +112,7 @@ def _total_lines(report: SimulationReport) -> Iterator[str]:
         f"utilisation {100 * report.utilization:.1f} % of {report.peak_macs_per_cycle:,} MAC/cycle"
     )
     shares = percentages(report.classes, report.total_cycles)
-    yield "       " + ", ".join(f"{name} {share:.1f}" for name, share in shares.items()) + " = 100.0 %"
+    yield "    " + " ".join(f"{name} {share:.1f}" for name, share in shares.items()) + " = 100.0 %"
     if report.energy_j is not None:
         largest = sorted(report.energy_by_component_j.items(), key=lambda item: -item[1])[:4]
         parts = ", ".join(f"{name} {100 * value / report.energy_j:.0f} %" for name, value in largest)

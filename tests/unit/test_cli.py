@@ -62,7 +62,7 @@ def test_help_is_lazy_and_lists_every_command() -> None:
     ("arguments", "message"),
     [
         (["simulate", "resnet5", "-c", "ecp5-tiny"], "did you mean resnet50"),
-        (["simulate", "digits", "-c", "ecp5-tinny"], "did you mean ecp5-tiny"),
+        (["simulate", "digits", "-c", "ecp5-tinny"], "did you mean `ecp5-tiny`"),
         (["simulate", "digits", "-c", "ecp5-tiny", "-s", "5:4"], "5:4"),
         (["simulate", "digits", "-c", "ecp5-tiny", "-s", "half"], "half"),
         (["simulate", "digits", "-c", "ecp5-tiny", "-s", "2:16"], "group_size is 8"),
