@@ -382,6 +382,35 @@ def test_unary(name: str, tmp_path: Path) -> None:
         assert network.layers[0].steps == steps  # type: ignore[attr-defined]
 
 
+NEAR_MISSES = {
+    "hard-swish with another limit": (3.0, 0.0, 4.0),
+    "hard-swish with another offset": (2.0, 0.0, 6.0),
+    "hard-swish with another floor": (3.0, 0.5, 6.0),
+}
+
+
+@pytest.mark.parametrize("name", NEAR_MISSES)
+def test_almost_hard_swish_is_not_hard_swish(name: str, tmp_path: Path) -> None:
+    offset, low, high = NEAR_MISSES[name]
+    nodes = [
+        node("Add", ["x", "t"], ["a"]),
+        node("Clip", ["a"], ["c"], min=low, max=high),
+        node("Mul", ["x", "c"], ["y"]),
+    ]
+    assert kinds(check(tmp_path, nodes, MAP, {"t": scalar(offset)}, opset=7)) == ["Unary", "Binary"]
+
+
+@pytest.mark.parametrize(("root", "one"), [(1.0, 1.0), (0.5**0.5, 0.9)])
+def test_almost_gelu_is_not_gelu(root: float, one: float, tmp_path: Path) -> None:
+    nodes = [
+        node("Mul", ["x", "r"], ["a"]),
+        node("Erf", ["a"], ["e"]),
+        node("Add", ["e", "o"], ["p"]),
+        node("Mul", ["x", "p"], ["y"]),
+    ]
+    assert kinds(check(tmp_path, nodes, MAP, {"r": scalar(root), "o": scalar(one)})) == ["Unary", "Binary"]
+
+
 def test_product_of_unrelated_functions_stays_a_product(tmp_path: Path) -> None:
     nodes = [node("Tanh", ["x"], ["a"]), node("Relu", ["x"], ["b"]), node("Mul", ["a", "b"], ["y"])]
     assert kinds(check(tmp_path, nodes, MAP)) == ["Unary", "Unary", "Binary"]

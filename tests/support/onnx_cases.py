@@ -8,7 +8,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from gossamer.dataflow.network import Network
+from gossamer.dataflow.network import Network, View
 from gossamer.mapper.onnx_reader import load_onnx
 from gossamer.sim.reference import run_float
 
@@ -73,6 +73,10 @@ def assert_equal_to_onnxruntime(
     feeds = feeds or {
         name: random.standard_normal(network.layouts[name].shape).astype(np.float32) for name in network.inputs
     }
+    for layer in network.layers:
+        if isinstance(layer, View):  # the compiler aliases it, so the channel pitch must not change
+            before, after = network.tensors[layer.inputs[0]].shape, network.tensors[layer.output].shape
+            assert before[3] == after[3], layer.name
     ours, theirs = run_imported(network, feeds), run_onnxruntime(path, feeds)
     assert len(ours) == len(theirs) > 0
     for name, mine, reference in zip(network.outputs, ours, theirs, strict=True):
