@@ -1,91 +1,82 @@
 """Generate code for pooling: windows over tiles of rows, columns and channel words, with their border filled by LOAD.
 
 A border window of an average divides by another count: the tile is then computed by one VECTOR instruction per region
-of equal counts, each with its own parameter block.
+of equal counts, each with its own parameter block. A maximum is split into one over rows and one over columns where
+that is cheaper. Where windows follow each other without a stride, a row of them is one long row of words.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import groupby, product
+from dataclasses import dataclass
+from itertools import product
 
-from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import FIELDS, Opcode
 from gossamer.arch.timing import ceil_div, vector_cycles
 from gossamer.dataflow.network import Pool2d, PoolKind
-from gossamer.dataflow.numerics import INT8_MIN, VectorParams
+from gossamer.dataflow.numerics import INT8_MIN
 from gossamer.mapper.allocate import TensorPlace
 from gossamer.mapper.emit import Emitter
+from gossamer.mapper.large_pool_codegen import emit_large_pool
 from gossamer.mapper.parameters import vector_block
+from gossamer.mapper.pool_windows import Span, average_params, counted, regions, span
 from gossamer.mapper.strided import Axis
 from gossamer.mapper.tile_choice import TileCost, cheapest, halvings
 from gossamer.mapper.transfer import MAX_PAD_BYTES, Padded, load_block, load_padded, store_nest
 
-MAX_WINDOW = (1 << next(field.bits for field in FIELDS[Opcode.AVERAGE] if field.name == "kh")) - 1
+_BITS = {field.name: field.bits for field in FIELDS[Opcode.AVERAGE]}
+MAX_WINDOW = (1 << _BITS["kh"]) - 1
+MAX_WORDS = (1 << _BITS["nc"]) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
-    """Windows [first, first + windows) along one axis: the input they read, and how much of it is padding."""
+class Pass:
+    """One VECTOR over windows; pixels of both sides are `words` words, destination lines have `d_y` bytes."""
 
-    first: int
-    windows: int
-    start: int
-    real: int
-    before: int
-    after: int
+    a: int
+    a_y: int
+    a_x: int
+    line: int
+    d: int
+    d_y: int
+    kernel: tuple[int, int]
+    ny: int
+    nx: int
+    words: int
 
-    @property
-    def size(self) -> int:
-        """Input positions of the span, padding included."""
-        return self.before + self.real + self.after
+    def packed(self, group_size: int) -> tuple[int, int]:
+        """Return (nx, nc): windows one pixel apart are one long row of words, as far as the field reaches."""
+        if self.a_x == self.words * group_size and self.nx * self.words <= MAX_WORDS:
+            return 1, self.nx * self.words
+        return self.nx, self.words
 
+    def cycles(self, opcode: Opcode, group_size: int, lanes: int) -> int:
+        """Return the cycles of the VECTOR instruction."""
+        nx, nc = self.packed(group_size)
+        kh, kw = self.kernel
+        return vector_cycles(opcode, ny=self.ny, nx=nx, nc=nc, kh=kh, kw=kw, group_size=group_size, vector_lanes=lanes)
 
-def span(first: int, windows: int, *, kernel: int, stride: int, pad: int, size: int) -> Span:
-    """Return what `windows` windows from `first` on read of an axis of `size` positions padded by `pad` before."""
-    low = first * stride - pad
-    high = low + (windows - 1) * stride + kernel
-    start, stop = max(low, 0), min(high, size)
-    if start >= stop:
-        raise MappingError(
-            f"pooling windows {first} to {first + windows - 1} must touch the input, not only its padding"
-        )
-    return Span(first=first, windows=windows, start=start, real=stop - start, before=start - low, after=high - stop)
-
-
-def counted(layer: Pool2d, axis: int, window: int, size: int) -> int:
-    """Return how many positions of a window along rows (axis 0) or columns (1) an average divides by."""
-    low = window * layer.stride[axis] - layer.pads[axis]
-    high = low + layer.kernel[axis]
-    if layer.count_include_pad:
-        return min(high, size + layer.pads[2 + axis]) - low
-    return min(high, size) - max(low, 0)
-
-
-def regions(counts: list[int]) -> list[tuple[int, int, int]]:
-    """Return (first, length, count) of the stretches of equal counts."""
-    result, first = [], 0
-    for count, members in groupby(counts):
-        length = len(list(members))
-        result.append((first, length, count))
-        first += length
-    return result
+    def emit(self, emitter: Emitter, opcode: Opcode, par: tuple[int, int] = (0, 0)) -> None:
+        """Append the instruction."""
+        pixel = self.words * emitter.group_size
+        nx, nc = self.packed(emitter.group_size)
+        emitter.vector(
+            opcode, a=self.a, a_y=self.a_y, a_x=self.a_x, a_ky=self.line, a_kx=pixel, kh=self.kernel[0],
+            kw=self.kernel[1], d=self.d, d_y=self.d_y, d_x=pixel, ny=self.ny, nx=nx, nc=nc, par=par[0],
+            par_bytes=par[1],
+        )  # fmt: skip
 
 
 def emit_pool(emitter: Emitter, layer: Pool2d, out: TensorPlace, source: TensorPlace) -> None:
-    """Append the code of a pooling layer. Raises MappingError if a window of one channel word does not fit on chip."""
-    blocks = AverageBlocks(emitter, layer) if layer.kind is PoolKind.AVERAGE else None
-    fill = INT8_MIN if layer.kind is PoolKind.MAX else _params(layer).zero_a
-    choice = (
-        cheapest(emitter.spec, _candidates(emitter, layer, out, source)) if max(layer.kernel) <= MAX_WINDOW else None
-    )
+    """Append the code of a pooling layer. Raises MappingError if not even a piece of a window fits on chip."""
+    opcode, fill = Opcode.MAXIMUM, INT8_MIN
+    if layer.kind is PoolKind.AVERAGE:
+        opcode, fill = Opcode.AVERAGE, average_params(layer, layer.kernel[0] * layer.kernel[1]).zero_a
+    fits = max(layer.kernel) <= MAX_WINDOW
+    choice = cheapest(emitter.spec, _candidates(emitter, layer, opcode, out)) if fits else None
     if choice is None:
-        window = layer.kernel[0] * layer.kernel[1] * emitter.group_size
-        raise MappingError(
-            f"{layer.name}: a pooling window must be at most {MAX_WINDOW} x {MAX_WINDOW} and, one channel word deep, "
-            f"fit the activation buffer: {layer.kernel[0]} x {layer.kernel[1]} needs {window} bytes of "
-            f"{emitter.spec.buffers.activation.capacity_bytes}; enlarge `buffers.activation.capacity_bytes`"
-        )
+        emit_large_pool(emitter, layer, out, source)
+        return
     tile, slots = choice
+    blocks = AverageBlocks(emitter, layer)
     base = emitter.activation.alloc(tile.on_chip_bytes * slots, emitter.group_size, who=layer.name)
     for number, (batch, word, rows, columns) in enumerate(_tiles(layer, tile.sizes, out, source)):
         chip = base + number % slots * tile.on_chip_bytes
@@ -98,7 +89,14 @@ def emit_pool(emitter: Emitter, layer: Pool2d, out: TensorPlace, source: TensorP
             right_bytes=columns.after * pixel, fill=fill,
         )  # fmt: skip
         load_padded(emitter, box, source.at(batch, rows.start, columns.start, word), chip)
-        _issue(emitter, layer, blocks, rows, columns, words, (chip, result), source.shape)
+        if opcode is Opcode.MAXIMUM:
+            sizes = (rows.windows, columns.windows, words)
+            for each in _maximum_passes(
+                layer, sizes, emitter.group_size, (chip, result), separable=bool(tile.sizes[3])
+            ):
+                each.emit(emitter, opcode)
+        else:
+            _emit_averages(emitter, layer, blocks, rows, columns, words, (chip, result), source.shape)
         axes = (
             Axis(rows.windows, (out.row_bytes, columns.windows * pixel)),
             Axis(columns.windows, (out.column_bytes, pixel)),
@@ -114,34 +112,19 @@ class AverageBlocks:
         self._emitter = emitter
         self._layer = layer
         self._resident: dict[int, tuple[int, int]] = {}
-        self._known = {count: (multiplier, shift) for count, multiplier, shift in layer.count_multipliers}
 
     def at(self, count: int) -> tuple[int, int]:
         """Return address and bytes of the block for windows of `count` elements, loaded by now."""
         known = self._resident.get(count)
         if known is not None:
             return known
-        params = _params(self._layer)
-        full = self._layer.kernel[0] * self._layer.kernel[1]
-        if count not in self._known and count != full:
-            raise MappingError(f"{self._layer.name}: has no multiplier for windows of {count} elements; quantize again")
-        multiplier, shift = self._known.get(count, (params.mult_a, params.shift))
-        params = replace(params, mult_a=multiplier, shift=shift)
+        params = average_params(self._layer, count)
         block = vector_block(Opcode.AVERAGE, params, channels=0, words=0, group_size=self._emitter.group_size)
         place = load_block(self._emitter, block, self._layer.name)
-        self._resident = {
-            other: held
-            for other, held in self._resident.items()
-            if held[0] + held[1] <= place[0] or held[0] >= sum(place)
-        }
+        start, end = place[0], sum(place)
+        self._resident = {n: held for n, held in self._resident.items() if sum(held) <= start or held[0] >= end}
         self._resident[count] = place
         return place
-
-
-def _params(layer: Pool2d) -> VectorParams:
-    if layer.params is None:
-        raise MappingError(f"{layer.name}: has no quantized parameters; quantize the network before compiling it")
-    return layer.params
 
 
 def _spans(layer: Pool2d, axis: int, tile: int, windows: int, size: int) -> Iterator[Span]:
@@ -163,47 +146,69 @@ def _tiles(
     yield from product(range(batch), range(0, out.words, sizes[2]), row_spans, column_spans)
 
 
-def _candidates(emitter: Emitter, layer: Pool2d, out: TensorPlace, source: TensorPlace) -> Iterator[TileCost]:
-    """Yield tiles (rows, columns, words) of the output with the input bytes they need."""
+def _read(layer: Pool2d, axis: int, windows: int) -> int:
+    """Return the input positions that `windows` windows read along an axis."""
+    return (windows - 1) * layer.stride[axis] + layer.kernel[axis]
+
+
+def _maximum_passes(
+    layer: Pool2d, sizes: tuple[int, int, int], group_size: int, chips: tuple[int, int], *, separable: bool
+) -> list[Pass]:
+    """Return the passes of a tile of (rows, columns, words): input at chips[0], result at chips[1].
+
+    Separable: the maximum over window rows goes behind the result, the one over window columns reads it there.
+    """
+    ny, nx, words = sizes
+    pixel = words * group_size
+    read_columns = _read(layer, 1, nx)
+    line, d_y = read_columns * pixel, nx * pixel
+    across = {"a_x": layer.stride[1] * pixel, "line": line, "words": words, "ny": ny}
+    if not separable:
+        a_y = layer.stride[0] * line
+        return [Pass(a=chips[0], a_y=a_y, d=chips[1], d_y=d_y, kernel=layer.kernel, nx=nx, **across)]
+    between = chips[1] + ny * d_y
+    kernels = (layer.kernel[0], 1), (1, layer.kernel[1])
+    rows = Pass(
+        a=chips[0], a_y=layer.stride[0] * line, a_x=pixel, line=line, d=between, d_y=line, kernel=kernels[0], ny=ny,
+        nx=read_columns, words=words,
+    )  # fmt: skip
+    return [rows, Pass(a=between, a_y=line, d=chips[1], d_y=d_y, kernel=kernels[1], nx=nx, **across)]
+
+
+def _candidates(emitter: Emitter, layer: Pool2d, opcode: Opcode, out: TensorPlace) -> Iterator[TileCost]:
+    """Yield tiles (rows, columns, words, separable) of the output with the input bytes they need."""
     batch, rows, columns, _ = out.shape
     group_size, lanes = emitter.group_size, emitter.spec.vector.lanes
-    opcode = Opcode.MAXIMUM if layer.kind is PoolKind.MAX else Opcode.AVERAGE
-    for y, x, w in product(halvings(rows), halvings(columns), halvings(out.words)):
-        read_rows = (y - 1) * layer.stride[0] + layer.kernel[0]
-        read_columns = (x - 1) * layer.stride[1] + layer.kernel[1]
+    both = opcode is Opcode.MAXIMUM and min(layer.kernel) > 1
+    sides = max(layer.pads[1], layer.pads[3] + layer.extra_pads[1])
+    shapes = product(halvings(rows), halvings(columns), halvings(out.words), (0, 1) if both else (0,))
+    for y, x, w, separable in shapes:
         pixel = w * group_size
-        if max(layer.pads[1], layer.pads[3] + layer.extra_pads[1]) * pixel > MAX_PAD_BYTES:
+        if sides * pixel > MAX_PAD_BYTES:
             continue
-        loaded, stored = read_rows * read_columns * pixel, y * x * pixel
+        loaded, stored = _read(layer, 0, y) * _read(layer, 1, x) * pixel, y * x * pixel
+        between = separable * y * _read(layer, 1, x) * pixel
+        passes = _maximum_passes(layer, (y, x, w), group_size, (0, 0), separable=bool(separable))
         yield TileCost(
-            sizes=(y, x, w), on_chip_bytes=loaded + stored, loaded_bytes=loaded, stored_bytes=stored,
-            tiles=batch * ceil_div(rows, y) * ceil_div(columns, x) * ceil_div(out.words, w),
-            work_cycles=vector_cycles(
-                opcode, ny=y, nx=x, nc=w, kh=layer.kernel[0], kw=layer.kernel[1], group_size=group_size,
-                vector_lanes=lanes,
-            ),
+            sizes=(y, x, w, separable), on_chip_bytes=loaded + stored + between, loaded_bytes=loaded,
+            stored_bytes=stored, tiles=batch * ceil_div(rows, y) * ceil_div(columns, x) * ceil_div(out.words, w),
+            work_cycles=sum(each.cycles(opcode, group_size, lanes) for each in passes),
         )  # fmt: skip
 
 
-def _issue(
-    emitter: Emitter, layer: Pool2d, blocks: AverageBlocks | None, rows: Span, columns: Span, words: int,
+def _emit_averages(
+    emitter: Emitter, layer: Pool2d, blocks: AverageBlocks, rows: Span, columns: Span, words: int,
     chips: tuple[int, int], shape: tuple[int, int, int, int],
 ) -> None:  # fmt: skip
-    """Append the VECTOR instructions of one tile: input at chips[0], result at chips[1]."""
+    """Append the averages of one tile, one per region of equal counts: input at chips[0], result at chips[1]."""
     pixel = words * emitter.group_size
-    line = columns.size * pixel
-    if blocks is None:
-        parts = [((0, rows.windows, 1), (0, columns.windows, 1))]
-    else:
-        row_counts = [counted(layer, 0, rows.first + i, shape[1]) for i in range(rows.windows)]
-        column_counts = [counted(layer, 1, columns.first + i, shape[2]) for i in range(columns.windows)]
-        parts = list(product(regions(row_counts), regions(column_counts)))
-    for (y, ny, row_count), (x, nx, column_count) in parts:
-        par = (0, 0) if blocks is None else blocks.at(row_count * column_count)
-        emitter.vector(
-            Opcode.MAXIMUM if blocks is None else Opcode.AVERAGE,
-            a=chips[0] + y * layer.stride[0] * line + x * layer.stride[1] * pixel,
-            a_y=layer.stride[0] * line, a_x=layer.stride[1] * pixel, a_ky=line, a_kx=pixel, kh=layer.kernel[0],
-            kw=layer.kernel[1], d=chips[1] + (y * columns.windows + x) * pixel, d_y=columns.windows * pixel, d_x=pixel,
-            ny=ny, nx=nx, nc=words, par=par[0], par_bytes=par[1],
+    line, d_y = columns.size * pixel, columns.windows * pixel
+    row_counts = [counted(layer, 0, rows.first + i, shape[1]) for i in range(rows.windows)]
+    column_counts = [counted(layer, 1, columns.first + i, shape[2]) for i in range(columns.windows)]
+    for (y, ny, row_count), (x, nx, column_count) in product(regions(row_counts), regions(column_counts)):
+        each = Pass(
+            a=chips[0] + y * layer.stride[0] * line + x * layer.stride[1] * pixel, a_y=layer.stride[0] * line,
+            a_x=layer.stride[1] * pixel, line=line, d=chips[1] + y * d_y + x * pixel, d_y=d_y, kernel=layer.kernel,
+            ny=ny, nx=nx, words=words,
         )  # fmt: skip
+        each.emit(emitter, Opcode.AVERAGE, blocks.at(row_count * column_count))

@@ -9,7 +9,7 @@ from gossamer.arch.encoding import decode_columns
 from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import Opcode
 from gossamer.dataflow.network import PoolKind
-from gossamer.mapper.pool_codegen import counted, regions, span
+from gossamer.mapper.pool_windows import counted, regions, span
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -49,7 +49,7 @@ def test_a_border_is_one_instruction_per_count() -> None:
     program = check_layers(sized_spec(), case.network, case.values)
     columns = decode_columns(program.instructions)
     averages = columns["opcode"] == Opcode.AVERAGE
-    windows = int((columns["ny"] * columns["nx"])[averages].sum())
+    windows = int((columns["ny"] * columns["nx"] * columns["nc"])[averages].sum())
     assert windows == 36
     assert len(set(columns["par"][averages].tolist())) == 3, "4, 6 and 9 elements"
 
@@ -90,10 +90,54 @@ def test_counts_are_brute_force_counts() -> None:
     assert regions([2, 3, 3, 3, 2]) == [(0, 1, 2), (1, 3, 3), (4, 1, 2)]
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_windows_larger_than_the_buffer(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    kind = PoolKind.MAX if seed % 2 == 0 else PoolKind.AVERAGE
+    kernel = tuple(int(v) for v in rng.integers(5, 11, 2))
+    shape = (int(rng.integers(1, 3)), kernel[0] + seed % 3, kernel[1] + 1, int(rng.choice([3, 16, 21])))
+    pads = (1, 2, 0, 1) if seed % 4 > 1 else (0, 0, 0, 0)
+    case = pool(rng, "large", kind, shape, kernel, stride=(1, 2), pads=pads, include=seed % 3 == 0)
+    capacity = int(rng.choice([48, 80, 200, kernel[0] * kernel[1] * 8]))
+    weight = int(rng.choice([32, 256, 4096]))
+    spec = sized_spec(chains=16, activation=capacity, weight=weight, index=weight)
+    program = check_layers(spec, case.network, case.values)
+    columns = decode_columns(program.instructions)
+    for space, recorded in ((1, program.layers[0].weight_bytes), (2, program.layers[0].index_bytes)):
+        loads = (columns["opcode"] == Opcode.LOAD) & (columns["space"] == space)
+        planes = set(zip(columns["dram"][loads].tolist(), columns["run_bytes"][loads].tolist(), strict=True))
+        assert recorded == sum(-(-size // 64) * 64 for _, size in planes)
+
+
+def test_windows_longer_than_their_field() -> None:
+    rng = np.random.default_rng(6)
+    for kind in PoolKind:
+        case = pool(rng, "long", kind, (1, 1, 1100, 3), (1, 1100))
+        check_layers(sized_spec(), case.network, case.values, replayed=False)
+
+
+def test_a_maximum_is_split_where_that_is_cheaper() -> None:
+    rng = np.random.default_rng(7)
+    case = pool(rng, "stem", PoolKind.MAX, (1, 12, 12, 8), (3, 3), stride=(2, 2), pads=(0, 0, 1, 1))
+    program = check_layers(sized_spec(vector_lanes=64), case.network, case.values)
+    columns = decode_columns(program.instructions)
+    kernels = {
+        (int(columns["kh"][i]), int(columns["kw"][i])) for i in np.flatnonzero(columns["opcode"] == Opcode.MAXIMUM)
+    }
+    assert kernels == {(3, 1), (1, 3)}
+    case = pool(rng, "average", PoolKind.AVERAGE, (1, 8, 8, 8), (3, 3))
+    program = check_layers(sized_spec(vector_lanes=64), case.network, case.values)
+    columns = decode_columns(program.instructions)
+    assert set(columns["nx"][columns["opcode"] == Opcode.AVERAGE].tolist()) == {1}, (
+        "windows without a stride are one row"
+    )
+
+
 def test_what_cannot_be_compiled_is_refused() -> None:
     rng = np.random.default_rng(5)
-    case = pool(rng, "huge", PoolKind.AVERAGE, (1, 10, 10, 8), (10, 10))
-    with pytest.raises(MappingError, match="huge: a pooling window"):
-        compile_layers(sized_spec(activation=800), case.network)
+    for kind in PoolKind:
+        case = pool(rng, "huge", kind, (1, 40, 40, 8), (40, 40))
+        with pytest.raises(MappingError, match=r"huge: (one word of a pooling window|a pooling window)"):
+            compile_layers(sized_spec(activation=20, weight=64), case.network)
     with pytest.raises(MappingError, match="must touch the input"):
         span(4, 1, kernel=2, stride=2, pad=0, size=8)
