@@ -27,13 +27,12 @@ PANEL_BYTES = 24 * 1024
 class PanelPlan:
     """Where the panel rows of a convolution come from and where each weight finds its row.
 
-    source is int8 (batch, positions, channels), in which output position p (of row length `width`) meets unit u of
-    group g at position p + unit_offset[u], channels unit_channel[u] + g * group_channels + 0 .. 7. A unit is 8 panel
-    rows of `pitch` int16; `chunk_units` units make a chunk. Reduction index k = (kernel row, kernel column, channel) of
-    a weight is served by chunk[k], from element offset[k] of its panel on.
+    The mapped input (`map_input`) is int8 (batch, positions, channels); in it output position p (of row length `width`)
+    meets unit u of group g at position p + unit_offset[u], channels unit_channel[u] + g * group_channels + 0 .. 7. A
+    unit is 8 panel rows of `pitch` int16; `chunk_units` units make a chunk. Reduction index k = (kernel row, kernel
+    column, channel) of a weight is served by chunk[k], from element offset[k] of its panel on.
     """
 
-    source: NDArray[np.int8]
     width: int
     pitch: int
     unit_offset: NDArray[np.int64]
@@ -42,6 +41,8 @@ class PanelPlan:
     chunk_units: int
     chunk: NDArray[np.int64]
     offset: NDArray[np.int64]
+    phases_y: tuple[int, ...]
+    phases_x: tuple[int, ...]
 
     @property
     def chunks(self) -> int:
@@ -49,16 +50,15 @@ class PanelPlan:
         return -(-self.unit_offset.size // self.chunk_units)
 
 
-def plan_panels(layer: Conv2d, source: NDArray[np.int8], zero: int) -> PanelPlan:
-    """Return the plan of a convolution of int8 (batch, rows, columns, channels), which it pads with `zero`."""
+def plan_panels(layer: Conv2d, columns: int) -> PanelPlan:
+    """Return the plan of a convolution of an input with so many columns."""
     _, kernel_rows, kernel_columns, channels = layer.weight.shape
     blocks = -(-channels // TURN_CHANNELS)
     # Per axis: how far into the padded input each tap reaches, in steps of the stride and phases between.
     step_y, phase_y = np.divmod(np.arange(kernel_rows) * layer.dilation[0], layer.stride[0])
     step_x, phase_x = np.divmod(np.arange(kernel_columns) * layer.dilation[1], layer.stride[1])
     phases_y, phases_x = np.unique(phase_y), np.unique(phase_x)
-    mapped = _phases(layer, source, zero, phases_y.tolist(), phases_x.tolist(), blocks * TURN_CHANNELS)
-    batch, rows, width = mapped.shape[:3]
+    width = -(-(columns + layer.pads[1] + layer.pads[3]) // layer.stride[1])
     shift = int(step_x.max())
     pitch = SPARSE_POSITIONS + -(-shift // 16) * 16
     # A segment is a kernel row of one column phase: the taps in it differ only by a shift along the panel row.
@@ -74,29 +74,30 @@ def plan_panels(layer: Conv2d, source: NDArray[np.int8], zero: int) -> PanelPlan
     row = unit % chunk_units * TURN_CHANNELS + np.arange(channels) % TURN_CHANNELS
     offset = row * pitch + step_x[None, :, None]
     return PanelPlan(
-        source=mapped.reshape(batch, rows * width, -1), width=width, pitch=pitch,
+        width=width, pitch=pitch,
         unit_offset=unit_offset.astype(np.int64), unit_channel=unit_channel.astype(np.int64),
         group_channels=blocks * TURN_CHANNELS,
         chunk_units=chunk_units, chunk=(unit // chunk_units).reshape(-1), offset=offset.reshape(-1),
+        phases_y=tuple(phases_y.tolist()), phases_x=tuple(phases_x.tolist()),
     )  # fmt: skip
 
 
-def _phases(
-    layer: Conv2d, source: NDArray[np.int8], zero: int, phases_y: list[int], phases_x: list[int], per_group: int
-) -> NDArray[np.int8]:
-    """Return the padded input as (batch, rows, columns, phases * groups * per_group), each phase with stride 1."""
+def map_input(layer: Conv2d, plan: PanelPlan, source: NDArray[np.int8], zero: int) -> NDArray[np.int8]:
+    """Return int8 (batch, rows, columns, channels), padded with `zero`, as the plan reads it.
+
+    The result is (batch, positions, phases * groups * group_channels): each phase of a stride is a map with stride 1.
+    """
     batch, rows, columns, channels = source.shape
-    (top, left, bottom, right), (stride_y, stride_x) = layer.pads, layer.stride
+    (top, left, bottom, _), (stride_y, stride_x) = layer.pads, layer.stride
     own = channels // layer.groups
-    if not any(layer.pads) and layer.stride == (1, 1) and own == per_group:
-        return source
+    if not any(layer.pads) and layer.stride == (1, 1) and own == plan.group_channels:
+        return source.reshape(batch, rows * columns, channels)
     out_rows = -(-(rows + top + bottom) // stride_y)
-    out_columns = -(-(columns + left + right) // stride_x)
-    planes = len(phases_y) * len(phases_x)
-    mapped = np.full((batch, out_rows, out_columns, planes, layer.groups, per_group), zero, np.int8)
+    planes = len(plan.phases_y) * len(plan.phases_x)
+    mapped = np.full((batch, out_rows, plan.width, planes, layer.groups, plan.group_channels), zero, np.int8)
     grouped = source.reshape(batch, rows, columns, layer.groups, own)
-    for i, phase_y in enumerate(phases_y):
-        for j, phase_x in enumerate(phases_x):
+    for i, phase_y in enumerate(plan.phases_y):
+        for j, phase_x in enumerate(plan.phases_x):
             # Element (y, x) of a phase is element (y * stride + phase - pad) of the input, where that exists.
             first_y, first_x = -(-(top - phase_y) // stride_y), -(-(left - phase_x) // stride_x)
             first_y, first_x = max(0, first_y), max(0, first_x)
@@ -104,8 +105,8 @@ def _phases(
                 :, first_y * stride_y + phase_y - top :: stride_y, first_x * stride_x + phase_x - left :: stride_x
             ]
             end_y, end_x = first_y + part.shape[1], first_x + part.shape[2]
-            mapped[:, first_y:end_y, first_x:end_x, i * len(phases_x) + j, :, :own] = part
-    return mapped.reshape(batch, out_rows, out_columns, -1)
+            mapped[:, first_y:end_y, first_x:end_x, i * len(plan.phases_x) + j, :, :own] = part
+    return mapped.reshape(batch, out_rows * plan.width, -1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +125,8 @@ class SparseWeights:
 class DenseWeights:
     """All weights as pairs of reduction indices, the same pairs for every output.
 
-    first int64 (chunks + 1): the pairs of a chunk; offsets uint16 [2 * pairs]; weights int32 (groups, blocks of
-    DENSE_OUTPUTS output channels, pairs, DENSE_OUTPUTS).
+    first int64 (chunks + 1): the pairs of a chunk; offsets uint16 [2 * pairs]; weights int32, flat, of (groups, blocks
+    of DENSE_OUTPUTS output channels, pairs, DENSE_OUTPUTS).
     """
 
     first: NDArray[np.int64]
@@ -147,7 +148,7 @@ def pair_dense(weight: NDArray[np.int8], groups: int, plan: PanelPlan) -> DenseW
     values = np.zeros((groups, blocks * DENSE_OUTPUTS, offsets.size), np.int16)
     values[:, : outputs // groups, slot] = weight.reshape(groups, outputs // groups, -1)[:, :, order]
     blocked = _as_pairs(values).reshape(groups, blocks, DENSE_OUTPUTS, -1).swapaxes(2, 3)
-    return DenseWeights(first=first, offsets=offsets, weights=np.ascontiguousarray(blocked))
+    return DenseWeights(first=first, offsets=offsets, weights=blocked.reshape(-1))
 
 
 def pair_sparse(kept: CompressedWeight, plan: PanelPlan) -> SparseWeights:
