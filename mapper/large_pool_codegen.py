@@ -75,7 +75,7 @@ def _windows(layer: Pool2d, out: TensorPlace, source: TensorPlace) -> Iterator[W
 
 
 def _piece_shape(layer: Pool2d, source: TensorPlace, elements: int, widest: int) -> tuple[int, int]:
-    """Return rows and columns (at most `widest`) of a piece of at most `elements` input pixels, or raise MappingError."""
+    """Return rows and columns (at most `widest`) of a piece of at most `elements` pixels, or raise MappingError."""
     if elements < 1:
         raise MappingError(
             f"{layer.name}: one word of a pooling window and its result must fit on chip; enlarge "
