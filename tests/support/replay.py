@@ -33,7 +33,8 @@ MIX_A, MIX_B = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
 
 @dataclass(kw_only=True)
 class Replay:
-    """What a replay found, per layer index: `macs`, multiply-accumulates with a nonzero weight, padding included;
+    """What a replay found, per layer index: `macs`, multiply-accumulates with a nonzero weight, padding included,
+    corrections of zero points (constant times tensor) not;
     `tensor_macs`, those of elements of tensors (no padding, no constants) by nonzero constants or by such elements."""
 
     memory: np.ndarray

@@ -285,8 +285,10 @@ class Machine:
         keys[..., 0] = self.sum_id[sums_at][:, chains]
         keys[..., 1] = self.origin[ACTIVATION][at[:, words, chains]]
         keys[..., 2] = self.origin[WEIGHT][weights_at[words, chains]]
-        # A filled activation has no origin of its own; its weight tells its place in the sum.
-        self._products.append(_hashed(keys.reshape(-1, 3)))
+        # A filled activation has no origin of its own; its weight tells its place in the sum. But a constant times an
+        # element of a tensor corrects the zero point of a product of two tensors, and may be added in several parts.
+        correction = ~self._of_tensor(keys[..., 1]) & self._of_tensor(keys[..., 2])
+        self._products.append(_hashed(keys[~correction]))
         words, chains = np.nonzero((weights != 0) | self._of_tensor(self.origin[WEIGHT][weights_at]))
         source = self.origin[ACTIVATION][at[:, words, chains]]
         self.tensor_macs[layer] += int(np.count_nonzero(self._of_tensor(source)))
