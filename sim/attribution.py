@@ -38,6 +38,8 @@ def useful_cycles(
     [layers]. Rounded so that a layer's instructions sum to floor(macs / peak), if there is room.
     """
     useful = np.zeros(slots.size, dtype=np.int64)
+    if not slots.size:
+        return useful
     order = np.argsort(layer_of, kind="stable")
     layer, first = np.unique(layer_of[order], return_index=True)
     for index, members in zip(layer, np.split(order, first[1:]), strict=True):
