@@ -1,13 +1,13 @@
 """Compare the golden kernels' speed with numpy's float32 BLAS and onnxruntime's int8 kernels, side by side.
 
-    python benchmarks/golden_speed.py [--rounds 30] [--threads 2] [--json]
+    python benchmarks/golden_speed.py [--rounds 30] [--threads 2] [--cpu] [--json]
 
 Every contender runs the same product or convolution, one after the other in every round, with the same number of
 threads. Speeds are dense-equivalent multiply-accumulates per second (zeros counted), from the fastest round of each;
 ratios are to numpy's float32 BLAS. BLAS gets a convolution as the matrix product of the same size, for which
 rearranging the input is not counted. `golden` times the int32 sums with weights already packed, as BLAS gives float32
 sums and onnxruntime packs when it loads; `layer` is a whole call of run_layer: packing weights, sums, requantization.
-Other work on the machine disturbs the contenders unevenly: run it when the machine is idle, with more rounds if not.
+Other work on the machine disturbs the contenders unevenly: on a busy one, `--threads 1 --cpu` compares processor time.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from collections.abc import Callable
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--rounds", type=int, default=30, help="rounds; the fastest of each contender counts")
 parser.add_argument("--threads", type=int, default=2, help="threads of every contender")
+parser.add_argument("--cpu", action="store_true", help="processor time instead of wall time; use with --threads 1")
 parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 ARGUMENTS = parser.parse_args()
 # Both must be set before the libraries start their threads.
@@ -122,12 +123,13 @@ def onnx_convolution(rng, rows, columns, channels, outputs) -> Callable[[], obje
 
 def fastest(contenders: dict[str, Callable[[], object]]) -> dict[str, float]:
     """Return each contender's shortest time in seconds, all of them run in turn in every round."""
+    clock = time.process_time if ARGUMENTS.cpu else time.perf_counter
     best = dict.fromkeys(contenders, float("inf"))
     for _ in range(ARGUMENTS.rounds):
         for name, run in contenders.items():
-            start = time.perf_counter()
+            start = clock()
             run()
-            best[name] = min(best[name], time.perf_counter() - start)
+            best[name] = min(best[name], clock() - start)
     return best
 
 
@@ -162,7 +164,8 @@ def main() -> None:
     if ARGUMENTS.json:
         json.dump({"threads": ARGUMENTS.threads, "rounds": ARGUMENTS.rounds, "results": results}, sys.stdout, indent=1)
         return
-    print(f"{ARGUMENTS.threads} threads, best of {ARGUMENTS.rounds}, {platform.processor() or platform.machine()};")
+    clock, machine = "processor" if ARGUMENTS.cpu else "wall", platform.processor() or platform.machine()
+    print(f"{ARGUMENTS.threads} threads, best of {ARGUMENTS.rounds}, {clock} time, {machine};")
     print("dense-equivalent GMAC/s (ratio to float32 BLAS)")
     names = list(results[0]["gmacs_per_s"])
     print(f"{'':24}" + "".join(f"{name:>15}" for name in names))

@@ -60,16 +60,20 @@ def keep_nonzeros(
     """
     runs, channels = weight.shape
     groups, slots = values.shape[1:]
+    # Every element is written to the next free place, which moves on for nonzeros only: no branch to mispredict.
+    kept, places = np.empty(group_elements + 1, np.int8), np.empty(group_elements + 1, np.uint8)
     for run in range(runs):
         for group in range(groups):
+            first = group * group_elements
             used = 0
-            for c in range(group * group_elements, min(channels, (group + 1) * group_elements)):
-                if weight[run, c] != 0:
-                    if used == slots:
-                        return np.int64(run * groups + group)
-                    values[run, group, used] = weight[run, c]
-                    indices[run, group, used] = c - group * group_elements
-                    used += 1
+            for c in range(min(group_elements, channels - first)):
+                kept[used], places[used] = weight[run, first + c], c
+                used += weight[run, first + c] != 0
+            if used > slots:
+                return np.int64(run * groups + group)
+            for slot in range(slots):
+                values[run, group, slot] = kept[slot] if slot < used else 0
+                indices[run, group, slot] = places[slot] if slot < used else 0
     return np.int64(-1)
 
 
