@@ -60,7 +60,7 @@ def replayed(network: Network, spec: SparseAccelerator, values: dict[str, np.nda
     expected = run_layers(network, values)
     seen = replay(program, spec, values, seed=SEED, schedules=3)
     executed = execute(program, spec, values)
-    for name in network.outputs:
+    for name in set(network.outputs) - set(network.inputs):
         np.testing.assert_array_equal(seen.outputs[name], expected[name])
         np.testing.assert_array_equal(executed[name], expected[name])
     return program, seen
