@@ -162,7 +162,7 @@ def read_burst(
     start = channel_service(channel_free, channel, at, beats, memory[BEAT_TICKS])
     first = ceil_cycles(start) + memory[LATENCY]
     last = ceil_cycles(start + beats * memory[BEAT_TICKS]) + memory[LATENCY]
-    done = max(max(int(port_free[READ, port]), first, accepted) + pieces, int(last))
+    done = int(max(max(port_free[READ, port], first, accepted) + pieces, last))
     port_free[READ, port] = done
     return done
 
