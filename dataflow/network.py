@@ -300,11 +300,18 @@ class Network:
         return replace(self, layers=layers)
 
 
+def _tap_positions(outputs: int, taps: int, stride: int, before: int) -> NDArray[np.int64]:
+    """Return int64 [taps]: along one axis, the output positions that meet an input (or padding) through each tap."""
+    reached = (np.arange(outputs)[:, None] + before - np.arange(taps)) % stride == 0
+    return reached.sum(axis=0)
+
+
 def effective_macs(network: Network, layer: Layer) -> tuple[int, int]:
     """Return (effective, dense-equivalent) multiply-accumulates of a layer, read from the actual weights.
 
-    Effective counts nonzero weights times output positions (padding positions included: the hardware multiplies them);
-    layers without multiply-accumulates give (0, 0).
+    Effective counts nonzero weights times output positions (padding positions included: the hardware multiplies them;
+    of a transposed convolution the positions a tap reaches, not those where it meets a gap between inputs). Layers
+    without multiply-accumulates give (0, 0).
     """
     batch, rows, columns, channels = network.tensors[layer.output].shape
     match layer:
@@ -312,9 +319,13 @@ def effective_macs(network: Network, layer: Layer) -> tuple[int, int]:
             positions = batch * rows * columns
             return positions * int(np.count_nonzero(layer.weight)), positions * layer.weight.size
         case ConvTranspose2d():
-            in_batch, in_rows, in_columns, _ = network.tensors[layer.inputs[0]].shape
-            positions = in_batch * in_rows * in_columns
-            return positions * int(np.count_nonzero(layer.weight)), positions * layer.weight.size
+            taps_y, taps_x = (
+                _tap_positions(length, layer.weight.shape[axis + 1], layer.stride[axis], layer.pads[axis])
+                for axis, length in enumerate((rows, columns))
+            )
+            per_tap = np.count_nonzero(layer.weight, axis=(0, 3))
+            dense = batch * int(taps_y.sum() * taps_x.sum()) * channels * layer.weight.shape[3]
+            return batch * int(taps_y @ per_tap @ taps_x), dense
         case MatMul():
             reduction = network.tensors[layer.inputs[0]].shape[3]
             macs = batch * rows * columns * channels * reduction

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,13 +33,21 @@ class Region:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorBinding:
-    """Where a tensor lies off chip: [batch][row][column][channel_pitch] bytes from `address`."""
+    """Where a tensor lies off chip: [batch][row][column][channel_pitch] bytes from `address`.
+
+    Inputs and outputs own all of it; an intermediate that is some channels of another tensor ends with its last one.
+    """
 
     name: str
     address: int
     shape: Shape
     channel_pitch: int
     quant: QuantParams
+
+    @property
+    def span_bytes(self) -> int:
+        """Return the bytes from the first channel of the first pixel to the last channel of the last one."""
+        return (prod(self.shape[:3]) - 1) * self.channel_pitch + self.shape[3]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

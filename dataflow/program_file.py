@@ -101,11 +101,10 @@ def _check_binding(program: Program, binding: TensorBinding) -> None:
             f"{where} must have axes of at least 1 and a channel pitch of at least its channels, not shape "
             f"{binding.shape} with pitch {binding.channel_pitch}"
         )
-    size_bytes = math.prod(binding.shape[:3]) * binding.channel_pitch
-    if binding.address < 0 or binding.address + size_bytes > program.memory_bytes:
+    stop = binding.address + binding.span_bytes
+    if binding.address < 0 or stop > program.memory_bytes:
         raise ProgramError(
-            f"{where} must lie within the memory map's {program.memory_bytes} bytes, not in "
-            f"[{binding.address}, {binding.address + size_bytes})"
+            f"{where} must lie within the memory map's {program.memory_bytes} bytes, not in [{binding.address}, {stop})"
         )
     scale, zero_point = binding.quant.scale, binding.quant.zero_point
     if not (math.isfinite(scale) and scale > 0) or not -128 <= zero_point <= 127:

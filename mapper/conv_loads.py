@@ -81,12 +81,13 @@ def plane_loads(space: Space, dram: int, dst: int, rows: int, row_bytes: int, pi
 
 
 class PackedWeights:
-    """Weights that are constants of the program."""
+    """Weights that are constants of the program. `planes`: off-chip address and bytes of values and of indices."""
 
     def __init__(self, emitter: Emitter, mapping: ConvMapping, planes: WeightPlanes) -> None:
         self._mapping, self._planes = mapping, planes
         self._values = emitter.memory.constant(planes.values)
         self._indices = emitter.memory.constant(planes.indices) if planes.indices.size else 0
+        self.planes = ((self._values, planes.values.size), (self._indices, planes.indices.size))
         self._group_size, self._chains = emitter.group_size, emitter.spec.array.chains
         self._pitch = index_pitch(emitter)
 

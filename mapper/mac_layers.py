@@ -37,17 +37,20 @@ def emit_mac_layer(emitter: Emitter, network: Network, layer: MacLayer, places: 
         case MatMul():
             parts = _products(emitter, layer, source, places[layer.inputs[1]], target, layer.params)
     emitter.begin_layer(_record(network, layer, parts))
-    for part, _, _ in parts:
+    for part, _ in parts:
         part.emit()
 
 
-Part = tuple[ConvEmitter, int, int]
-"""A convolution ready to be emitted, and its packed weight and index bytes."""
+Part = tuple[ConvEmitter, PackedWeights | None]
+"""A convolution ready to be emitted, and its weights if they are constants."""
 
 
 def _record(network: Network, layer: MacLayer, parts: list[Part]) -> LayerRecord:
     batch, rows, columns, channels = network.tensors[layer.output].shape
     macs, dense_macs = effective_macs(network, layer)
+    # Phases of a transposed convolution can have equal planes, which are stored once: count by address.
+    planes = [weights.planes for _, weights in parts if weights is not None]
+    values, indices = (sum(dict(plane[number] for plane in planes).values()) for number in range(2))
     pattern = None if isinstance(layer, MatMul) else layer.pattern
     if isinstance(layer, MatMul):
         reduction = network.tensors[layer.inputs[0]].shape[3]
@@ -55,8 +58,8 @@ def _record(network: Network, layer: MacLayer, parts: list[Part]) -> LayerRecord
         reduction = layer.weight[0].size
     return LayerRecord(
         name=layer.name, op=layer.op, positions=batch * rows * columns, channels=channels, reduction=int(reduction),
-        macs=macs, dense_macs=dense_macs, weight_bytes=sum(part[1] for part in parts),
-        index_bytes=sum(part[2] for part in parts), pattern="dense" if pattern is None else str(pattern),
+        macs=macs, dense_macs=dense_macs, weight_bytes=values, index_bytes=indices,
+        pattern="dense" if pattern is None else str(pattern),
     )  # fmt: skip
 
 
@@ -79,7 +82,7 @@ def _prepare(
     )
     weights = PackedWeights(emitter, mapping, planes)
     part = ConvEmitter(emitter, mapping, source, target, weights, params, who=who, fill=source.quant.zero_point)
-    return part, planes.values.size, planes.indices.size
+    return part, weights
 
 
 def _convolution(
@@ -114,8 +117,9 @@ def _phases(
             taps_x, pad_x = _phase_taps(column, layer.pads[1], stride_x, weight.shape[2])
             kept = layer.weight[:, taps_y][:, :, taps_x]
             skipped = weight.sum(axis=(1, 2, 3)) - kept.sum(axis=(1, 2, 3), dtype=np.int64)
+            pads = (pad_y, pad_x)
             if kept.size == 0:
-                kept, pad_y, pad_x = np.zeros((len(weight), 1, 1, weight.shape[3]), np.int8), 0, 0
+                kept, pads = np.zeros((len(weight), 1, 1, weight.shape[3]), np.int8), (0, 0)
             out_shape = (
                 target.shape[0], ceil_div(target.shape[1] - row, stride_y),
                 ceil_div(target.shape[2] - column, stride_x), target.shape[3],
@@ -126,7 +130,7 @@ def _phases(
             )  # fmt: skip
             shape = conv_shape(
                 emitter.spec, source, phase, who=layer.name, kernel=(kept.shape[1], kept.shape[2]),
-                pads=(pad_y, pad_x), pattern=layer.pattern, has_table=params.table is not None,
+                pads=pads, pattern=layer.pattern, has_table=params.table is not None,
             )  # fmt: skip
             bias = (params.bias + zero * skipped).astype(np.int32)
             parts.append(_prepare(emitter, layer.name, shape, kept, replace(params, bias=bias), source, phase))
@@ -166,7 +170,7 @@ def _products(
             part = ConvEmitter(
                 emitter, mapping, left, out, weights, params, who=layer.name, fill=zero, correction=correction
             )
-            parts.append((part, 0, 0))
+            parts.append((part, None))
     return parts
 
 

@@ -74,7 +74,7 @@ class Placement:
     def _alias(self, name: str, owner: str) -> None:
         """Let `name` be the bytes of `owner` under its own shape, if the owner's pixels follow each other evenly."""
         place = self.relative[owner].place
-        if not place.is_contiguous:
+        if not place.is_contiguous or (name in self.fixed and not place.is_dense):
             return
         _, rows, columns, _ = shape = self.network.tensors[name].shape
         row_bytes = columns * place.column_bytes
@@ -104,7 +104,7 @@ class Placement:
         if aligned and output not in self.relative:
             owner = self._ensure(source)
             self._part(output, owner, layer.axis, layer.start)
-            if output in self.fixed and not self.relative[output].place.is_contiguous:
+            if output in self.fixed and not self.relative[output].place.is_dense:
                 del self.relative[output]
         self._ensure(output)
 

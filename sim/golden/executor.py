@@ -40,10 +40,11 @@ def place_tensor(memory: NDArray[np.uint8], binding: TensorBinding, values: NDAr
 
 def read_tensor(memory: NDArray[np.uint8], binding: TensorBinding) -> NDArray[np.int8]:
     """Return the tensor of a binding out of memory, int8 of its shape, without pad channels."""
-    batch, rows, columns, channels = binding.shape
-    count = batch * rows * columns * binding.channel_pitch
-    stored = memory[binding.address : binding.address + count].view(np.int8)
-    return stored.reshape(batch, rows, columns, binding.channel_pitch)[..., :channels].copy()
+    _, rows, columns, _ = binding.shape
+    stored = memory[binding.address : binding.address + binding.span_bytes].view(np.int8)
+    pitch = binding.channel_pitch
+    strides = (rows * columns * pitch, columns * pitch, pitch, 1)
+    return np.lib.stride_tricks.as_strided(stored, binding.shape, strides, writeable=False).copy()
 
 
 def initial_memory(program: Program, inputs: Mapping[str, NDArray[np.int8]]) -> NDArray[np.uint8]:

@@ -1,0 +1,94 @@
+"""Compile whole networks, execute them, and compare every tensor off chip with the golden layer kernels."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from gossamer.arch.config import fingerprint
+from gossamer.arch.spec import SparseAccelerator
+from gossamer.dataflow.network import Concat, Network, Slice, View
+from gossamer.dataflow.program import Program, TensorBinding
+from gossamer.mapper.compile import compile_network
+from gossamer.sim.golden.executor import execute_memory, read_tensor
+
+Values = Mapping[str, np.ndarray]
+
+
+def compiled(network: Network, spec: SparseAccelerator) -> Program:
+    return compile_network(network, spec, config_fingerprint=fingerprint(spec))
+
+
+def random_inputs(network: Network, seed: int) -> dict[str, np.ndarray]:
+    """Return int8 inputs that use the whole range but mostly lie where the calibration's values did."""
+    random = np.random.default_rng(seed)
+    return {
+        name: np.clip(np.rint(random.normal(0, 40, network.tensors[name].shape)), -128, 127).astype(np.int8)
+        for name in network.inputs
+    }
+
+
+def due(network: Network, program: Program) -> dict[int, list[TensorBinding]]:
+    """Return by instruction number the tensors that are complete after it, each before its bytes can be reused.
+
+    Instructions come layer by layer. A layer without code (view, concat or slice in place) is complete with the last
+    layer that has some.
+    """
+    names = [layer.name for layer in network.layers]
+    assert len(set(names)) == len(names), "layer names must be unique"
+    last = {program.layers[at].name: int(np.flatnonzero(program.layer_of == at)[-1]) for at in set(program.layer_of)
+            if at >= 0}  # fmt: skip
+    ends = np.maximum.accumulate([last.get(name, 0) for name in names]).tolist()
+    when: dict[int, list[TensorBinding]] = {}
+    bindings = {binding.name: binding for binding in (*program.intermediates, *program.outputs)}
+    for layer, end in zip(network.layers, ends, strict=True):
+        if layer.output in bindings:
+            when.setdefault(end, []).append(bindings[layer.output])
+    return when
+
+
+def assert_values(network: Network, program: Program, spec: SparseAccelerator, inputs: Values, expected: Values) -> int:
+    """Execute; every tensor must equal `expected` byte for byte when its layer is done, and outputs at the end too.
+
+    Fails at the first layer that differs. Returns how many tensors were compared: all but those that are parts of
+    another one with gaps between their pixels.
+    """
+    when = due(network, program)
+    op_of = {layer.output: f"{layer.op} {layer.name}" for layer in network.layers}
+    seen: set[str] = set()
+
+    def compare(binding: TensorBinding, memory: np.ndarray) -> None:
+        got, want = read_tensor(memory, binding), expected[binding.name]
+        bad = np.argwhere(got != want)
+        if bad.size:
+            at = tuple(bad[0].tolist())
+            raise AssertionError(
+                f"{network.name} on {spec.name}: first difference in {op_of[binding.name]}, tensor {binding.name}: "
+                f"{len(bad)} of {want.size} elements, at {at} {got[at]} instead of {want[at]}"
+            )
+
+    def after(number: int, memory: np.ndarray) -> None:
+        for binding in when.pop(number, ()):
+            compare(binding, memory)
+            seen.add(binding.name)
+
+    memory = execute_memory(program, spec, inputs, after)
+    for binding in program.outputs:
+        if binding.name not in network.inputs:
+            compare(binding, memory)
+    assert not when, "some tensors were never compared"
+    _assert_parts(network, seen)
+    return len(seen)
+
+
+def _assert_parts(network: Network, seen: set[str]) -> None:
+    """Every tensor that was not compared must be a part of one that was, or of a network input."""
+    whole = seen | set(network.inputs)
+    pending = [layer for layer in network.layers if layer.output not in whole]
+    for _ in range(len(pending)):
+        for layer in pending:
+            joined = any(c.output in whole for c in network.consumers(layer.output) if isinstance(c, Concat | View))
+            taken = isinstance(layer, Slice | View) and layer.inputs[0] in whole
+            if joined or taken:
+                whole.add(layer.output)
+    missing = [layer.output for layer in pending if layer.output not in whole]
+    assert not missing, f"tensors that were not compared: {missing}"
