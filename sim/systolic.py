@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gossamer.arch.spec import Stationarity, SystolicArraySpec
 from gossamer.arch.timing import ceil_div
@@ -109,7 +110,15 @@ def systolic_cycles(shape: GemmShape, array: SystolicArraySpec) -> int:
 
 
 @kernel
-def _run_folds(spatial_rows, spatial_columns, steps, rows, columns, preload, totals):  # type: ignore[no-untyped-def]
+def _run_folds(
+    spatial_rows: int,
+    spatial_columns: int,
+    steps: int,
+    rows: int,
+    columns: int,
+    preload: int,
+    totals: NDArray[np.int64],
+) -> None:
     """Walk every fold: preload the stationary operand, stream `steps` steps through the used PEs, drain.
 
     totals int64 [3]: cycles, fill and drain cycles, PE-cycles of unused PEs while steps stream.

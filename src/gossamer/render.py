@@ -17,8 +17,8 @@ _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, 
 def describe_config(spec: AcceleratorSpec) -> str:
     """Return one line that says what a config is."""
     if not isinstance(spec, SparseAccelerator):
-        array = spec.array
-        return f"plain systolic {array.rows}x{array.columns}, {array.stationarity}, {spec.clock_mhz:g} MHz; no RTL"
+        plain = spec.array
+        return f"plain systolic {plain.rows}x{plain.columns}, {plain.stationarity}, {spec.clock_mhz:g} MHz; no RTL"
     array, memory = spec.array, spec.off_chip
     bandwidth = memory.channels * memory.channel_bandwidth_gb_s
     return (

@@ -65,15 +65,15 @@ def _silent(stage: str) -> None:
 def pruned_network(request: SimulationRequest, spec: AcceleratorSpec, stage: Stage = _silent) -> Network:
     """Return the float network of a request, batched and pruned. Raises ModelError."""
     from gossamer.mapper.batch import with_batch
-    from gossamer.mapper.prune import check_group_size, load_overrides, prune
+    from gossamer.mapper.prune import check_group_size, load_overrides, prune, weight_layers
 
     stage(f"reading {request.model}")
     network = with_batch(load_model(request.model, request.shapes), request.batch)
     per_layer = {} if request.sparsity_file is None else load_overrides(request.sparsity_file)
     if is_one_liner(request.model) or request.model.endswith(".csv"):
         # The rule that the first and last layer stay dense is for networks; these layers are independent.
-        stated = {layer.name: str(layer.pattern) for layer in network.layers if getattr(layer, "pattern", None)}
-        per_layer = {**{layer.name: stated.get(layer.name, request.sparsity) for layer in network.layers}, **per_layer}
+        stated = {layer.name: str(layer.pattern or request.sparsity) for layer in weight_layers(network)}
+        per_layer = {**stated, **per_layer}
     stage("pruning")
     group_size = spec.array.group_size if isinstance(spec, SparseAccelerator) else 16
     network = prune(network, request.sparsity, per_layer, max_group=group_size)

@@ -94,7 +94,8 @@ def test_knob_changes_something(knob: str, reference: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("knob", "value"), [("array.rows", "16"), ("array.columns", "16"), ("array.stationarity", "os"), ("clock_mhz", "500")]
+    ("knob", "value"),
+    [("array.rows", "16"), ("array.columns", "16"), ("array.stationarity", "os"), ("clock_mhz", "500")],
 )
 def test_systolic_knob_changes_something(knob: str, value: str) -> None:
     assert isinstance(load_config("systolic-32x32-ws"), SystolicAccelerator)
