@@ -188,10 +188,12 @@ def _candidates(emitter: Emitter, layer: Pool2d, opcode: Opcode, out: TensorPlac
             continue
         loaded, stored = _read(layer, 0, y) * _read(layer, 1, x) * pixel, y * x * pixel
         between = separable * y * _read(layer, 1, x) * pixel
+        runs = _read(layer, 0, y) * (1 if w == out.words else _read(layer, 1, x))
         passes = _maximum_passes(layer, (y, x, w), group_size, (0, 0), separable=bool(separable))
         yield TileCost(
             sizes=(y, x, w, separable), on_chip_bytes=loaded + stored + between, loaded_bytes=loaded,
-            stored_bytes=stored, tiles=batch * ceil_div(rows, y) * ceil_div(columns, x) * ceil_div(out.words, w),
+            load_runs=runs, stored_bytes=stored,
+            tiles=batch * ceil_div(rows, y) * ceil_div(columns, x) * ceil_div(out.words, w),
             work_cycles=sum(each.cycles(opcode, group_size, lanes) for each in passes),
         )  # fmt: skip
 

@@ -18,6 +18,8 @@ class TileCost:
     tiles: int
     loaded_bytes: int
     stored_bytes: int
+    load_runs: int = 1
+    """Separate runs off chip; each is a burst at least."""
     loads: int = 1
     stores: int = 1
     work_cycles: int
@@ -38,8 +40,10 @@ def pipeline_cycles(memory: OffChipTiming, tile: TileCost) -> float:
     Loads and stores each use the ports on their own but share the channels.
     """
     bytes_per_cycle = min(memory.port_bytes_per_cycle, memory.channel_bytes_per_cycle)
+    runs_per_cycle = memory.ports * memory.max_outstanding / (memory.latency_cycles + 1)
+    read = max(tile.loaded_bytes / bytes_per_cycle, tile.load_runs / runs_per_cycle)
     stages = (
-        tile.loads * (LOAD_SETUP_CYCLES + memory.latency_cycles) + tile.loaded_bytes / bytes_per_cycle,
+        tile.loads * (LOAD_SETUP_CYCLES + memory.latency_cycles) + read,
         float(tile.work_cycles),
         tile.stores * (STORE_SETUP_CYCLES + memory.latency_cycles) + tile.stored_bytes / bytes_per_cycle,
     )
