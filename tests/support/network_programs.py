@@ -5,9 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from gossamer.arch.config import fingerprint
+from gossamer.arch.encoding import decode_columns
+from gossamer.arch.isa import Opcode, Space
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.network import Concat, Network, Slice, View
-from gossamer.dataflow.program import Program, TensorBinding
+from gossamer.dataflow.program import Program, RegionKind, TensorBinding
 from gossamer.mapper.compile import compile_network
 from gossamer.sim.golden.executor import execute_memory, read_tensor
 
@@ -92,3 +94,23 @@ def _assert_parts(network: Network, seen: set[str]) -> None:
                 whole.add(layer.output)
     missing = [layer.output for layer in pending if layer.output not in whole]
     assert not missing, f"tensors that were not compared: {missing}"
+
+
+def constant_planes(program: Program, layer: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct constant bytes that a layer LOADs into the weight and the index buffer, uint8 [n] each."""
+    columns = decode_columns(program.instructions)
+    number = next(at for at, record in enumerate(program.layers) if record.name == layer)
+    constants = next(region for region in program.regions if region.kind is RegionKind.CONSTANTS)
+    planes = []
+    for space in (Space.WEIGHT, Space.INDEX):
+        loads = (columns["opcode"] == Opcode.LOAD) & (columns["space"] == space) & (program.layer_of == number)
+        taken = np.zeros(program.image.size, dtype=bool)
+        for at in np.flatnonzero(loads).tolist():
+            dram, run = int(columns["dram"][at]) - constants.address, int(columns["run_bytes"][at])
+            for y in range(columns["ny"][at]):
+                for x in range(columns["nx"][at]):
+                    start = dram + y * int(columns["dram_y"][at]) + x * int(columns["dram_x"][at])
+                    assert 0 <= start <= start + run <= taken.size, "not a constant"
+                    taken[start : start + run] = True
+        planes.append(program.image[taken])
+    return planes[0], planes[1]
