@@ -19,7 +19,7 @@ from gossamer.mapper.conv_loads import PackedWeights, Row, fill_lines, load_row
 from gossamer.mapper.conv_shape import conv_shape, flatten
 from gossamer.mapper.emit import Emitter
 from gossamer.mapper.pack import active_chains, pack_weights
-from gossamer.mapper.tiling import capacities, choose_mapping
+from gossamer.mapper.tiling import choose_mapping
 
 MacLayer = Conv2d | ConvTranspose2d | MatMul
 
@@ -75,7 +75,7 @@ def _prepare(
     groups: int = 1,
 ) -> Part:
     """Map and pack a convolution with constant weights int8 (out, kernel rows, kernel columns, in / groups)."""
-    mapping = choose_mapping(shape, capacities(emitter.spec), who)
+    mapping = choose_mapping(shape, emitter.spec, who)
     array = emitter.spec.array
     planes = pack_weights(
         weight, mapping, groups=groups, chain_length=array.chain_length, group_size=array.group_size, who=who
@@ -152,7 +152,7 @@ def _products(
         raise MappingError(f"{layer.name}: the second operand must have zero point 0, not {b.quant.zero_point}")
     zero = a.quant.zero_point
     correction = () if zero == 0 else (64, 64) if zero == -128 else (-zero,)
-    parts = []
+    parts: list[Part] = []
     for batch in range(target.shape[0]):
         for row in range(target.shape[1]):
             left = a.slice(a.name, (1, 1, *a.shape[2:]), a.quant, batch=batch, row=row)
@@ -161,11 +161,8 @@ def _products(
             shape = conv_shape(
                 emitter.spec, left, out, who=layer.name, kernel=(1, 1), has_table=params.table is not None
             )
-            limits = capacities(emitter.spec)
             reserved = len(correction) * left.words * left.group_size
-            if reserved:
-                limits = replace(limits, activation_bytes=max(0, limits.activation_bytes - reserved))
-            mapping = choose_mapping(shape, limits, layer.name)
+            mapping = choose_mapping(shape, emitter.spec, layer.name, reserved_bytes=reserved)
             weights = StreamedWeights(emitter, right, shape, transposed=layer.transpose_b)
             part = ConvEmitter(
                 emitter, mapping, left, out, weights, params, who=layer.name, fill=zero, correction=correction

@@ -153,7 +153,7 @@ def test_impossible_buffers_are_named(buffer: str, capacity: int) -> None:
 
 def test_sparse_weights_take_fewer_rows() -> None:
     rng = np.random.default_rng(0)
-    spec = sized_spec(group=8, chains=16)
+    spec = sized_spec(group=8, chains=32)
     sizes = {}
     for pattern in (None, NmPattern(4, 8), NmPattern(2, 4), NmPattern(2, 8)):
         case = convolution(rng, "c", (1, 4, 4, 64), 32, (3, 3), pattern=pattern)
