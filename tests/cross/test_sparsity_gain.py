@@ -1,0 +1,61 @@
+"""Check what N:M buys: compute-bound layers gain M/N in the array, memory-bound layers what their bytes say."""
+
+from functools import cache
+
+import pytest
+
+from gossamer.sim.results import LayerTiming, Simulation, TrafficKind
+from gossamer.sim.timing import simulate
+from gossamer.simulation import SimulationRequest, compile_request
+
+COMPUTE_BOUND = ("conv:28x28x128:3x3x128:p=1", "conv:56x56x256:1x1x128", "gemm:784x1024x256")
+MEMORY_BOUND = "gemm:1x4096x4096"
+
+
+@cache
+def _simulate(model: str, config: str, sparsity: str) -> Simulation:
+    compiled = compile_request(SimulationRequest(model=model, config=config, sparsity=sparsity, shapes={}))
+    return simulate(compiled.program, compiled.spec)
+
+
+def _layer(model: str, config: str, sparsity: str) -> LayerTiming:
+    (layer,) = _simulate(model, config, sparsity).layers
+    return layer
+
+
+def _passes(layer: LayerTiming) -> int:
+    """Return COMPUTE cycles without the fill, which no sparsity shortens."""
+    return layer.compute_cycles - layer.fill_cycles
+
+
+@pytest.mark.parametrize("config", ["u280-sparse", "kv260-edge"])
+@pytest.mark.parametrize("model", COMPUTE_BOUND)
+@pytest.mark.parametrize(
+    ("sparsity", "share"), [("2:4", 0.5), ("1:4", 0.25), ("4:8", 0.5), ("2:8", 0.25), ("1:8", 0.125)]
+)
+def test_compute_cycles_shrink_by_the_kept_share(config: str, model: str, sparsity: str, share: float) -> None:
+    dense, sparse = _layer(model, config, "dense"), _layer(model, config, sparsity)
+    assert _passes(sparse) == pytest.approx(share * _passes(dense), rel=0.02)
+    assert sparse.record.macs == pytest.approx(share * dense.record.dense_macs, rel=0.02)  # a few kept ones round to 0
+
+
+@pytest.mark.parametrize(("sparsity", "share"), [("2:4", 0.5), ("2:8", 0.25)])
+def test_every_pruned_layer_of_resnet50(sparsity: str, share: float) -> None:
+    dense, sparse = (_simulate("resnet50", "u280-sparse", pattern).layers for pattern in ("dense", sparsity))
+    checked = 0
+    for before, after in zip(dense, sparse, strict=True):
+        if after.record.pattern == sparsity and before.bound == "compute":
+            assert _passes(after) == pytest.approx(share * _passes(before), rel=0.02), after.record.name
+            checked += 1
+    assert checked >= 30
+
+
+@pytest.mark.parametrize(("sparsity", "bits"), [("2:4", 5.0), ("2:8", 2.75)])
+def test_memory_bound_layer_gains_what_its_bytes_say(sparsity: str, bits: float) -> None:
+    dense, sparse = (_layer(MEMORY_BOUND, "kv260-edge", pattern) for pattern in ("dense", sparsity))
+    assert dense.bound == sparse.bound == "memory"
+    read = sparse.traffic.read_bytes
+    assert 8 * (read[TrafficKind.WEIGHTS] + read[TrafficKind.INDEX]) == bits * dense.record.dense_macs
+    assert sparse.cycles == pytest.approx(
+        dense.cycles * sparse.traffic.total_bytes / dense.traffic.total_bytes, rel=0.02
+    )
