@@ -11,15 +11,17 @@ and every tensor has QuantParams. One class per kind of layer; `inputs` are tens
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.arch.errors import ModelError
 from gossamer.dataflow.numerics import QuantParams, Requantization, VectorParams
 from gossamer.dataflow.sparsity import NmPattern
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 Shape = tuple[int, int, int, int]
 
@@ -280,6 +282,8 @@ class Network:
 
     def graph(self) -> "nx.DiGraph[str]":
         """Return layers as nodes and tensors as edges (attribute `tensor`). Raises ModelError for a cycle."""
+        import networkx as nx  # a quarter of a second that most commands do not need
+
         graph: nx.DiGraph[str] = nx.DiGraph()
         producer = {layer.output: layer.name for layer in self.layers}
         graph.add_nodes_from(layer.name for layer in self.layers)

@@ -12,16 +12,37 @@ import hashlib
 import os
 import platform
 import re
+import sys
 import tempfile
 from collections.abc import Callable
 from functools import cache
-from importlib import metadata
+from importlib import import_module, metadata, util
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import numba
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _import_array_support() -> None:
+    """Import numba's array functions, which the first compiled kernel needs, without importing SciPy.
+
+    numba only asks whether SciPy's BLAS is there, which no kernel here uses, and the answer costs up to half a second
+    in every run. It is given without importing: what other users of numba in this process see is unchanged.
+    """
+    if numba.config.DISABLE_JIT or "scipy" in sys.modules:
+        return
+    blocked: dict[str, Any] = sys.modules  # None makes an import fail
+    blocked["scipy"] = None
+    try:
+        arrays: Any = import_module("numba.np.arraymath")
+    finally:
+        del sys.modules["scipy"]
+    arrays._HAVE_BLAS = util.find_spec("scipy") is not None
+
+
+_import_array_support()
 
 _ROOMS = ("arch", "dataflow", "sim", "mapper", "explore")
 _DECORATOR_MODULE = "gossamer.sim.kernels"

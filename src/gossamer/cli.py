@@ -1,5 +1,6 @@
 """Parse the command line. Results go to stdout, progress and errors to stderr; heavy imports stay inside commands."""
 
+import gc
 import json
 import os
 import sys
@@ -35,6 +36,10 @@ RangeOption = Annotated[str, typer.Option("--range", help="Activation range: min
 BatchOption = Annotated[int, typer.Option("--batch", "-b", min=1, max=4096, help="Inputs processed together")]
 SetOption = Annotated[list[str], typer.Option("--set", help="Override a config value: off_chip.channels=2")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there")]
+
+_ONE_BLAS_THREAD = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Settings of the BLAS libraries numpy may have, read when it is imported. Calibration multiplies small matrices, for
+which threads that wait for each other cost several times the work; and one thread gives the same bits everywhere."""
 
 _INTERRUPTED = 130
 """Status typer leaves with when it has seen KeyboardInterrupt."""
@@ -217,6 +222,9 @@ def doctor(as_json: JsonOption = False) -> None:
 
 def main() -> None:
     """Run the command line; every expected failure is one message and an exit status, never a traceback."""
+    for name in _ONE_BLAS_THREAD:
+        os.environ.setdefault(name, "1")
+    gc.disable()  # a short process of many imports and few cycles: collecting costs a tenth of its time
     try:
         app()
     except GossamerError as error:
