@@ -5,18 +5,44 @@ into the other slot; loads of the next outer iteration spread over the steps of 
 here, so the whole list is made by one kernel.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.arch.isa import Opcode
+from gossamer.sim import engine
 from gossamer.sim.durations import ceil_ratio, compute_duration, vector_duration
-from gossamer.sim.engine import COMPUTE, LOAD, STORE, VECTOR
 from gossamer.sim.kernels import kernel
 from gossamer.sim.offchip import BEAT_BYTES, BURST_BYTES, PORTS
-from gossamer.sim.pipeline_model import ALONE, CHANNEL, DEPENDS, JOB_ENGINE, NONE, PORT, transfer_alone
+from gossamer.sim.pipeline_model import (
+    ADDRESS,
+    ALONE,
+    CHANNEL,
+    DEPENDS,
+    FILLS,
+    IS_STORE,
+    JOB_ENGINE,
+    LINE_PITCH,
+    LINES,
+    MOVE_COLUMNS,
+    NONE,
+    PORT,
+    RUN_BYTES,
+    RUN_PITCH,
+    RUNS,
+    SEGMENT,
+    transfer_alone,
+)
 
 INPUT_CHUNKS = 8
 IMAGE_ALIGN_BYTES = 64
 SLOTS = 2
+_numbers: Any = [
+    np.int64(number) for number in (0, 1, engine.LOAD, engine.COMPUTE, engine.VECTOR, engine.STORE, Opcode.REQUANTIZE)
+]
+ZERO, ONE, LOAD, COMPUTE, VECTOR, STORE, REQUANTIZE_OPCODE = _numbers
+"""Not Python ints, see `gossamer.sim.engine.UNKNOWN`."""
 FULL = -1
 """Returned when the job array is too small."""
 
@@ -76,7 +102,9 @@ def _plane(memory: NDArray[np.int64], rows: int, row_bytes: int, pitch: int) -> 
     """Return (cycles, channel ticks, pieces on port 0) of a LOAD of consecutive off-chip rows."""
     segment = rows * row_bytes if row_bytes == pitch else row_bytes
     middle = memory[BURST_BYTES] // 2  # constants start anywhere in a burst
-    return transfer_alone(memory, False, False, middle, 1, 0, 1, 0, rows * row_bytes, segment, 0)
+    move = np.zeros(MOVE_COLUMNS, dtype=np.int64)
+    move[ADDRESS], move[LINES], move[RUNS], move[RUN_BYTES], move[SEGMENT] = middle, 1, 1, rows * row_bytes, segment
+    return transfer_alone(memory, move)
 
 
 @kernel
@@ -115,8 +143,10 @@ def _rectangle(
     low, high = max(0, top), min(layer[ROWS], top + lines)
     first, last = max(0, left), min(layer[COLUMNS], left + width)
     line = width * pixel
+    move = np.zeros(MOVE_COLUMNS, dtype=np.int64)
     if high <= low or last <= first:
-        return transfer_alone(memory, False, False, 0, 0, 0, 0, 0, 0, 1, lines * ceil_ratio(line, port_bytes))
+        move[FILLS] = lines * ceil_ratio(line, port_bytes)
+        return transfer_alone(memory, move)
     fill = (lines - (high - low)) * ceil_ratio(line, port_bytes)
     ends = ceil_ratio((first - left) * pixel, port_bytes) + ceil_ratio((left + width - last) * pixel, port_bytes)
     fill += (high - low) * ends
@@ -124,12 +154,14 @@ def _rectangle(
     row = column * layer[COLUMNS]
     address = ((batch * layer[ROWS] + low) * layer[COLUMNS] + first) * column + word * layer[GROUP_SIZE]
     count, run = high - low, (last - first) * pixel
+    move[ADDRESS], move[FILLS], move[LINES], move[LINE_PITCH], move[RUNS] = address, fill, count, row, 1
+    move[RUN_BYTES] = move[SEGMENT] = run
     if column != pixel:
-        return transfer_alone(memory, False, False, address, count, row, last - first, column, pixel, pixel, fill)
-    if run == row:
-        segment = run * count if run == line else run
-        return transfer_alone(memory, False, False, address, 1, 0, 1, 0, run * count, segment, fill)
-    return transfer_alone(memory, False, False, address, count, row, 1, 0, run, run, fill)
+        move[RUNS], move[RUN_PITCH] = last - first, column
+        move[RUN_BYTES] = move[SEGMENT] = pixel
+    elif run == row:
+        move[LINES], move[RUN_BYTES], move[SEGMENT] = 1, run * count, run * count if run == line else run
+    return transfer_alone(memory, move)
 
 
 @kernel
@@ -206,7 +238,7 @@ def _step_work(
     first, end, block, part = pending[1], pending[2], pending[3], pending[4]
     _part(layer, blocks[block, BLOCK_WORDS], part, split)
     parts = _part_count(layer, blocks[block, BLOCK_WORDS])
-    split_sums = pending[10] > 1 or _most_parts(layer, blocks, 0, blocks.shape[0]) > 1
+    split_sums = pending[10] > 1 or _most_parts(layer, blocks, ZERO, blocks.shape[0]) > 1
     turn = place[_SUM_TURN] % SLOTS
     entry = turn * layer[GROUP] + block - first if split_sums else turn
     joined = split[3] == 1 or layer[DILATION_X] == 1
@@ -218,17 +250,17 @@ def _step_work(
         positions, runs, run_words, layer[STEPS], layer[CHAIN_LENGTH], layer[LANES], layer[WEIGHT_RATE]
     )
     compute = _append(
-        jobs, place, COMPUTE, busy, 0, 0, held[IN_LOAD, pending[5]], pending[6], held[SUM_READ, entry], NONE
+        jobs, place, COMPUTE, busy, ZERO, ZERO, held[IN_LOAD, pending[5]], pending[6], held[SUM_READ, entry], NONE
     )
     held[IN_READ, pending[5]] = compute
     held[W_READ, pending[7]] = compute
     if part != parts - 1:
         return
     words = ceil_ratio(blocks[block, BLOCK_CHANNELS], layer[GROUP_SIZE])
-    busy = vector_duration(8, positions, words, 1, layer[GROUP_SIZE], layer[VECTOR_LANES], 1)
+    busy = vector_duration(REQUANTIZE_OPCODE, positions, words, ONE, layer[GROUP_SIZE], layer[VECTOR_LANES], ONE)
     out = place[_OUT_TURN] % SLOTS
     requantize = _append(
-        jobs, place, VECTOR, busy, 0, 0, compute, held[OUT_STORE, out], held[P_LOAD, pending[8]], NONE
+        jobs, place, VECTOR, busy, ZERO, ZERO, compute, held[OUT_STORE, out], held[P_LOAD, pending[8]], NONE
     )  # fmt: skip
     held[SUM_READ, entry] = requantize
     held[P_READ, pending[8]] = requantize
@@ -267,12 +299,16 @@ def _store(
     pixel, column = words * layer[GROUP_SIZE], layer[OUT_WORDS] * layer[GROUP_SIZE]
     row = column * layer[OUT_COLUMNS]
     address = ((tile[0] * layer[OUT_ROWS] + tile[1]) * layer[OUT_COLUMNS] + tile[3]) * column + channel
+    move, line = np.zeros(MOVE_COLUMNS, dtype=np.int64), tile[4] * pixel
+    move[IS_STORE], move[ADDRESS], move[LINES], move[LINE_PITCH], move[RUNS] = 1, address, tile[2], row, 1
+    move[RUN_BYTES] = move[SEGMENT] = line
     if column != pixel:
-        return transfer_alone(memory, True, False, address, tile[2], row, tile[4], column, pixel, pixel, 0)
-    line = tile[4] * pixel
-    if line == row:
-        return transfer_alone(memory, True, False, address, 1, 0, 1, 0, line * tile[2], line * tile[2], 0)
-    return transfer_alone(memory, True, False, address, tile[2], row, 1, 0, line, line, 0)
+        move[RUNS], move[RUN_PITCH] = tile[4], column
+        move[RUN_BYTES] = move[SEGMENT] = pixel
+    elif line == row:
+        move[LINES] = 1
+        move[RUN_BYTES] = move[SEGMENT] = line * tile[2]
+    return transfer_alone(memory, move)
 
 
 @kernel
@@ -285,7 +321,7 @@ def conv_jobs(  # the loops of ConvEmitter.emit, step by step
         layer[OUT_COLUMNS], layer[TILE_COLUMNS]
     )  # fmt: skip
     groups = ceil_ratio(block_count, layer[GROUP])
-    most = _most_parts(layer, blocks, 0, block_count)
+    most = _most_parts(layer, blocks, ZERO, block_count)
     held = np.full((HELD, max(SLOTS * layer[GROUP], block_count, SLOTS) + 1), NONE, dtype=np.int64)
     segments = np.full((SLOTS, block_count, most), NONE, dtype=np.int64)
     place, pending = np.zeros(PLACE, dtype=np.int64), np.zeros(11, dtype=np.int64)
@@ -359,7 +395,7 @@ def _step_loads(
     is_last = part == _part_count(layer, blocks[block, BLOCK_WORDS]) - 1
     if not layer[ALL_PARAMETERS] and is_last and held[P_KEY, 0] != block and held[P_KEY, 1] != block:
         taken = (place[_P_USED] + 1) % SLOTS
-        alone, channel, pieces = _plane(memory, 1, layer[PARAMETER_BYTES], layer[PARAMETER_BYTES])
+        alone, channel, pieces = _plane(memory, ONE, layer[PARAMETER_BYTES], layer[PARAMETER_BYTES])
         held[P_KEY, taken] = block
         held[P_LOAD, taken] = _append(jobs, place, LOAD, alone, channel, pieces, held[P_READ, taken], NONE, NONE, NONE)
     key = number * most + part
@@ -373,7 +409,7 @@ def _step_loads(
         in_slot = (place[_IN_USED] + 1) % SLOTS
         held[IN_KEY, in_slot] = key
         held[IN_LOAD, in_slot] = _input_piece(
-            layer, blocks, memory, jobs, place, tile, block, split, 1, 0, held[IN_READ, in_slot]
+            layer, blocks, memory, jobs, place, tile, block, split, ONE, ZERO, held[IN_READ, in_slot]
         )
     if very_first and layer[ALL_PARAMETERS]:
         alone, channel, pieces = _plane(memory, blocks.shape[0], layer[PARAMETER_BYTES], layer[PARAMETER_BYTES])
@@ -416,7 +452,7 @@ def _plan_ahead(
     held[IN_KEY, slot] = outer * most
     tile, split = np.zeros(5, dtype=np.int64), np.zeros(6, dtype=np.int64)
     _tile(layer, outer, tile)
-    _part(layer, blocks[0, BLOCK_WORDS], 0, split)
+    _part(layer, blocks[0, BLOCK_WORDS], ZERO, split)
     return _pieces(layer, tile, split, min(INPUT_CHUNKS, share)), slot
 
 
@@ -439,7 +475,7 @@ def _append_ahead(
         return
     tile = np.zeros(5, dtype=np.int64)
     _tile(layer, outer, tile)
-    _part(layer, blocks[0, BLOCK_WORDS], 0, split)
+    _part(layer, blocks[0, BLOCK_WORDS], ZERO, split)
     held[IN_LOAD, slot] = _input_piece(
-        layer, blocks, memory, jobs, place, tile, 0, split, min(INPUT_CHUNKS, share), at, held[IN_READ, slot]
+        layer, blocks, memory, jobs, place, tile, ZERO, split, min(INPUT_CHUNKS, share), at, held[IN_READ, slot]
     )

@@ -33,7 +33,9 @@ from gossamer.sim.offchip import (
     write_burst,
 )
 
-UNKNOWN = -1
+UNKNOWN: int = np.int64(-1)  # type: ignore[assignment]
+"""Not a Python int: numba would compile a function once more for every literal it is called with."""
+ZERO: int = np.int64(0)  # type: ignore[assignment]
 LOAD, COMPUTE, VECTOR, STORE, END = range(5)
 ENGINE_COUNT = 4
 FETCH_AGENT, LOAD_AGENT, STORE_AGENT, AGENTS = 0, 1, 2, 3
@@ -248,7 +250,7 @@ def _fetch_burst(
     first = burst * fetch_bytes
     last = min(stream_bytes, first + fetch_bytes)
     beats = beats_between(first, last, memory[BEAT_BYTES])
-    fetch_times[burst] = read_burst(memory, channel_free, port_free, 0, when, first, beats, beats, 0)
+    fetch_times[burst] = read_burst(memory, channel_free, port_free, ZERO, when, first, beats, beats, ZERO)
     agents[FETCH_AGENT, REQUESTED] = when
     control[FETCHED] = burst + 1
 
@@ -272,7 +274,7 @@ def _transfer_burst(
     first = base + state[OFFSET]
     last = burst_end(first, base + work[at, RUN_BYTES], memory[BURST_BYTES])
     beats = beats_between(first, last, memory[BEAT_BYTES])
-    served, port = state[SERVED], 0
+    served, port = state[SERVED], ZERO
     slot = served % memory[OUTSTANDING]
     pieces = last - first
     if not work[at, SCATTER]:
@@ -386,7 +388,7 @@ def run_engines(
                    token_counts, token_waits, agents)  # fmt: skip
         if control[NEXT] >= count:
             return FINISHED
-        chosen, earliest = UNKNOWN, 0
+        chosen, earliest = UNKNOWN, ZERO
         for agent in range(AGENTS):
             when = _request_time(agent, control, times, work, agents, rings, memory, port_free, fetch_bytes,
                                  fetch_bursts)  # fmt: skip

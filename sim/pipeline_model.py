@@ -34,7 +34,8 @@ from gossamer.sim.offchip import (
     write_burst,
 )
 
-NONE = -1
+NONE: int = np.int64(-1)  # type: ignore[assignment]
+"""No job. Not a Python int, see `gossamer.sim.engine.UNKNOWN`."""
 PASSES = 4
 """Walks over the jobs; contention settles in two or three."""
 
@@ -45,24 +46,16 @@ WALKED_BURSTS = 256
 # PORT: pieces on port 0.
 JOB_ENGINE, ALONE, CHANNEL, PORT, DEPENDS = range(5)
 DEPENDENCIES = 4
+# Entries of `move`: the off-chip runs of a transfer after joining, and what they are on chip.
+IS_STORE, ADDRESS, LINES, LINE_PITCH, RUNS, RUN_PITCH, RUN_BYTES, SEGMENT, FILLS, MOVE_COLUMNS = range(10)
 JOB_COLUMNS = DEPENDS + DEPENDENCIES
 
 
 @kernel
-def transfer_alone(
-    memory: NDArray[np.int64],
-    store: bool,
-    scatter: bool,
-    address: int,
-    lines: int,
-    line_pitch: int,
-    runs: int,
-    run_pitch: int,
-    run_bytes: int,
-    segment_bytes: int,
-    fill_beats: int,
-) -> tuple[int, int, int]:
-    """Return (cycles, channel ticks, pieces on port 0) of a LOAD or STORE with the memory to itself."""
+def transfer_alone(memory: NDArray[np.int64], move: NDArray[np.int64]) -> tuple[int, int, int]:
+    """Return (cycles, channel ticks, pieces on port 0) of a LOAD or STORE, int64 [MOVE_COLUMNS], alone."""
+    store, fill_beats, segment_bytes = move[IS_STORE] != 0, move[FILLS], move[SEGMENT]
+    lines, runs, run_bytes = move[LINES], move[RUNS], move[RUN_BYTES]
     setup = STORE_SETUP_CYCLES if store else LOAD_SETUP_CYCLES
     if lines * runs * run_bytes == 0:
         return setup + fill_beats, 0, 0
@@ -75,15 +68,13 @@ def transfer_alone(
     total = lines * runs * run_bytes
     for line in range(lines):
         for run in range(runs):
-            base = address + line * line_pitch + run * run_pitch
+            base = move[ADDRESS] + line * move[LINE_PITCH] + run * move[RUN_PITCH]
             first = base
             while first < base + run_bytes:
                 last = burst_end(first, base + run_bytes, memory[BURST_BYTES])
                 beats = beats_between(first, last, memory[BEAT_BYTES])
-                port, slot, pieces = 0, served % outstanding, last - first
-                if not scatter:
-                    port, slot = served % ports, (served // ports) % outstanding
-                    pieces = pieces_between(base, first, last, segment_bytes, memory[BEAT_BYTES])
+                port, slot = served % ports, (served // ports) % outstanding
+                pieces = pieces_between(base, first, last, segment_bytes, memory[BEAT_BYTES])
                 at = max(at + 1, ring[port, slot])
                 if store:
                     at = max(at, port_free[WRITE, port])
