@@ -307,7 +307,8 @@ class Network:
 def _tap_positions(outputs: int, taps: int, stride: int, before: int) -> NDArray[np.int64]:
     """Return int64 [taps]: along one axis, the output positions that meet an input (or padding) through each tap."""
     reached = (np.arange(outputs)[:, None] + before - np.arange(taps)) % stride == 0
-    return reached.sum(axis=0)
+    counts: NDArray[np.int64] = np.count_nonzero(reached, axis=0)
+    return counts
 
 
 def effective_macs(network: Network, layer: Layer) -> tuple[int, int]:
