@@ -125,10 +125,8 @@ def _load_weights(
     alone, channel, pieces = _plane(memory, rows, per_row, layer[CHAINS])
     last = _append(jobs, place, LOAD, alone, channel, pieces, after, NONE, NONE, NONE)
     if layer[INDEX_BITS]:
-        bits, group = 0, layer[GROUP_SIZE]
-        while (1 << bits) < group:
-            bits += 1
-        alone, channel, pieces = _plane(memory, rows, per_row * layer[INDEX_BITS] // 8, layer[CHAINS] * bits // 8)
+        row_bytes, pitch = per_row * layer[INDEX_BITS] // 8, layer[CHAINS] * layer[INDEX_BITS] // 8
+        alone, channel, pieces = _plane(memory, rows, row_bytes, pitch)
         last = _append(jobs, place, LOAD, alone, channel, pieces, after, NONE, NONE, NONE)
     return int(last)
 
