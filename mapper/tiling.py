@@ -28,6 +28,7 @@ from gossamer.mapper.tiling_estimate import (
     LANES,
     LATENCY,
     LAYER,
+    OUTSTANDING,
     PARAMETER,
     PORTS,
     RATE_SCALE,
@@ -73,7 +74,7 @@ def chip_numbers(spec: SparseAccelerator, reserved_bytes: int = 0) -> Chip:
     numbers[PORTS], numbers[BEAT_BYTES], numbers[BURST_BYTES] = memory.ports, memory.beat_bytes, memory.burst_bytes
     numbers[CHANNELS], numbers[INTERLEAVE] = memory.channels, memory.interleave_bytes
     numbers[CHANNEL_RATE] = max(1, int(memory.channel_bytes_per_cycle * RATE_SCALE / memory.channels))
-    numbers[LATENCY] = memory.latency_cycles
+    numbers[LATENCY], numbers[OUTSTANDING] = memory.latency_cycles, memory.max_outstanding
     return Chip(tuple(numbers))
 
 

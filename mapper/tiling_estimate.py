@@ -33,7 +33,7 @@ UNEVEN = 0.03
 # What a config offers: entries of `chip` int64 [CHIP]. CHANNEL_RATE: bytes per cycle of one channel times RATE_SCALE.
 (ACTIVATION, WEIGHT_ROWS, INDEX_ROWS, ACCUMULATOR, PARAMETER, GROUP_SIZE, CHAINS, CHAIN_LENGTH, LANES, WEIGHT_RATE,
  VECTOR_LANES, PORTS, BEAT_BYTES, BURST_BYTES, CHANNELS, INTERLEAVE, CHANNEL_RATE, LATENCY,
- CHIP) = range(19)  # fmt: skip
+ OUTSTANDING, CHIP) = range(20)  # fmt: skip
 RATE_SCALE = 256
 # What a mapping decides: entries of `choice` int64 [CHOICE]. ORDER: 0 weights outer, 1 activations outer.
 ORDER, TILE_ROWS, TILE_COLUMNS, GROUP, SPLIT_Y, SPLIT_X, SPLIT_WORDS, CHOICE = range(8)
@@ -54,7 +54,9 @@ def transfer(chip: Ints, size_bytes: int, segment_bytes: int, run_bytes: int) ->
     served = beats * RATE_SCALE / (bursts * chip[CHANNEL_RATE])  # one burst on its channel
     first_round = ports - 1 + max(0.0, (ports / channels - 1.0) * served)
     moving = first_round + _ceil_div(bursts, ports) * pieces / bursts
-    return float(LOAD_SETUP_CYCLES + chip[LATENCY] + max(max(moving, float(bursts)), bursts * served / channels))
+    waiting = bursts * (chip[LATENCY] + served + pieces / bursts) / (ports * chip[OUTSTANDING])
+    moving = max(max(moving, waiting), max(float(bursts), bursts * served / channels))
+    return float(LOAD_SETUP_CYCLES + chip[LATENCY] + moving)
 
 
 @kernel
