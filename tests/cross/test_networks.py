@@ -157,6 +157,26 @@ def test_pruned_planes_have_the_closed_form_size(sparsity: str, bits: float, fol
         assert 8 * sum(plane.size for plane in planes) / layer.weight.size == bits, layer.name
 
 
+@lru_cache(maxsize=1)
+def small_classifier() -> Case:
+    """Return the angle classifier on a thumbnail: every layer, at a size the replay enumerates byte by byte."""
+    network = quantize(prune(load_onnx(OCR / "ch_ppocr_mobile_v2.0_cls_infer.onnx", {"x": (1, 3, 48, 8)}), "2:4"))
+    inputs = random_inputs(network, SEED)
+    return Case(network, inputs, run_layers(network, inputs))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_replay_of_the_classifier(seed: int) -> None:
+    case, spec = small_classifier(), config("ecp5-tiny")
+    program = compiled(case.network, spec)
+    found = replay(program, spec, case.inputs, seed=10 + seed, schedules=2)
+    for name in case.network.outputs:
+        np.testing.assert_array_equal(found.outputs[name], case.expected[name])
+    assert {record.name: found.macs[at] for at, record in enumerate(program.layers) if record.macs} == {
+        record.name: record.macs for record in program.layers if record.macs
+    }
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_replay_of_digits(seed: int, folder: Path) -> None:
     case, spec = quantized("digits-2x4", folder), config("ecp5-tiny")
