@@ -39,7 +39,7 @@ COMPUTE runs the array on one block of output channels and ny * nx output positi
 
   `wgt[row][c]` is the byte at w + row * chains + c of the weight buffer; `idx[row][c]` the bits
   [c * index_bits, (c+1) * index_bits) (least significant bit first) of the row at i + row * index_pitch of the index
-  buffer, index_pitch = chains * log2(G) / 8. An N:M pattern with M = 2**index_bits < G has G/M sub-groups per word and
+  buffer, index_pitch = chains * index_bits / 8. An N:M pattern with M = 2**index_bits < G has G/M sub-groups per word and
   runs slots = N, steps = N * G/M; dense is index_bits = 0 and steps = G (fewer when the last channels of a word do not
   exist). Entry q of the accumulator is held by lane q mod lanes. acc_base is a multiple of lanes.
 
@@ -191,6 +191,16 @@ _VECTOR = (
     Field("nc", 14, "words per position"),
     Field("par", 22, "parameter block address"),
 )
+
+
+def index_pitch_bytes(chains: int, index_bits: int) -> int:
+    """Return the bytes from row to row of the index buffer; `chains` is a multiple of 8, so rows are whole bytes.
+
+    Rows of one pattern follow each other without gaps, on chip as off chip: one LOAD is one run, and the array reads
+    them in order through a width converter.
+    """
+    return chains * index_bits // 8
+
 
 VECTOR_OPCODES: tuple[Opcode, ...] = tuple(op for op in Opcode if op >= Opcode.REQUANTIZE)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from gossamer.arch.isa import Opcode, Space
+from gossamer.arch.isa import Opcode, Space, index_pitch_bytes
 from gossamer.arch.timing import ceil_div
 from gossamer.dataflow.mapping import (
     SLOTS,
@@ -23,7 +23,7 @@ from gossamer.dataflow.mapping import (
 )
 from gossamer.dataflow.numerics import Requantization
 from gossamer.mapper.allocate import TensorPlace
-from gossamer.mapper.conv_loads import InputTiles, Row, WeightSource, fill_lines, index_pitch, plane_loads, run_pieces
+from gossamer.mapper.conv_loads import InputTiles, Row, WeightSource, fill_lines, plane_loads, run_pieces
 from gossamer.mapper.conv_shape import PARAMETER_ALIGN_BYTES
 from gossamer.mapper.emit import Emitter
 from gossamer.mapper.pack import active_chains
@@ -103,7 +103,7 @@ class ConvEmitter:
         base = emitter.activation.alloc(SLOTS * (self.in_bytes + self.out_bytes) + constant_bytes, group_size, who=who)
         self.in_base, self.out_base = base, base + SLOTS * self.in_bytes
         self.constant_base = self.out_base + SLOTS * self.out_bytes
-        self.slot_rows, self.pitch = mapping.resident_rows, index_pitch(emitter)
+        self.slot_rows, self.pitch = mapping.resident_rows, index_pitch_bytes(array.chains, mapping.shape.index_bits)
         rows = weight_slots * self.slot_rows
         self.w_base = emitter.weight.alloc(rows * array.chains, array.chains, who=who)
         self.i_base = emitter.index.alloc(rows * self.pitch, self.pitch, who=who) if self.shape.index_bits else 0

@@ -2,7 +2,7 @@
 
 from typing import Any, Protocol
 
-from gossamer.arch.isa import Space
+from gossamer.arch.isa import Space, index_pitch_bytes
 from gossamer.arch.timing import ceil_div
 from gossamer.dataflow.mapping import Block, ConvMapping, ConvShape, Split, Tile, input_extent
 from gossamer.mapper.allocate import TensorPlace
@@ -89,7 +89,7 @@ class PackedWeights:
         self._indices = emitter.memory.constant(planes.indices) if planes.indices.size else 0
         self.planes = ((self._values, planes.values.size), (self._indices, planes.indices.size))
         self._group_size, self._chains = emitter.group_size, emitter.spec.array.chains
-        self._pitch = index_pitch(emitter)
+        self._pitch = index_pitch_bytes(emitter.spec.array.chains, mapping.shape.index_bits)
 
     def loads(self, number: int, part: int, block: Block, split: Split, w: int, i: int) -> list[Row]:
         """Return the LOADs of a (block, split)."""
@@ -101,11 +101,6 @@ class PackedWeights:
             at = self._indices + self._planes.index_offsets[number, part]
             result += plane_loads(Space.INDEX, at, i, rows, per_row * bits // 8, self._pitch)
         return result
-
-
-def index_pitch(emitter: Emitter) -> int:
-    """Return the bytes from row to row of the index buffer."""
-    return emitter.spec.array.chains * (emitter.group_size.bit_length() - 1) // 8
 
 
 class InputTiles:

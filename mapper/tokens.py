@@ -111,7 +111,7 @@ def _compute_accesses(result: Accesses, rows: Ints, columns: Columns, spec: Spar
     result.add(rows, 0, Space.ACTIVATION, a, reach, writes=False)
     weight_rows = n_ry * n_rx * words * steps
     result.add(rows, 1, Space.WEIGHT, w, weight_rows * spec.array.chains, writes=False)
-    pitch = spec.array.chains * (group.bit_length() - 1) // 8
+    pitch = spec.array.chains * bits // 8
     result.add(rows, 2, np.where(bits > 0, int(Space.INDEX), -1), i, weight_rows * pitch, writes=False)
     result.add(rows, 3, ACCUMULATOR, acc, ny * nx, writes=True)
 

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from gossamer.arch.config import fingerprint
 from gossamer.arch.encoding import decode_columns
 from gossamer.arch.errors import ProgramError
-from gossamer.arch.isa import FIELDS, VECTOR_OPCODES, Opcode, Space
+from gossamer.arch.isa import FIELDS, VECTOR_OPCODES, Opcode, Space, index_pitch_bytes
 from gossamer.arch.spec import BufferSpec, SparseAccelerator
 from gossamer.dataflow.program import Program, TensorBinding
 from gossamer.dataflow.program_file import check_program, memory_image
 from gossamer.sim.golden.executor_blocks import run_vector
-from gossamer.sim.golden.executor_bounds import accumulator_entries, check_bounds, index_pitch, layer_name
-from gossamer.sim.golden.executor_kernels import RUN_FIELDS, compute, load, panel_sizes, store
+from gossamer.sim.golden.executor_bounds import accumulator_entries, check_bounds, layer_name
+from gossamer.sim.golden.executor_kernels import INDEX_BITS, RUN_FIELDS, compute, load, panel_sizes, store
 
 POISON = 0xA5
 
@@ -76,7 +76,7 @@ class _Machine:
     def __init__(self, spec: SparseAccelerator, memory: NDArray[np.uint8]) -> None:
         array, buffers = spec.array, spec.buffers
         self.memory = memory
-        self.group, self.chain_length, self.pitch = array.group_size, array.chain_length, index_pitch(spec)
+        self.group, self.chain_length, self.chains = array.group_size, array.chain_length, array.chains
         self.buffers = {
             Space.ACTIVATION: _poisoned(buffers.activation),
             Space.WEIGHT: _poisoned(buffers.weight),
@@ -96,8 +96,9 @@ class _Machine:
             store(f, self.memory, self.buffers[Space.ACTIVATION])
         elif opcode is Opcode.COMPUTE:
             index = self.buffers[Space.INDEX]
+            pitch = index_pitch_bytes(self.chains, int(f[INDEX_BITS]))
             compute(
-                f, self.act, self.wgt, index, self.acc, self.chain_length, self.group, self.pitch, *self.scratch
+                f, self.act, self.wgt, index, self.acc, self.chain_length, self.group, pitch, *self.scratch
             )  # fmt: skip
 
     def vector(self, opcode: Opcode, f: Mapping[str, int]) -> None:

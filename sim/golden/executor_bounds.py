@@ -39,11 +39,6 @@ def accumulator_entries(spec: SparseAccelerator) -> int:
     return spec.buffers.accumulator.capacity_bytes // (4 * spec.array.chains)
 
 
-def index_pitch(spec: SparseAccelerator) -> int:
-    """Return the bytes from row to row of the index buffer."""
-    return spec.array.chains * (spec.array.group_size.bit_length() - 1) // 8
-
-
 class BoundsCheck:
     """Checks of the instructions `rows` of one opcode; the first violation raises ProgramError."""
 
@@ -147,8 +142,8 @@ def _check_compute(check: BoundsCheck) -> None:
     rows = check["n_ry"] * check["n_rx"] * check["run_words"] * check["steps"]
     end = check["w"] + rows * array.chains
     check.within("w", check["w"], end, buffers.weight.capacity_bytes, "bytes of the weight buffer")
-    pitch = index_pitch(check.spec)
-    check.require("i", ~sparse | (check["i"] % pitch == 0), f"a multiple of {pitch}")
+    pitch = array.chains * check["index_bits"] // 8
+    check.require("i", ~sparse | (check["i"] % np.maximum(pitch, 1) == 0), "a multiple of the bytes of an index row")
     end = np.where(sparse, check["i"] + rows * pitch, 0)
     check.within("i", check["i"], end, buffers.index.capacity_bytes, "bytes of the index buffer")
     end = check["acc"] + check["ny"] * check["nx"]

@@ -4,12 +4,21 @@ from functools import cache
 
 import pytest
 
+from gossamer.arch.timing import LOAD_SETUP_CYCLES
+from gossamer.dataflow.assembly import disassemble
 from gossamer.sim.results import LayerTiming, Simulation, TrafficKind
 from gossamer.sim.timing import simulate
 from gossamer.simulation import SimulationRequest, compile_request
 
 COMPUTE_BOUND = ("conv:28x28x128:3x3x128:p=1", "conv:56x56x256:1x1x128", "gemm:784x1024x256")
 MEMORY_BOUND = "gemm:1x4096x4096"
+BURST_CYCLES = 16
+"""Beats of a 1 KiB burst on kv260-edge: what a LOAD may wait behind one of FETCH or STORE."""
+
+
+def _listing(sparsity: str) -> list[str]:
+    request = SimulationRequest(model=MEMORY_BOUND, config="kv260-edge", sparsity=sparsity, shapes={})
+    return disassemble(compile_request(request).program).splitlines()
 
 
 @cache
@@ -56,6 +65,8 @@ def test_memory_bound_layer_gains_what_its_bytes_say(sparsity: str, bits: float)
     assert dense.bound == sparse.bound == "memory"
     read = sparse.traffic.read_bytes
     assert 8 * (read[TrafficKind.WEIGHTS] + read[TrafficKind.INDEX]) == bits * dense.record.dense_macs
-    assert sparse.cycles == pytest.approx(
-        dense.cycles * sparse.traffic.total_bytes / dense.traffic.total_bytes, rel=0.02
-    )
+    share = sparse.traffic.total_bytes / dense.traffic.total_bytes
+    # Never more than the bytes say; less by the latency of each LOAD, since LOAD runs one instruction at a time.
+    loads = sum(1 for line in _listing(sparsity) if " LOAD " in line)
+    exposed = loads * (LOAD_SETUP_CYCLES + 150e-9 * 250e6 + BURST_CYCLES)
+    assert share * dense.cycles < sparse.cycles <= share * dense.cycles + exposed

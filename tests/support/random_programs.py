@@ -90,7 +90,7 @@ class RandomProgram:
         reach = fields["run_words"] * self.group
         for count, stride in (("ny", "a_y"), ("nx", "a_x"), ("n_ry", "r_y"), ("n_rx", "r_x")):
             reach += (fields[count] - 1) * fields[stride]
-        row_bytes = array.chains * (self.group.bit_length() - 1) // 8
+        row_bytes = array.chains * max(1, index_bits) // 8
         limit = min(self.capacity[Space.WEIGHT] // array.chains, self.capacity[Space.INDEX] // row_bytes)
         runs = fields["n_ry"] * fields["n_rx"] * fields["run_words"]
         fields["steps"] = max(1, min(fields["steps"], limit // runs))

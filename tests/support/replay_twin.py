@@ -35,10 +35,6 @@ class Geometry:
     group: int
     sizes: list[int]
 
-    @property
-    def index_row_bytes(self) -> int:
-        return self.chains * {4: 2, 8: 3, 16: 4}[self.group] // 8
-
     @classmethod
     def of(cls, spec: SparseAccelerator, program: Program) -> "Geometry":
         array, buffers = spec.array, spec.buffers
@@ -219,7 +215,8 @@ class Machine:
 
     def _indices(self, f: dict[str, int], rows: np.ndarray) -> np.ndarray:
         """Return the stored index of each (row, active chain)."""
-        at = affine(f["i"], (1, 0))[0] + rows[:, None] * self.g.index_row_bytes + np.arange(self.g.index_row_bytes)
+        row_bytes = self.g.chains * f["index_bits"] // 8
+        at = affine(f["i"], (1, 0))[0] + rows[:, None] * row_bytes + np.arange(row_bytes)
         bits = np.unpackbits(self.spaces[INDEX][at], axis=1, bitorder="little")
         bits = bits[:, : f["chains_active"] * f["index_bits"]].reshape(len(rows), f["chains_active"], f["index_bits"])
         return (bits.astype(np.int64) << np.arange(f["index_bits"])).sum(axis=2)
@@ -237,7 +234,7 @@ class Machine:
         touched.reads.append(self._touch(instruction, WEIGHT, weights_at, reads=True))
         if f["index_bits"]:
             row_bytes = -(-active * f["index_bits"] // 8)
-            at = affine(f["i"], (total_rows, self.g.index_row_bytes), (row_bytes, 1))
+            at = affine(f["i"], (total_rows, chains * f["index_bits"] // 8), (row_bytes, 1))
             touched.reads.append(self._touch(instruction, INDEX, at, reads=True))
         if f["clear"]:
             sums = np.zeros(sums_at.shape, dtype=np.int64)
