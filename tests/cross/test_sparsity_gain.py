@@ -12,8 +12,8 @@ from gossamer.simulation import SimulationRequest, compile_request
 
 COMPUTE_BOUND = ("conv:28x28x128:3x3x128:p=1", "conv:56x56x256:1x1x128", "gemm:784x1024x256")
 MEMORY_BOUND = "gemm:1x4096x4096"
-BURST_CYCLES = 16
-"""Beats of a 1 KiB burst on kv260-edge: what a LOAD may wait behind one of FETCH or STORE."""
+BURST_CYCLES = 64
+"""Beats of a 1 KiB burst through one port of kv260-edge: the last burst of a LOAD comes through one port alone."""
 
 
 def _listing(sparsity: str) -> list[str]:
