@@ -215,6 +215,13 @@ def _overlapped(load: float, compute: float, vector: float, store: float) -> flo
 
 
 @kernel
+def _copy(source: Ints, target: Ints) -> None:
+    """Copy int64 [CHOICE]: assigning rows would compile numba's check of their shapes, a third of this file's time."""
+    for k in range(CHOICE):
+        target[k] = source[k]
+
+
+@kernel
 def search(
     layer: Ints, chip: Ints, rows: Ints, columns: Ints, groups: Ints, splits: Ints, found: Ints,
     cycles: NDArray[np.float64],
@@ -247,8 +254,8 @@ def search(
                             continue
                         for lower in range(keep - 1, at, -1):
                             cycles[kinds, lower] = cycles[kinds, lower - 1]
-                            found[kinds, lower] = found[kinds, lower - 1]
+                            _copy(found[kinds, lower - 1], found[kinds, lower])
                         cycles[kinds, at] = expected
-                        found[kinds, at] = choice
+                        _copy(choice, found[kinds, at])
                 kinds += 1
     return kinds
