@@ -39,9 +39,9 @@ COMPUTE runs the array on one block of output channels and ny * nx output positi
 
   `wgt[row][c]` is the byte at w + row * chains + c of the weight buffer; `idx[row][c]` the bits
   [c * index_bits, (c+1) * index_bits) (least significant bit first) of the row at i + row * index_pitch of the index
-  buffer, index_pitch = chains * index_bits / 8. An N:M pattern with M = 2**index_bits < G has G/M sub-groups per word and
-  runs slots = N, steps = N * G/M; dense is index_bits = 0 and steps = G (fewer when the last channels of a word do not
-  exist). Entry q of the accumulator is held by lane q mod lanes. acc_base is a multiple of lanes.
+  buffer, index_pitch = chains * index_bits / 8. An N:M pattern with M = 2**index_bits < G has G/M sub-groups per word
+  and runs slots = N, steps = N * G/M; dense is index_bits = 0 and steps = G (fewer when the last channels of a word do
+  not exist). Entry q of the accumulator is held by lane q mod lanes. acc_base is a multiple of lanes.
 
 VECTOR instructions produce a (ny, nx, nc words) block, word (y, x, k) at d + y*d_y + x*d_x + k*G, from source A word
 (y, x, k) at a + y*a_y + x*a_x + k*G (and for windows at + ky*a_ky + kx*a_kx), source B word at b + y*b_y + x*b_x + k*G

@@ -124,9 +124,7 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
     negative, not finite or at least 2**30.
     """
     if not math.isfinite(real) or real < 0 or real >= 2**30:
-        raise ModelError(
-            f"requantization ratio must be in [0, 2**30), not {real!r}: check this layer's scales"
-        )
+        raise ModelError(f"requantization ratio must be in [0, 2**30), not {real!r}: check this layer's scales")
     if real == 0:
         return 0, MIN_SHIFT
     fraction, exponent = math.frexp(real)

@@ -145,7 +145,11 @@ def test_legal_instructions_pass(opcode: Opcode) -> None:
         (Opcode.COMPUTE, {"index_bits": 2, "slots": 2, "steps": 5}, "`steps` must be at most slots"),
         (Opcode.COMPUTE, {"index_bits": 2, "slots": 0}, "`slots` must be at least 1"),
         (Opcode.COMPUTE, {"index_bits": 4, "slots": 1, "steps": 1}, "`index_bits` must be at most 3"),
-        (Opcode.COMPUTE, {"index_bits": 3, "slots": 1, "steps": 1, "i": 4}, "`i` must be a multiple of the bytes of an index row"),
+        (
+            Opcode.COMPUTE,
+            {"index_bits": 3, "slots": 1, "steps": 1, "i": 4},
+            "`i` must be a multiple of the bytes of an",
+        ),
         (Opcode.COMPUTE, {"a": 4}, "`a` must be a multiple of 8, not 4"),
         (Opcode.COMPUTE, {"r_y": 12}, "`r_y` must be a multiple of 8"),
         (Opcode.COMPUTE, {"w": 4}, "`w` must be a multiple of 8"),
