@@ -92,7 +92,7 @@ def _cost(before: SparseAccelerator, after: SparseAccelerator) -> str:
     """Return what the change adds to the estimated area."""
     old, new = estimate_resources(before).total, estimate_resources(after).total
     added = {name: getattr(new, name) - getattr(old, name) for name in RESOURCE_NAMES}
-    parts = [f"{count:,} {name}" for name, count in added.items() if count > 0]
+    parts = [f"{count:,} {name.upper()}" for name, count in added.items() if count > 0]
     if after.off_chip.channels > before.off_chip.channels:
         parts.append(f"{after.off_chip.channels - before.off_chip.channels} more {after.off_chip.kind} channels")
     return ", ".join(parts) or "no estimated area"

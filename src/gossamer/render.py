@@ -108,11 +108,11 @@ def simulation_text(report: SimulationReport) -> str:
 def _total_lines(report: SimulationReport) -> Iterator[str]:
     rate = report.batch / report.latency_s if report.latency_s > 0 else 0.0
     yield (
-        f"total  {report.total_cycles:,} cycles = {quantity(report.latency_s, 's')} = {rate:.4g} inputs/s   "
-        f"utilisation {100 * report.utilization:.1f} % of {report.peak_macs_per_cycle:,} MAC/cycle"
+        f"total  {report.total_cycles:,} cycles = {quantity(report.latency_s, 's')} = {rate:.4g} inputs/s, "
+        f"{100 * report.utilization:.1f} % of {report.peak_macs_per_cycle:,} MAC/cycle"
     )
     shares = percentages(report.classes, report.total_cycles)
-    yield "    " + " ".join(f"{name} {share:.1f}" for name, share in shares.items()) + " = 100.0 %"
+    yield "  " + " ".join(f"{name} {share:.1f}" for name, share in shares.items()) + " = 100.0 %"
     if report.energy_j is not None:
         largest = sorted(report.energy_by_component_j.items(), key=lambda item: -item[1])[:4]
         parts = ", ".join(f"{name} {100 * value / report.energy_j:.0f} %" for name, value in largest)
@@ -128,12 +128,13 @@ def _total_lines(report: SimulationReport) -> Iterator[str]:
         )
         yield f"       off-chip {quantity(report.dram_bytes, 'B')}; layers bound by: {layers}"
     if report.area:
-        uses = "  ".join(
+        uses = [
             f"{use.used:,} {use.resource.upper()} ({100 * use.used / use.available:.0f} %)"
             for use in report.area
             if use.available
-        )
-        yield f"area   estimated {uses}"
+        ]
+        yield f"area   {', '.join(uses[:3])},"
+        yield f"       {', '.join((*uses[3:], 'estimated'))}"
 
 
 def _bounds(report: SimulationReport) -> list[str]:
