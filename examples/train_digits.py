@@ -22,7 +22,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from gossamer.dataflow.sparsity import NmPattern
-from gossamer.mapper.prune import magnitude_mask
+from gossamer.mapper.pruning.prune import magnitude_mask
 
 Array = NDArray[np.float32]
 Parameters = dict[str, Array]

@@ -8,11 +8,11 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.network import Conv2d, ConvTranspose2d, MatMul, Network, Permute, View
 from gossamer.dataflow.program import Program
 from gossamer.mapper.allocate import TensorPlace
+from gossamer.mapper.codegen.mac_layers import emit_mac_layer
+from gossamer.mapper.codegen.vector import emit_vector_layer
 from gossamer.mapper.emit import PARAMETER_BYTES, Emitter
-from gossamer.mapper.mac_layers import emit_mac_layer
 from gossamer.mapper.placement import place_tensors
 from gossamer.mapper.tokens import derive_accesses, derive_tokens, engine_numbers
-from gossamer.mapper.vector_codegen import emit_vector_layer
 
 
 def compile_network(network: Network, spec: SparseAccelerator, *, config_fingerprint: str) -> Program:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from gossamer.api import compile, simulate
     from gossamer.arch.config import load_config
     from gossamer.arch.errors import GossamerError
-    from gossamer.mapper.prune import prune
-    from gossamer.mapper.quantize import quantize
+    from gossamer.mapper.pruning.prune import prune
+    from gossamer.mapper.quantization.quantize import quantize
     from gossamer.models import load_model
 
 __all__ = ["GossamerError", "compile", "load_config", "load_model", "prune", "quantize", "simulate"]
@@ -22,8 +22,8 @@ _HOMES = {
     "compile": "gossamer.api",
     "load_config": "gossamer.arch.config",
     "load_model": "gossamer.models",
-    "prune": "gossamer.mapper.prune",
-    "quantize": "gossamer.mapper.quantize",
+    "prune": "gossamer.mapper.pruning.prune",
+    "quantize": "gossamer.mapper.quantization.quantize",
     "simulate": "gossamer.api",
 }
 

@@ -132,6 +132,6 @@ def _load_file(path: Path, shapes: Mapping[str, tuple[int, ...]], name: str) -> 
             f"{path}: a model is an .onnx file, a SCALE-Sim .csv table, a shipped name or a one-liner, "
             f"not {path.suffix or 'a file without suffix'}"
         )
-    from gossamer.mapper.onnx_reader import load_onnx
+    from gossamer.mapper.onnx_import.reader import load_onnx
 
     return replace(load_onnx(path, shapes), name=name)

@@ -86,7 +86,7 @@ def _parse_row(where: str, cells: list[str]) -> Network:
 
 
 def _pruned(where: str, single: Network, cells: list[str]) -> Layer:
-    from gossamer.mapper.prune import prune
+    from gossamer.mapper.pruning.prune import prune
 
     if ":" not in cells[-1] or cells[-1] == "1:1":
         return single.layers[0]

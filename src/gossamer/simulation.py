@@ -65,7 +65,7 @@ def _silent(stage: str) -> None:
 def pruned_network(request: SimulationRequest, spec: AcceleratorSpec, stage: Stage = _silent) -> Network:
     """Return the float network of a request, batched and pruned. Raises ModelError."""
     from gossamer.mapper.batch import with_batch
-    from gossamer.mapper.prune import check_group_size, load_overrides, prune, weight_layers
+    from gossamer.mapper.pruning.prune import check_group_size, load_overrides, prune, weight_layers
 
     stage(f"reading {request.model}")
     network = with_batch(load_model(request.model, request.shapes), request.batch)
@@ -133,7 +133,7 @@ def compile_request(request: SimulationRequest, stage: Stage = _silent) -> Compi
 def compile_for(request: SimulationRequest, spec: SparseAccelerator, stage: Stage) -> Compiled:
     """Return the compiled Program of a request on a config that is already loaded."""
     from gossamer.mapper.compile import compile_network
-    from gossamer.mapper.quantize import quantize
+    from gossamer.mapper.quantization.quantize import quantize
 
     network = pruned_network(request, spec, stage)
     stage("quantizing")
@@ -206,8 +206,8 @@ def prune_file(
     stage: Stage = _silent,
 ) -> str:
     """Write the pruned ONNX of a model and return one line about it. Raises ModelError."""
-    from gossamer.mapper.prune import load_overrides
-    from gossamer.mapper.prune_onnx import prune_onnx
+    from gossamer.mapper.pruning.prune import load_overrides
+    from gossamer.mapper.pruning.prune_onnx import prune_onnx
 
     shipped = shipped_models().get(model)
     path = shipped.path if shipped is not None else Path(model)

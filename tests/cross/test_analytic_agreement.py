@@ -16,7 +16,7 @@ from gossamer.arch.isa import Engine
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import ConvMapping
 from gossamer.dataflow.sparsity import NmPattern
-from gossamer.mapper import mac_layers
+from gossamer.mapper.codegen import mac_layers
 from gossamer.mapper.compile import compile_network
 from gossamer.sim.analytic import layer_cycles
 from gossamer.sim.results import Simulation

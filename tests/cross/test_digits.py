@@ -7,10 +7,10 @@ import onnxruntime
 import pytest
 
 from gossamer.mapper.batch import with_batch
-from gossamer.mapper.onnx_reader import load_onnx
-from gossamer.mapper.prune import prune
-from gossamer.mapper.quantize import quantize
-from gossamer.mapper.tables import quantized
+from gossamer.mapper.onnx_import.reader import load_onnx
+from gossamer.mapper.pruning.prune import prune
+from gossamer.mapper.quantization.quantize import quantize
+from gossamer.mapper.quantization.tables import quantized
 from gossamer.sim.golden.layers import run_layers
 from gossamer.sim.reference import run_float
 

@@ -11,10 +11,10 @@ from onnx_integer import network_model, run, run_layer_onnx, without_table
 from quantized_layers import random_int8
 
 from gossamer.dataflow.network import Lrn
-from gossamer.mapper.onnx_reader import load_onnx
-from gossamer.mapper.prune import prune
-from gossamer.mapper.quantize import quantize
-from gossamer.mapper.tables import quantized
+from gossamer.mapper.onnx_import.reader import load_onnx
+from gossamer.mapper.pruning.prune import prune
+from gossamer.mapper.quantization.quantize import quantize
+from gossamer.mapper.quantization.tables import quantized
 from gossamer.sim.golden.layers import run_layer, run_layers
 
 DIGITS = files("gossamer.configs") / "models"

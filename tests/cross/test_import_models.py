@@ -14,7 +14,7 @@ from onnx_cases import assert_equal_to_onnxruntime, with_random_weights
 
 from gossamer import configs
 from gossamer.dataflow.network import Network
-from gossamer.mapper.onnx_reader import load_onnx
+from gossamer.mapper.onnx_import.reader import load_onnx
 
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
 OCR = Path(rapidocr_onnxruntime.__file__).parent / "models"

@@ -20,9 +20,9 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.network import Conv2d, Network, effective_macs
 from gossamer.dataflow.program import Program
 from gossamer.dataflow.program_file import load_program, save_program
-from gossamer.mapper.onnx_reader import load_onnx
-from gossamer.mapper.prune import prune
-from gossamer.mapper.quantize import quantize
+from gossamer.mapper.onnx_import.reader import load_onnx
+from gossamer.mapper.pruning.prune import prune
+from gossamer.mapper.quantization.quantize import quantize
 from gossamer.models import shipped_models
 from gossamer.sim.golden.executor import execute
 from gossamer.sim.golden.layers import run_layers

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from gossamer.mapper.quantize import quantize
-from gossamer.mapper.tables import quantized
+from gossamer.mapper.quantization.quantize import quantize
+from gossamer.mapper.quantization.tables import quantized
 from gossamer.models import load_model
 from gossamer.sim.golden.layers import run_layers
 from gossamer.sim.reference import run_float

@@ -11,7 +11,7 @@ from gossamer.dataflow.assembly import assemble, disassemble
 from gossamer.dataflow.network import Conv2d
 from gossamer.dataflow.program_file import parse_program, program_bytes
 from gossamer.mapper.compile import compile_network
-from gossamer.mapper.quantize import quantize
+from gossamer.mapper.quantization.quantize import quantize
 from gossamer.sim.golden.executor import execute
 from gossamer.sim.golden.layers import run_layers
 

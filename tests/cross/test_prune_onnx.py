@@ -9,9 +9,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from gossamer.arch.errors import ModelError
-from gossamer.mapper.onnx_reader import load_onnx
-from gossamer.mapper.prune import prune
-from gossamer.mapper.prune_onnx import prune_onnx
+from gossamer.mapper.onnx_import.reader import load_onnx
+from gossamer.mapper.pruning.prune import prune
+from gossamer.mapper.pruning.prune_onnx import prune_onnx
 from gossamer.sim.reference import run_float
 
 DIGITS = files("gossamer.configs") / "models" / "digits.onnx"

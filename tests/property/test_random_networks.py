@@ -10,7 +10,7 @@ from replay import replay
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.network import effective_macs
 from gossamer.dataflow.program_file import parse_program, program_bytes
-from gossamer.mapper.quantize import quantize
+from gossamer.mapper.quantization.quantize import quantize
 from gossamer.sim.golden.layers import run_layers
 from gossamer.sim.timing import simulate
 

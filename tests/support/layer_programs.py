@@ -13,9 +13,9 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.network import Network
 from gossamer.dataflow.program import Program, RegionKind
 from gossamer.mapper.allocate import Request, TensorPlace, place_tensor, tensor_bytes
+from gossamer.mapper.codegen.vector import emit_vector_layer
 from gossamer.mapper.emit import PARAMETER_BYTES, Emitter
 from gossamer.mapper.tokens import derive_accesses, derive_tokens, engine_numbers
-from gossamer.mapper.vector_codegen import emit_vector_layer
 from gossamer.sim.golden.executor import execute
 from gossamer.sim.golden.layers import run_layers
 

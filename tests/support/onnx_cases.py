@@ -9,7 +9,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from gossamer.dataflow.network import Network, View
-from gossamer.mapper.onnx_reader import load_onnx
+from gossamer.mapper.onnx_import.reader import load_onnx
 from gossamer.sim.reference import run_float
 
 Shape = tuple[int, ...]

@@ -30,7 +30,7 @@ from gossamer.dataflow.network import (
     View,
 )
 from gossamer.dataflow.sparsity import NmPattern
-from gossamer.mapper.prune import magnitude_mask
+from gossamer.mapper.pruning.prune import magnitude_mask
 
 CHANNELS = (1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 20, 24, 33)
 MOST_ELEMENTS = 6000

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_cases import IR_VERSION, save_model
 
 from gossamer.arch.errors import ModelError
-from gossamer.mapper.onnx_reader import load_onnx
+from gossamer.mapper.onnx_import.reader import load_onnx
 
 node = helper.make_node
 MAP = {"x": (1, 3, 8, 8)}

@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 from onnx_cases import save_model
 
 from gossamer.arch.errors import ModelError
-from gossamer.mapper.onnx_reader import RULES, load_onnx
+from gossamer.mapper.onnx_import.reader import RULES, load_onnx
 
 SEED = int(os.environ.get("GOSSAMER_SEED", "2026"))
 MUTATIONS_PER_BATCH = 100

@@ -11,8 +11,8 @@ from gossamer.dataflow.mapping import ConvMapping, LoopOrder
 from gossamer.dataflow.numerics import QuantParams
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper.allocate import place_tensor
-from gossamer.mapper.conv_shape import conv_shape
-from gossamer.mapper.pack import pack_weights, row_chains
+from gossamer.mapper.codegen.convolution_shape import conv_shape
+from gossamer.mapper.codegen.packing import pack_weights, row_chains
 
 QUANT = QuantParams(0.1, 0)
 

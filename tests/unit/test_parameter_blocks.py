@@ -8,7 +8,7 @@ import pytest
 from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import Opcode
 from gossamer.dataflow.numerics import Requantization, VectorParams, requantize
-from gossamer.mapper.parameters import (
+from gossamer.mapper.codegen.parameters import (
     pass_through,
     requantize_block,
     requantize_block_bytes,

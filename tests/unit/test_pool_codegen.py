@@ -9,7 +9,7 @@ from gossamer.arch.encoding import decode_columns
 from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import Opcode
 from gossamer.dataflow.network import PoolKind
-from gossamer.mapper.pool_windows import counted, regions, span
+from gossamer.mapper.codegen.pool_windows import counted, regions, span
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -8,7 +8,8 @@ import pytest
 from gossamer.arch.errors import ModelError
 from gossamer.dataflow.network import Conv2d, Network, Tensor
 from gossamer.dataflow.sparsity import NmPattern
-from gossamer.mapper.prune import (
+from gossamer.mapper.pruning.kernels import count_nonzeros, select_largest
+from gossamer.mapper.pruning.prune import (
     CANDIDATES,
     check_group_size,
     check_pattern,
@@ -17,7 +18,6 @@ from gossamer.mapper.prune import (
     magnitude_mask,
     prune,
 )
-from gossamer.mapper.prune_kernels import count_nonzeros, select_largest
 
 SEED = 20
 

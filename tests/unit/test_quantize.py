@@ -31,12 +31,12 @@ from gossamer.dataflow.network import (
 )
 from gossamer.dataflow.numerics import QuantParams, quantize_multiplier
 from gossamer.dataflow.sparsity import NmPattern
-from gossamer.mapper.calibrate import ActivationRange, Observer, calibrate
-from gossamer.mapper.number_formats import affine_format, symmetric_format
-from gossamer.mapper.prune import check_pattern, prune
-from gossamer.mapper.quantize import quantize, window_counts
-from gossamer.mapper.quantize_kernels import quantize_rows
-from gossamer.mapper.tables import (
+from gossamer.mapper.pruning.prune import check_pattern, prune
+from gossamer.mapper.quantization.calibrate import ActivationRange, Observer, calibrate
+from gossamer.mapper.quantization.kernels import quantize_rows
+from gossamer.mapper.quantization.number_formats import affine_format, symmetric_format
+from gossamer.mapper.quantization.quantize import quantize, window_counts
+from gossamer.mapper.quantization.tables import (
     common_multipliers,
     dequantized,
     quantized,

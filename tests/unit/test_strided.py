@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from gossamer.mapper.strided import Axis, collapse, nest, offsets, permutation_nest, refine, split_axes
+from gossamer.mapper.codegen.strided import Axis, collapse, nest, offsets, permutation_nest, refine, split_axes
 
 SEEDS = range(150)
 

@@ -11,7 +11,7 @@ from gossamer.dataflow.mapping import SLOTS, ConvMapping, LoopOrder, accumulator
 from gossamer.dataflow.numerics import QuantParams
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper.allocate import place_tensor
-from gossamer.mapper.conv_shape import conv_shape
+from gossamer.mapper.codegen.convolution_shape import conv_shape
 from gossamer.mapper.tiling import candidates, chip_numbers, choose_mapping
 from gossamer.sim.analytic import layer_cycles
 

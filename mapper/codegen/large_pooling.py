@@ -16,12 +16,12 @@ from gossamer.arch.isa import FIELDS, Opcode, Space
 from gossamer.dataflow.network import Pool2d, PoolKind
 from gossamer.dataflow.numerics import Requantization
 from gossamer.mapper.allocate import REGION_ALIGN_BYTES, TensorPlace, align
+from gossamer.mapper.codegen.channel_maps import pack_indices
+from gossamer.mapper.codegen.parameters import requantize_block
+from gossamer.mapper.codegen.pool_windows import Span, average_params, counted, span
+from gossamer.mapper.codegen.strided import nest
+from gossamer.mapper.codegen.transfer import load_block, load_nest, load_range, store_nest
 from gossamer.mapper.emit import Emitter
-from gossamer.mapper.parameters import requantize_block
-from gossamer.mapper.permutation_codegen import pack_indices
-from gossamer.mapper.pool_windows import Span, average_params, counted, span
-from gossamer.mapper.strided import nest
-from gossamer.mapper.transfer import load_block, load_nest, load_range, store_nest
 
 _BITS = {op: {field.name: field.bits for field in FIELDS[op]} for op in (Opcode.MAXIMUM, Opcode.COMPUTE)}
 MAX_ROWS = (1 << _BITS[Opcode.COMPUTE]["n_ry"]) - 1

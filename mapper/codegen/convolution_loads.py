@@ -6,8 +6,8 @@ from gossamer.arch.isa import Space, index_pitch_bytes
 from gossamer.arch.timing import ceil_div
 from gossamer.dataflow.mapping import Block, ConvMapping, ConvShape, Split, Tile, input_extent
 from gossamer.mapper.allocate import TensorPlace
+from gossamer.mapper.codegen.packing import WeightPlanes, row_chains
 from gossamer.mapper.emit import Emitter
-from gossamer.mapper.pack import WeightPlanes, row_chains
 
 Row = tuple[int, ...]
 """Operands of one instruction in table order, as `Emitter.append` takes them."""

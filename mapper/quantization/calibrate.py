@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from gossamer.arch.errors import ModelError
 from gossamer.dataflow.network import Binary, Conv2d, ConvTranspose2d, Layer, Network, Tensor, Unary
-from gossamer.mapper.number_formats import Range
-from gossamer.mapper.tables import clamp_limits
+from gossamer.mapper.quantization.number_formats import Range
+from gossamer.mapper.quantization.tables import clamp_limits
 from gossamer.sim.reference import run_float
 
 Values = dict[str, NDArray[np.float32]]

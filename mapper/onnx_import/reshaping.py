@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.dataflow.network import Concat, Resize, Slice
-from gossamer.mapper.onnx_constants import (
+from gossamer.mapper.onnx_import.constants import (
     axes_of,
     flattened,
     integers_of,
@@ -19,9 +19,9 @@ from gossamer.mapper.onnx_constants import (
     squeezed,
     unsqueezed,
 )
-from gossamer.mapper.onnx_graph import Node
-from gossamer.mapper.onnx_layout import CHANNELS, Axes, Unsupported, Value, canonical_groups
-from gossamer.mapper.onnx_lowering import Lowering
+from gossamer.mapper.onnx_import.graph import Node
+from gossamer.mapper.onnx_import.layout import CHANNELS, Axes, Unsupported, Value, canonical_groups
+from gossamer.mapper.onnx_import.lowering import Lowering
 
 
 def lower_identity(state: Lowering, node: Node) -> None:

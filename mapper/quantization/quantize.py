@@ -33,10 +33,10 @@ from gossamer.dataflow.network import (
     Unary,
 )
 from gossamer.dataflow.numerics import INT8_MAX, INT8_MIN, QuantParams, Requantization, VectorParams
-from gossamer.mapper.calibrate import ActivationRange, calibrate, inner_tensor, needs_table
-from gossamer.mapper.number_formats import Range, affine_format, choose_formats, separate_softmax
-from gossamer.mapper.quantize_kernels import quantize_rows
-from gossamer.mapper.tables import (
+from gossamer.mapper.quantization.calibrate import ActivationRange, calibrate, inner_tensor, needs_table
+from gossamer.mapper.quantization.kernels import quantize_rows
+from gossamer.mapper.quantization.number_formats import Range, affine_format, choose_formats, separate_softmax
+from gossamer.mapper.quantization.tables import (
     clamp_codes,
     common_multipliers,
     layer_norm_params,

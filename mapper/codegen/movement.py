@@ -16,11 +16,11 @@ from gossamer.arch.isa import Opcode
 from gossamer.arch.timing import vector_cycles
 from gossamer.dataflow.network import Concat, Resize, Slice
 from gossamer.mapper.allocate import TensorPlace
+from gossamer.mapper.codegen.channel_maps import ChannelMap, emit_channel_maps
+from gossamer.mapper.codegen.strided import Axis, Nest, collapse, nest
+from gossamer.mapper.codegen.tile_choice import TileCost, cheapest, halvings, tile_count
+from gossamer.mapper.codegen.transfer import load_nest, store_nest
 from gossamer.mapper.emit import Emitter
-from gossamer.mapper.permutation_codegen import ChannelMap, emit_channel_maps
-from gossamer.mapper.strided import Axis, Nest, collapse, nest
-from gossamer.mapper.tile_choice import TileCost, cheapest, halvings, tile_count
-from gossamer.mapper.transfer import load_nest, store_nest
 
 CHANNELS = 3
 """Axis number of the channels of a stored shape."""

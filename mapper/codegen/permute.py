@@ -17,12 +17,12 @@ from gossamer.arch.errors import MappingError
 from gossamer.arch.timing import ceil_div
 from gossamer.dataflow.network import Permute
 from gossamer.mapper.allocate import TensorPlace
+from gossamer.mapper.codegen.channel_maps import ChannelMap, emit_channel_maps
+from gossamer.mapper.codegen.movement import emit_copy, place_strides
+from gossamer.mapper.codegen.strided import Axis, Nest, collapse, offsets, permutation_nest
+from gossamer.mapper.codegen.tile_choice import TileCost, cheapest, halvings
+from gossamer.mapper.codegen.transfer import fill_range, load_nest, store_nest
 from gossamer.mapper.emit import Emitter
-from gossamer.mapper.move_codegen import emit_copy, place_strides
-from gossamer.mapper.permutation_codegen import ChannelMap, emit_channel_maps
-from gossamer.mapper.strided import Axis, Nest, collapse, offsets, permutation_nest
-from gossamer.mapper.tile_choice import TileCost, cheapest, halvings
-from gossamer.mapper.transfer import fill_range, load_nest, store_nest
 
 CHANNELS = 3
 """Axis number of the channels of a stored shape."""

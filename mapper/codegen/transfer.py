@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gossamer.arch.isa import FIELDS, Opcode, Space
+from gossamer.mapper.codegen.strided import Axis, Nest, collapse, offsets
 from gossamer.mapper.emit import Emitter
-from gossamer.mapper.strided import Axis, Nest, collapse, offsets
 
 _LOAD_BITS = {field.name: field.bits for field in FIELDS[Opcode.LOAD]}
 MAX_COUNT = (1 << _LOAD_BITS["ny"]) - 1

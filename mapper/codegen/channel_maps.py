@@ -17,11 +17,11 @@ from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import Opcode, Space
 from gossamer.arch.timing import ceil_div, compute_cycles, vector_cycles
 from gossamer.mapper.allocate import REGION_ALIGN_BYTES, TensorPlace, align
+from gossamer.mapper.codegen.parameters import pass_through, requantize_block
+from gossamer.mapper.codegen.strided import Axis, Nest, collapse, nest
+from gossamer.mapper.codegen.tile_choice import TileCost, cheapest, halvings
+from gossamer.mapper.codegen.transfer import MAX_COUNT, load_block, load_nest, load_range, store_nest
 from gossamer.mapper.emit import Emitter, accumulator_entries
-from gossamer.mapper.parameters import pass_through, requantize_block
-from gossamer.mapper.strided import Axis, Nest, collapse, nest
-from gossamer.mapper.tile_choice import TileCost, cheapest, halvings
-from gossamer.mapper.transfer import MAX_COUNT, load_block, load_nest, load_range, store_nest
 
 
 @dataclass(frozen=True, slots=True)

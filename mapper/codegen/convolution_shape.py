@@ -8,7 +8,7 @@ from gossamer.arch.timing import ceil_div
 from gossamer.dataflow.mapping import Block, ConvShape
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper.allocate import TensorPlace, align
-from gossamer.mapper.parameters import requantize_block_bytes
+from gossamer.mapper.codegen.parameters import requantize_block_bytes
 
 PARAMETER_ALIGN_BYTES = 64
 

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.dataflow.network import Conv2d, MatMul
-from gossamer.mapper.onnx_graph import Node
-from gossamer.mapper.onnx_layout import CHANNELS, Axes, Unsupported, Value
-from gossamer.mapper.onnx_lowering import Lowering
-from gossamer.mapper.onnx_windows import MAX_WINDOW
+from gossamer.mapper.onnx_import.graph import Node
+from gossamer.mapper.onnx_import.layout import CHANNELS, Axes, Unsupported, Value
+from gossamer.mapper.onnx_import.lowering import Lowering
+from gossamer.mapper.onnx_import.windows import MAX_WINDOW
 
 
 def lower_matmul(state: Lowering, node: Node) -> None:

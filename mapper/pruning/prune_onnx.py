@@ -21,13 +21,13 @@ from onnx import helper, numpy_helper
 from gossamer.arch.errors import ModelError
 from gossamer.dataflow.network import Conv2d
 from gossamer.dataflow.sparsity import NmPattern
-from gossamer.mapper.onnx_constants import fold_constants
-from gossamer.mapper.onnx_file import read_graph
-from gossamer.mapper.onnx_fusion import fuse_patterns
-from gossamer.mapper.onnx_graph import Graph, Node
-from gossamer.mapper.onnx_lowering import lower
-from gossamer.mapper.onnx_reader import RULES, load_onnx
-from gossamer.mapper.prune import magnitude_mask, prune, resolve
+from gossamer.mapper.onnx_import.constants import fold_constants
+from gossamer.mapper.onnx_import.file import read_graph
+from gossamer.mapper.onnx_import.fusion import fuse_patterns
+from gossamer.mapper.onnx_import.graph import Graph, Node
+from gossamer.mapper.onnx_import.lowering import lower
+from gossamer.mapper.onnx_import.reader import RULES, load_onnx
+from gossamer.mapper.pruning.prune import magnitude_mask, prune, resolve
 
 FIRST_IR_WITH_FREE_INITIALIZERS = 4
 """Before this IR version every initializer must also be listed as a graph input."""

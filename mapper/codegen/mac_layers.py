@@ -14,11 +14,11 @@ from gossamer.dataflow.network import Conv2d, ConvTranspose2d, Layer, MatMul, Ne
 from gossamer.dataflow.numerics import Requantization
 from gossamer.dataflow.program import LayerRecord
 from gossamer.mapper.allocate import TensorPlace
-from gossamer.mapper.conv_codegen import ConvEmitter
-from gossamer.mapper.conv_loads import PackedWeights, Row, fill_lines, load_row
-from gossamer.mapper.conv_shape import conv_shape, flatten
+from gossamer.mapper.codegen.convolution import ConvEmitter
+from gossamer.mapper.codegen.convolution_loads import PackedWeights, Row, fill_lines, load_row
+from gossamer.mapper.codegen.convolution_shape import conv_shape, flatten
+from gossamer.mapper.codegen.packing import active_chains, pack_weights
 from gossamer.mapper.emit import Emitter
-from gossamer.mapper.pack import active_chains, pack_weights
 from gossamer.mapper.tiling import choose_mapping
 
 MacLayer = Conv2d | ConvTranspose2d | MatMul

@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from gossamer.arch.errors import ModelError
-from gossamer.mapper.onnx_graph import Attribute, Graph, Node, order_nodes
+from gossamer.mapper.onnx_import.graph import Attribute, Graph, Node, order_nodes
 
 MIN_OPSET, MAX_OPSET = 7, 25
 MAX_ELEMENTS = 2**31 - 1

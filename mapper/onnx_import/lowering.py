@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from gossamer.arch.errors import ModelError
 from gossamer.dataflow.network import Conv2d, Layer, Step, Unary
-from gossamer.mapper.onnx_constants import evaluate
-from gossamer.mapper.onnx_graph import Graph, Node
-from gossamer.mapper.onnx_layout import CHANNELS, Axes, LayoutBuilder, Unsupported, Value
+from gossamer.mapper.onnx_import.constants import evaluate
+from gossamer.mapper.onnx_import.graph import Graph, Node
+from gossamer.mapper.onnx_import.layout import CHANNELS, Axes, LayoutBuilder, Unsupported, Value
 
 Rule = Callable[["Lowering", Node], None]
 

@@ -23,11 +23,11 @@ from gossamer.dataflow.mapping import (
 )
 from gossamer.dataflow.numerics import Requantization
 from gossamer.mapper.allocate import TensorPlace
-from gossamer.mapper.conv_loads import InputTiles, Row, WeightSource, fill_lines, plane_loads, run_pieces
-from gossamer.mapper.conv_shape import PARAMETER_ALIGN_BYTES
+from gossamer.mapper.codegen.convolution_loads import InputTiles, Row, WeightSource, fill_lines, plane_loads, run_pieces
+from gossamer.mapper.codegen.convolution_shape import PARAMETER_ALIGN_BYTES
+from gossamer.mapper.codegen.packing import active_chains
+from gossamer.mapper.codegen.parameters import requantize_block, requantize_block_bytes
 from gossamer.mapper.emit import Emitter
-from gossamer.mapper.pack import active_chains
-from gossamer.mapper.parameters import requantize_block, requantize_block_bytes
 
 CHUNKS = 8
 """Parts at most that a background load of an input tile is cut into."""

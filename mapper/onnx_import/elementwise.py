@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from gossamer.dataflow.functions import apply_steps, simplify
 from gossamer.dataflow.network import Binary, BinaryKind, Function, LayerNorm, Softmax, Step
-from gossamer.mapper.onnx_constants import normal_axis
-from gossamer.mapper.onnx_graph import Node
-from gossamer.mapper.onnx_layout import CHANNELS, Axes, Unsupported, Value, canonical_groups
-from gossamer.mapper.onnx_lowering import Lowering
+from gossamer.mapper.onnx_import.constants import normal_axis
+from gossamer.mapper.onnx_import.graph import Node
+from gossamer.mapper.onnx_import.layout import CHANNELS, Axes, Unsupported, Value, canonical_groups
+from gossamer.mapper.onnx_import.lowering import Lowering
 
 _KINDS = {
     "Add": BinaryKind.ADD,

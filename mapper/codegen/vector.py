@@ -30,14 +30,14 @@ from gossamer.dataflow.network import (
 from gossamer.dataflow.numerics import VectorParams
 from gossamer.dataflow.program import LayerRecord
 from gossamer.mapper.allocate import TensorPlace
+from gossamer.mapper.codegen.movement import emit_concat, emit_resize, emit_slice
+from gossamer.mapper.codegen.parameters import vector_block
+from gossamer.mapper.codegen.permute import emit_permute
+from gossamer.mapper.codegen.pooling import emit_pool
+from gossamer.mapper.codegen.strided import Axis, Nest, collapse, nest
+from gossamer.mapper.codegen.tile_choice import TileCost, cheapest, halvings, tile_count
+from gossamer.mapper.codegen.transfer import load_block, load_nest, store_nest
 from gossamer.mapper.emit import Emitter
-from gossamer.mapper.move_codegen import emit_concat, emit_resize, emit_slice
-from gossamer.mapper.parameters import vector_block
-from gossamer.mapper.permute_codegen import emit_permute
-from gossamer.mapper.pool_codegen import emit_pool
-from gossamer.mapper.strided import Axis, Nest, collapse, nest
-from gossamer.mapper.tile_choice import TileCost, cheapest, halvings, tile_count
-from gossamer.mapper.transfer import load_block, load_nest, store_nest
 
 _VECTOR_BITS = {field.name: field.bits for field in FIELDS[Opcode.TABLE]}
 MAX_WORDS = (1 << _VECTOR_BITS["nc"]) - 1

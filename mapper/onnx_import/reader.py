@@ -10,22 +10,22 @@ from pathlib import Path
 
 from gossamer.arch.errors import ModelError
 from gossamer.dataflow.network import Layout, Network, View
-from gossamer.mapper.onnx_constants import fold_constants
-from gossamer.mapper.onnx_elementwise import (
+from gossamer.mapper.onnx_import.constants import fold_constants
+from gossamer.mapper.onnx_import.elementwise import (
     lower_batch_norm,
     lower_elementwise,
     lower_layer_norm,
     lower_softmax,
     lower_unary,
 )
-from gossamer.mapper.onnx_file import read_graph
-from gossamer.mapper.onnx_folding import fold_layers
-from gossamer.mapper.onnx_fusion import fuse_patterns
-from gossamer.mapper.onnx_graph import Graph
-from gossamer.mapper.onnx_layout import Axes, Value, canonical_groups
-from gossamer.mapper.onnx_lowering import Lowering, Rule, lower
-from gossamer.mapper.onnx_products import lower_gemm, lower_matmul
-from gossamer.mapper.onnx_reshaping import (
+from gossamer.mapper.onnx_import.file import read_graph
+from gossamer.mapper.onnx_import.folding import fold_layers
+from gossamer.mapper.onnx_import.fusion import fuse_patterns
+from gossamer.mapper.onnx_import.graph import Graph
+from gossamer.mapper.onnx_import.layout import Axes, Value, canonical_groups
+from gossamer.mapper.onnx_import.lowering import Lowering, Rule, lower
+from gossamer.mapper.onnx_import.products import lower_gemm, lower_matmul
+from gossamer.mapper.onnx_import.reshaping import (
     lower_concat,
     lower_expand,
     lower_gather,
@@ -37,7 +37,7 @@ from gossamer.mapper.onnx_reshaping import (
     lower_split,
     lower_transpose,
 )
-from gossamer.mapper.onnx_windows import (
+from gossamer.mapper.onnx_import.windows import (
     lower_conv,
     lower_conv_transpose,
     lower_global_pool,

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.mapper.onnx_file import MAX_ELEMENTS, MAX_RANK
-from gossamer.mapper.onnx_graph import Graph, Node
+from gossamer.mapper.onnx_import.file import MAX_ELEMENTS, MAX_RANK
+from gossamer.mapper.onnx_import.graph import Graph, Node
 
 Array = NDArray[Any]
 PLACEHOLDER_ELEMENTS = 64

@@ -14,13 +14,13 @@ from gossamer.arch.timing import ceil_div, vector_cycles
 from gossamer.dataflow.network import Pool2d, PoolKind
 from gossamer.dataflow.numerics import INT8_MIN
 from gossamer.mapper.allocate import TensorPlace
+from gossamer.mapper.codegen.large_pooling import emit_large_pool
+from gossamer.mapper.codegen.parameters import vector_block
+from gossamer.mapper.codegen.pool_windows import Span, average_params, counted, regions, span
+from gossamer.mapper.codegen.strided import Axis
+from gossamer.mapper.codegen.tile_choice import TileCost, cheapest, halvings
+from gossamer.mapper.codegen.transfer import MAX_PAD_BYTES, Padded, load_block, load_padded, store_nest
 from gossamer.mapper.emit import Emitter
-from gossamer.mapper.large_pool_codegen import emit_large_pool
-from gossamer.mapper.parameters import vector_block
-from gossamer.mapper.pool_windows import Span, average_params, counted, regions, span
-from gossamer.mapper.strided import Axis
-from gossamer.mapper.tile_choice import TileCost, cheapest, halvings
-from gossamer.mapper.transfer import MAX_PAD_BYTES, Padded, load_block, load_padded, store_nest
 
 _BITS = {field.name: field.bits for field in FIELDS[Opcode.AVERAGE]}
 MAX_WINDOW = (1 << _BITS["kh"]) - 1

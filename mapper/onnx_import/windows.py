@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.dataflow.network import Conv2d, ConvTranspose2d, Lrn, Pool2d, PoolKind
-from gossamer.mapper.onnx_constants import axes_of, normal_axis
-from gossamer.mapper.onnx_graph import Node
-from gossamer.mapper.onnx_layout import CHANNELS, Axes, Unsupported, Value
-from gossamer.mapper.onnx_lowering import Lowering
+from gossamer.mapper.onnx_import.constants import axes_of, normal_axis
+from gossamer.mapper.onnx_import.graph import Node
+from gossamer.mapper.onnx_import.layout import CHANNELS, Axes, Unsupported, Value
+from gossamer.mapper.onnx_import.lowering import Lowering
 
 MAX_WINDOW = 4096
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gossamer.arch.errors import ModelError
 from gossamer.dataflow.network import Conv2d, ConvTranspose2d, Layer, Network
 from gossamer.dataflow.sparsity import NmPattern
-from gossamer.mapper.prune_kernels import count_nonzeros, select_largest
+from gossamer.mapper.pruning.kernels import count_nonzeros, select_largest
 
 WeightLayer = Conv2d | ConvTranspose2d
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from gossamer.dataflow.functions import simplify
 from gossamer.dataflow.network import Function, Step
-from gossamer.mapper.onnx_constants import axes_of, integers_of
-from gossamer.mapper.onnx_graph import Graph, Node, order_nodes
+from gossamer.mapper.onnx_import.constants import axes_of, integers_of
+from gossamer.mapper.onnx_import.graph import Graph, Node, order_nodes
 
 _PLAIN = {
     "Relu": Step(Function.RELU), "Sigmoid": Step(Function.SIGMOID), "HardSwish": Step(Function.HARD_SWISH),

@@ -1,0 +1,1 @@
+"""Turn quantized layers into instructions, one module per kind of work."""

@@ -1,0 +1,1 @@
+"""Prune weights to N:M and write pruned models."""
