@@ -2,16 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from gossamer.arch.config import fingerprint, load_config
 from gossamer.arch.errors import ConfigError, MappingError
 from gossamer.arch.resources import RESOURCE_NAMES, estimate_resources
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.report import Hint, SimulationReport
-
-if TYPE_CHECKING:
-    from gossamer.simulation import Compiled, SimulationRequest
+from gossamer.request import Compiled, SimulationRequest
 
 SMALLEST_SHARE = 0.02
 """A change that saves less than this share of the cycles is no advice."""
@@ -29,7 +26,7 @@ class Change:
     ceiling_cycles: float
 
 
-def find_hints(request: "SimulationRequest", compiled: "Compiled", report: SimulationReport) -> tuple[Hint, ...]:
+def find_hints(request: SimulationRequest, compiled: Compiled, report: SimulationReport) -> tuple[Hint, ...]:
     """Return up to three re-simulated changes, the largest saving first.
 
     Changes are tried in the order of the cycles of the class they act on; those that do not fit the device, or save

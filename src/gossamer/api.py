@@ -5,7 +5,8 @@ from pathlib import Path
 
 from gossamer.dataflow.program import Program
 from gossamer.report import SimulationReport
-from gossamer.simulation import SimulationRequest, compile_request, run_simulation
+from gossamer.request import SimulationRequest
+from gossamer.simulation import compile_request, run_simulation
 
 
 def _request(

@@ -91,8 +91,9 @@ def simulate(
 ) -> None:
     """Simulate a model on a config: where does every cycle go?"""
     from gossamer.render import print_report
+    from gossamer.request import SimulationRequest
     from gossamer.runs import save_run
-    from gossamer.simulation import SimulationRequest, run_simulation
+    from gossamer.simulation import run_simulation
 
     request = SimulationRequest(
         model=model, config=config, sparsity=sparsity, sparsity_file=sparsity_file, shapes=parse_shapes(shape),
@@ -124,7 +125,8 @@ def compile(
 ) -> None:
     """Compile a model into a Program file for a config."""
     from gossamer.dataflow.program_file import save_program
-    from gossamer.simulation import SimulationRequest, compile_request
+    from gossamer.request import SimulationRequest
+    from gossamer.simulation import compile_request
 
     request = SimulationRequest(
         model=model, config=config, sparsity=sparsity, sparsity_file=sparsity_file, shapes=parse_shapes(shape),

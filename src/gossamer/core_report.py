@@ -1,21 +1,17 @@
 """Report a simulated Program of a sparse chain core."""
 
-from typing import TYPE_CHECKING
-
 from gossamer.arch.resources import estimate_resources
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import ceil_div
 from gossamer.render import describe_config
 from gossamer.report import CLASSES, LayerReport, ResourceUse, Roofline, SimulationReport
+from gossamer.request import Compiled, SimulationRequest
 from gossamer.sim.results import LayerTiming, Simulation
-
-if TYPE_CHECKING:
-    from gossamer.simulation import Compiled, SimulationRequest
 
 TIER = "simulated; not yet compared with RTL, so no measured error band"
 
 
-def core_report(request: "SimulationRequest", compiled: "Compiled", simulation: Simulation) -> SimulationReport:
+def core_report(request: SimulationRequest, compiled: Compiled, simulation: Simulation) -> SimulationReport:
     """Return the report of a simulation; sums are the simulation's own, nothing is scaled."""
     spec = compiled.spec
     layers = tuple(_layer(timing) for timing in simulation.layers)

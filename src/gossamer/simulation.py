@@ -18,34 +18,10 @@ from gossamer.dataflow.program import Program
 from gossamer.models import load_model, shipped_models
 from gossamer.one_liners import is_one_liner
 from gossamer.report import SimulationReport
+from gossamer.request import Compiled, SimulationRequest
 
 Stage = Callable[[str], None]
 """Told the name of each stage as it begins, for progress."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SimulationRequest:
-    """What to simulate, in the words of the command line."""
-
-    model: str
-    config: str
-    sparsity: str = "dense"
-    sparsity_file: Path | None = None
-    shapes: Mapping[str, tuple[int, ...]]
-    calibration: Path | None = None
-    activation_range: str = "min-max"
-    batch: int = 1
-    overrides: tuple[str, ...] = ()
-    advice: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compiled:
-    """A quantized network and the Program that runs it on a sparse chain core."""
-
-    network: Network
-    spec: SparseAccelerator
-    program: Program
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

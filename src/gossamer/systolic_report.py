@@ -1,18 +1,14 @@
 """Report a network on a plain systolic reference config."""
 
-from typing import TYPE_CHECKING
-
 from gossamer.arch.spec import SystolicAccelerator
 from gossamer.dataflow.network import Network
 from gossamer.render import describe_config
 from gossamer.report import CLASSES, LayerReport, SimulationReport
+from gossamer.request import SimulationRequest
 from gossamer.sim.systolic import SystolicLayer, gemm_shapes, simulate_systolic
 
-if TYPE_CHECKING:
-    from gossamer.simulation import SimulationRequest
 
-
-def systolic_report(request: "SimulationRequest", spec: SystolicAccelerator, network: Network) -> SimulationReport:
+def systolic_report(request: SimulationRequest, spec: SystolicAccelerator, network: Network) -> SimulationReport:
     """Return compute cycles of the layers that multiply; the array has no memory system, energy model or area."""
     units = spec.array.rows * spec.array.columns
     results = simulate_systolic(gemm_shapes(network), spec.array)

@@ -8,7 +8,8 @@ from pydantic import BaseModel
 
 from gossamer.arch.config import load_config
 from gossamer.arch.spec import SparseAccelerator, SystolicAccelerator
-from gossamer.simulation import SimulationRequest, run_simulation
+from gossamer.request import SimulationRequest
+from gossamer.simulation import run_simulation
 
 DESCRIPTIVE = {"name", "clock_source", "device.name", "device.part", "device.source"}
 """Fields that only say where a number comes from."""

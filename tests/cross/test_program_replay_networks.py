@@ -11,9 +11,10 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.network import Concat, Conv2d, ConvTranspose2d, Layer, MatMul, Network, Permute, Slice
 from gossamer.dataflow.program import Program
 from gossamer.mapper.compile import compile_network
+from gossamer.request import SimulationRequest
 from gossamer.sim.golden.executor import execute
 from gossamer.sim.golden.layers import run_layers
-from gossamer.simulation import SimulationRequest, compile_request
+from gossamer.simulation import compile_request
 
 SEED = 5
 WIDEST = 8

@@ -6,9 +6,10 @@ import pytest
 
 from gossamer.arch.timing import LOAD_SETUP_CYCLES
 from gossamer.dataflow.assembly import disassemble
+from gossamer.request import SimulationRequest
 from gossamer.sim.results import LayerTiming, Simulation, TrafficKind
 from gossamer.sim.timing import simulate
-from gossamer.simulation import SimulationRequest, compile_request
+from gossamer.simulation import compile_request
 
 COMPUTE_BOUND = ("conv:28x28x128:3x3x128:p=1", "conv:56x56x256:1x1x128", "gemm:784x1024x256")
 MEMORY_BOUND = "gemm:1x4096x4096"

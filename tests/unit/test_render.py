@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from gossamer.render import percentages, quantity, simulation_text
-from gossamer.simulation import SimulationRequest, run_simulation
+from gossamer.request import SimulationRequest
+from gossamer.simulation import run_simulation
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,34 @@
+"""Hold what is asked for and what it compiles to: the values the steps of the pipeline pass on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gossamer.arch.spec import SparseAccelerator
+from gossamer.dataflow.network import Network
+from gossamer.dataflow.program import Program
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationRequest:
+    """What to simulate, in the words of the command line."""
+
+    model: str
+    config: str
+    sparsity: str = "dense"
+    sparsity_file: Path | None = None
+    shapes: Mapping[str, tuple[int, ...]]
+    calibration: Path | None = None
+    activation_range: str = "min-max"
+    batch: int = 1
+    overrides: tuple[str, ...] = ()
+    advice: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """A quantized network and the Program that runs it on a sparse chain core."""
+
+    network: Network
+    spec: SparseAccelerator
+    program: Program
