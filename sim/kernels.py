@@ -26,19 +26,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _import_array_support() -> None:
-    """Import numba's array functions, which the first compiled kernel needs, without importing SciPy.
+    """Import numba's array functions, which the first compiled kernel needs, without importing scipy.linalg.
 
     numba only asks whether SciPy's BLAS is there, which no kernel here uses, and the answer costs up to half a second
     in every run. It is given without importing: what other users of numba in this process see is unchanged.
     """
-    if numba.config.DISABLE_JIT or "scipy" in sys.modules:
+    if numba.config.DISABLE_JIT or "scipy.linalg" in sys.modules:
         return
     blocked: dict[str, Any] = sys.modules  # None makes an import fail
-    blocked["scipy"] = None
+    blocked["scipy.linalg"] = None
     try:
         arrays: Any = import_module("numba.np.arraymath")
     finally:
-        del sys.modules["scipy"]
+        del sys.modules["scipy.linalg"]
     arrays._HAVE_BLAS = util.find_spec("scipy") is not None
 
 
