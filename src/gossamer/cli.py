@@ -22,7 +22,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-ModelArgument = Annotated[str, typer.Argument(help="ONNX file, shipped name, one-liner or SCALE-Sim .csv")]
+ModelArgument = Annotated[
+    str, typer.Argument(help="ONNX file, shipped name, one-liner, SCALE-Sim .csv; for simulate also Program .gsm")
+]
 ConfigOption = Annotated[str, typer.Option("--config", "-c", help="Shipped config name or YAML path")]
 SparsityOption = Annotated[str, typer.Option("--sparsity", "-s", help="N:M such as 2:4, dense or keep")]
 OverridesOption = Annotated[

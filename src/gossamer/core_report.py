@@ -5,15 +5,16 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import ceil_div
 from gossamer.render import describe_config
 from gossamer.report import CLASSES, LayerReport, ResourceUse, Roofline, SimulationReport
-from gossamer.request import Compiled, SimulationRequest
+from gossamer.request import SimulationRequest
 from gossamer.sim.results import LayerTiming, Simulation
 
 TIER = "simulated; not yet compared with RTL, so no measured error band"
 
 
-def core_report(request: SimulationRequest, compiled: Compiled, simulation: Simulation) -> SimulationReport:
+def core_report(
+    request: SimulationRequest, spec: SparseAccelerator, simulation: Simulation, notes: tuple[str, ...]
+) -> SimulationReport:
     """Return the report of a simulation; sums are the simulation's own, nothing is scaled."""
-    spec = compiled.spec
     layers = tuple(_layer(timing) for timing in simulation.layers)
     engines = {
         str(engine): {
@@ -34,7 +35,7 @@ def core_report(request: SimulationRequest, compiled: Compiled, simulation: Simu
         dense_macs=simulation.dense_macs,
         classes={name: float(simulation.classes[name]) for name in CLASSES},  # type: ignore[index]
         engines=engines, roofline=_roofline(spec, simulation), area=_area(spec), layers=layers,
-        notes=compiled.network.notes,
+        notes=notes,
     )  # fmt: skip
 
 

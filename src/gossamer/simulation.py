@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.arch.config import fingerprint, load_config
-from gossamer.arch.errors import ConfigError, ModelError
+from gossamer.arch.errors import ConfigError, ModelError, ProgramError
 from gossamer.arch.spec import AcceleratorSpec, SparseAccelerator, SystolicAccelerator
 from gossamer.dataflow.network import Network
 from gossamer.dataflow.program import Program
@@ -19,6 +19,8 @@ from gossamer.models import load_model, shipped_models
 from gossamer.one_liners import is_one_liner
 from gossamer.report import SimulationReport
 from gossamer.request import Compiled, SimulationRequest
+
+PROGRAM_SUFFIX = ".gsm"
 
 Stage = Callable[[str], None]
 """Told the name of each stage as it begins, for progress."""
@@ -121,6 +123,19 @@ def compile_for(request: SimulationRequest, spec: SparseAccelerator, stage: Stag
     return Compiled(network=quantized, spec=spec, program=program)
 
 
+def read_program(path: Path, spec: SparseAccelerator) -> Program:
+    """Return a Program file compiled for `spec`. Raises ProgramError if it is damaged or for another config."""
+    from gossamer.dataflow.program_file import load_program
+
+    program = load_program(path)
+    if program.config_fingerprint != fingerprint(spec):
+        raise ProgramError(
+            f"{path}: was compiled for {program.config_name} ({program.config_fingerprint[:12]}), not for {spec.name} "
+            f"({fingerprint(spec)[:12]}); name that config, with the same --set options, or compile again"
+        )
+    return program
+
+
 def run_simulation(request: SimulationRequest, stage: Stage = _silent) -> SimulationRun:
     """Return the simulated run of a request. Raises GossamerError for anything wrong with it."""
     from gossamer.sim.kernels import cache_is_cold
@@ -137,9 +152,14 @@ def run_simulation(request: SimulationRequest, stage: Stage = _silent) -> Simula
     from gossamer.core_report import core_report
     from gossamer.sim.timing import simulate
 
+    if request.model.endswith(PROGRAM_SUFFIX):
+        program = read_program(Path(request.model), spec)
+        stage("simulating")
+        report = core_report(request, spec, simulate(program, spec), ("a compiled Program: simulated as it is",))
+        return SimulationRun(report=report, spec=spec, program=program, provenance=provenance)
     compiled = compile_for(request, spec, stage)
     stage("simulating")
-    report = core_report(request, compiled, simulate(compiled.program, spec))
+    report = core_report(request, spec, simulate(compiled.program, spec), compiled.network.notes)
     if request.advice:
         from gossamer.advice import find_hints
 

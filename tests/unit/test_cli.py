@@ -176,6 +176,31 @@ def test_run_folder_is_complete_and_replaced_by_the_next_run(run: Run, tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["r"]
 
 
+def test_program_file_is_simulated_as_it_is(run: Run, tmp_path: Path) -> None:
+    assert run("compile", "gemm:64x72x24", "-c", "ecp5-tiny", "-s", "2:4", "-o", "p.gsm")[0] == 0
+    direct = json.loads(run("simulate", "gemm:64x72x24", "-c", "ecp5-tiny", "-s", "2:4", "--json", "--no-advice")[1])
+    loaded = json.loads(run("simulate", "p.gsm", "-c", "ecp5-tiny", "--json")[1])
+    assert loaded["total_cycles"] == direct["total_cycles"]
+    assert loaded["layers"] == direct["layers"]
+
+
+@pytest.mark.parametrize("config", ["kv260-edge", "u280-sparse"])
+def test_program_for_another_config_is_refused(run: Run, tmp_path: Path, config: str) -> None:
+    assert run("compile", "gemm:64x72x24", "-c", "ecp5-tiny", "-o", "p.gsm")[0] == 0
+    status, _, err = run("simulate", "p.gsm", "-c", config)
+    assert status == 2
+    assert "was compiled for ecp5-tiny" in err
+
+
+def test_missing_and_damaged_program_files_are_refused(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "d.gsm").write_bytes(b"GSMR" + bytes(100))
+    for name in ("none.gsm", "d.gsm"):
+        status, _, err = run("simulate", name, "-c", "ecp5-tiny")
+        assert status == 2
+        assert name in err
+        assert "Traceback" not in err
+
+
 def test_doctor_and_lists(run: Run) -> None:
     status, out, _ = run("doctor", "--json")
     assert status == 0
