@@ -7,7 +7,7 @@ problems: a rule whose inputs are not all there is skipped. Ours, checked by tes
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from gossamer.arch.isa import FIELDS, Opcode
+from gossamer.arch.isa import FIELDS, Opcode, index_pitch_bytes
 from gossamer.arch.problems import Path
 from gossamer.arch.spec import Family, MemoryKind
 from gossamer.arch.timing import AXI_BOUNDARY_BYTES
@@ -74,7 +74,7 @@ def minimum_capacities(*, chains: int, chain_length: int, lanes: int, group_size
     A minimal tile is one fold of one block of output channels at one position per lane.
     """
     rows = chain_length * group_size
-    index_bytes = chains * (group_size.bit_length() - 1) // 8
+    index_bytes = index_pitch_bytes(chains, group_size.bit_length() - 1)
     block = PARAMETER_HEADER_BYTES + chains * PARAMETER_ENTRY_BYTES + PARAMETER_TABLE_BYTES
     return {
         "activation": (

@@ -61,7 +61,7 @@ class AxiSpec(Spec):
     ports: int = Field(ge=1, le=64, description="AXI4 master ports, each with a read and a write side")
     data_bits: Literal[32, 64, 128, 256, 512, 1024] = Field(description="Width of one port")
     burst_beats: int = Field(ge=1, le=256, description="Longest burst; bursts never cross 4 KiB")
-    max_outstanding: int = Field(ge=1, le=64, description="Read bursts in flight per port")
+    max_outstanding: int = Field(ge=1, le=64, description="Read bursts, and write bursts, in flight per port")
 
 
 class SparseChainArraySpec(Spec):
@@ -106,7 +106,7 @@ class BuffersSpec(Spec):
 
     activation: BufferSpec = Field(description="int8 activations in words of group_size bytes")
     weight: BufferSpec = Field(description="int8 weight values in rows of `chains` bytes")
-    index: BufferSpec = Field(description="N:M indices in rows of chains * log2(group_size) bits")
+    index: BufferSpec = Field(description="N:M indices in rows of chains * log2(M) bits")
     accumulator: BufferSpec = Field(description="int32 partial sums in entries of `chains` words, one per position")
     parameter: BufferSpec = Field(description="Bias, requantization multipliers and tables")
 

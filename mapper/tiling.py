@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.arch.errors import MappingError
+from gossamer.arch.isa import index_pitch_bytes
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import ceil_div
 from gossamer.dataflow.mapping import SLOTS, ConvMapping, ConvShape, LoopOrder
@@ -64,7 +65,7 @@ def chip_numbers(spec: SparseAccelerator, reserved_bytes: int = 0) -> Chip:
     numbers = [0] * CHIP
     numbers[ACTIVATION] = max(0, buffers.activation.capacity_bytes - reserved_bytes)
     numbers[WEIGHT_ROWS] = buffers.weight.capacity_bytes // array.chains
-    index_pitch = array.chains * (array.group_size.bit_length() - 1) // 8
+    index_pitch = index_pitch_bytes(array.chains, array.group_size.bit_length() - 1)  # of the widest pattern
     numbers[INDEX_ROWS] = buffers.index.capacity_bytes // index_pitch
     numbers[ACCUMULATOR] = buffers.accumulator.capacity_bytes // (4 * array.chains)
     numbers[PARAMETER] = buffers.parameter.capacity_bytes

@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 
 from gossamer.arch.errors import MappingError
-from gossamer.arch.isa import FIELDS, Opcode, Space
+from gossamer.arch.isa import FIELDS, Opcode, Space, index_pitch_bytes
 from gossamer.dataflow.network import Pool2d, PoolKind
 from gossamer.dataflow.numerics import Requantization
 from gossamer.mapper.allocate import REGION_ALIGN_BYTES, TensorPlace, align
@@ -125,7 +125,7 @@ def _emit_sums(emitter: Emitter, layer: Pool2d, out: TensorPlace, source: Tensor
     """Append sums of pieces on the array, up to one channel per chain at a time, and their requantization."""
     group_size, chains, buffers = emitter.group_size, emitter.spec.array.chains, emitter.spec.buffers
     words = min(out.words, chains // group_size)
-    index_row = chains * (group_size.bit_length() - 1) // 8
+    index_row = index_pitch_bytes(chains, group_size.bit_length() - 1)
     per_pixel = words * group_size
     elements = min(
         (buffers.activation.capacity_bytes - per_pixel) // (SLOTS * per_pixel),

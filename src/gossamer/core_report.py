@@ -2,7 +2,6 @@
 
 from gossamer.arch.resources import estimate_resources
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.arch.timing import ceil_div
 from gossamer.render import describe_config
 from gossamer.report import CLASSES, LayerReport, ResourceUse, Roofline, SimulationReport
 from gossamer.request import SimulationRequest
@@ -68,6 +67,6 @@ def _roofline(spec: SparseAccelerator, simulation: Simulation) -> Roofline:
 def _area(spec: SparseAccelerator) -> tuple[ResourceUse, ...]:
     total = estimate_resources(spec).total
     return tuple(
-        ResourceUse(resource=name, used=ceil_div(round(getattr(total, name)), 1), available=getattr(spec.device, name))
+        ResourceUse(resource=name, used=getattr(total, name), available=getattr(spec.device, name))
         for name in ("lut", "ff", "dsp", "bram36", "uram")
     )

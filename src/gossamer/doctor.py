@@ -5,6 +5,7 @@ import importlib.util
 import platform
 import shutil
 import subprocess
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ def _light_models() -> Check:
 
 def diagnose() -> tuple[Check, ...]:
     """Return every check, required ones first. Runs nothing slower than `--version` calls."""
-    python_ok = platform.python_version_tuple() >= ("3", "11")
+    python_ok = sys.version_info >= (3, 11)
     checks = [
         Check(
             name="python", found=platform.python_version(), ok=python_ok, required=True, needed_for="everything",

@@ -3,7 +3,7 @@
 import difflib
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gossamer.arch.errors import ModelError
@@ -121,8 +121,6 @@ def load_model(model: str | Path, shapes: Mapping[str, tuple[int, ...]] | None =
 
 
 def _load_file(path: Path, shapes: Mapping[str, tuple[int, ...]], name: str) -> Network:
-    from dataclasses import replace
-
     if path.suffix == ".csv":
         from gossamer.scalesim_tables import load_topology
 

@@ -5,6 +5,7 @@ the end of each; convolutions are not padded, one stride serves rows and columns
 Rows named DP... are depthwise there; they are read as `Channels` groups.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from gossamer.arch.errors import ModelError
@@ -98,6 +99,4 @@ def _pruned(where: str, single: Network, cells: list[str]) -> Layer:
 
 
 def _renamed(layer: Layer, name: str) -> Layer:
-    from dataclasses import replace
-
     return replace(layer, name=name, inputs=(f"{name}.input",), output=f"{name}.output")
