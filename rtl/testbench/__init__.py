@@ -1,0 +1,1 @@
+"""Run cocotb benches on generated Verilog with Verilator."""

