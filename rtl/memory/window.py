@@ -1,0 +1,193 @@
+"""Cut windows that start at any byte out of interleaved banks: masks, carries, rotations, and a complete buffer.
+
+Byte address = ((row * banks) + bank) * word_bytes + byte, all counts powers of two but the rows. A window of at most
+`banks` words touches every bank at most once; banks below its first one hold the next row ("carry").
+"""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from gossamer.arch.spec import MemoryKind
+from gossamer.arch.timing import ceil_div
+from gossamer.rtl.copies import Copies
+from gossamer.rtl.memory.bank import Bank
+
+ADDRESS_BITS = 26
+"""Width of on-chip byte addresses in instructions."""
+
+
+def rotate_left(m: Module, name: str, data: Value, amount: Value, unit_bits: int) -> Value:
+    """Return data rotated left (towards the most significant end) by `amount` units, one multiplexer a bit of amount."""
+    width = len(data)
+    for level in range(len(amount)):
+        shift = (unit_bits << level) % width
+        turned = Cat(data[width - shift :], data[: width - shift]) if shift else data
+        stage = Signal(width, name=f"{name}_{level}")
+        m.d.comb += stage.eq(Mux(amount[level], turned, data))
+        data = stage
+    return data
+
+
+def rotate_right(m: Module, name: str, data: Value, amount: Value, unit_bits: int) -> Value:
+    """Return data rotated right (towards the least significant end) by `amount` units."""
+    width = len(data)
+    for level in range(len(amount)):
+        shift = (unit_bits << level) % width
+        turned = Cat(data[shift:], data[:shift]) if shift else data
+        stage = Signal(width, name=f"{name}_{level}")
+        m.d.comb += stage.eq(Mux(amount[level], turned, data))
+        data = stage
+    return data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Banking:
+    """How a buffer is cut into banks; `word_bytes` and `banks` are powers of two."""
+
+    word_bytes: int
+    banks: int
+    rows: int
+
+    @property
+    def row_bits(self) -> int:
+        """Width of a row number."""
+        return max(1, (self.rows - 1).bit_length())
+
+    def split(self, address: Value) -> tuple[Value, Value, Value]:
+        """Return byte within the word, bank and row of a byte address."""
+        byte_bits, bank_bits = self.word_bytes.bit_length() - 1, self.banks.bit_length() - 1
+        start = byte_bits + bank_bits
+        return address[:byte_bits], address[byte_bits:start], address[start : start + self.row_bits]
+
+    def carry(self, bank: Value) -> Value:
+        """Return one bit per bank: it lies in the row after the window's first."""
+        return ((Const(1, 1) << bank) - 1)[: self.banks]
+
+
+def banking(*, capacity_bytes: int, word_bytes: int, words: int) -> Banking:
+    """Return the banks of a buffer whose windows touch up to `words` words."""
+    banks = 1 << (max(1, words) - 1).bit_length()
+    return Banking(word_bytes=word_bytes, banks=banks, rows=ceil_div(capacity_bytes, banks * word_bytes))
+
+
+class WriteWindow(wiring.Component):
+    """Turn a piece of up to B bytes at any byte address into a write of whole banks: two registers.
+
+    Members
+    -------
+    valid, address, length, data: a piece; its first byte in the least significant bits; length 1 .. B.
+    row, carry, enable, bank_data: what the banks see two cycles later; enable is 0 when there was no piece.
+    """
+
+    def __init__(self, name: str, cut: Banking, piece_bytes: int) -> None:
+        self.module_name = name
+        self.cut = cut
+        self.piece_bytes = piece_bytes
+        super().__init__(
+            {
+                "valid": In(1),
+                "address": In(ADDRESS_BITS),
+                "length": In(piece_bytes.bit_length()),
+                "data": In(8 * piece_bytes),
+                "row": Out(cut.row_bits),
+                "carry": Out(cut.banks),
+                "enable": Out(cut.banks * cut.word_bytes),
+                "bank_data": Out(8 * cut.banks * cut.word_bytes),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Return the hardware."""
+        m = Module()
+        cut = self.cut
+        total = cut.banks * cut.word_bytes
+        byte, bank, row = cut.split(self.address)
+        mask = Signal(self.piece_bytes)
+        shifted = Signal(8 * total)
+        shifted_mask = Signal(total)
+        first_bank, first_row = Signal(len(bank)), Signal(cut.row_bits)
+        m.d.comb += mask.eq(Mux(self.valid, (Const(1, 1) << self.length) - 1, 0))
+        m.d.sync += [
+            shifted.eq(self.data << (byte << 3)),
+            shifted_mask.eq(mask << byte),
+            first_bank.eq(bank),
+            first_row.eq(row),
+        ]
+        unit = cut.word_bytes
+        m.d.sync += [
+            self.bank_data.eq(rotate_left(m, "turned", shifted, first_bank, 8 * unit)),
+            self.enable.eq(rotate_left(m, "turned_mask", shifted_mask, first_bank, unit)),
+            self.carry.eq(cut.carry(first_bank)),
+            self.row.eq(first_row),
+        ]
+        return m
+
+
+class WindowBuffer(wiring.Component):
+    """Buffer with one write port for pieces of a beat and one read port for windows.
+
+    Members
+    -------
+    write_valid, write_address, write_length, write_data: one piece per cycle, never refused.
+    read_address: first byte of a window, a multiple of `read_unit`; read_data: its read_bytes bytes, three cycles later.
+
+    Latency and throughput: one piece and one window per cycle; a piece given in cycle t is seen by addresses from
+    cycle t + 3 on.
+    """
+
+    def __init__(
+        self, name: str, *, capacity_bytes: int, word_bytes: int, read_bytes: int, read_unit: int, piece_bytes: int,
+        kind: MemoryKind,
+    ) -> None:  # fmt: skip
+        self.module_name = name
+        self.read_bytes = read_bytes
+        self.piece_bytes = piece_bytes
+        self.aligned = read_unit % word_bytes == 0
+        read_words = ceil_div(read_bytes, word_bytes) + (0 if self.aligned else 1)
+        write_words = ceil_div(piece_bytes, word_bytes) + 1
+        self.cut = banking(capacity_bytes=capacity_bytes, word_bytes=word_bytes, words=max(read_words, write_words))
+        self.kind = kind
+        super().__init__(
+            {
+                "write_valid": In(1),
+                "write_address": In(ADDRESS_BITS),
+                "write_length": In(piece_bytes.bit_length()),
+                "write_data": In(8 * piece_bytes),
+                "read_address": In(ADDRESS_BITS),
+                "read_data": Out(8 * read_bytes),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Return the hardware."""
+        m = Module()
+        cut, name = self.cut, self.module_name
+        bank_of = Bank(f"{name}_bank", cut.word_bytes, cut.rows, self.kind)
+        m.submodules.banks = banks = Copies(bank_of, cut.banks, shared=("write_row", "read_row"))
+        m.submodules.window = window = Copies(WriteWindow(f"{name}_write", cut, self.piece_bytes))
+        m.d.comb += [
+            window.valid.eq(self.write_valid),
+            window.address.eq(self.write_address),
+            window.length.eq(self.write_length),
+            window.data.eq(self.write_data),
+            banks.write_row.eq(window.row),
+            banks.write_carry.eq(window.carry),
+            banks.write_enable.eq(window.enable),
+            banks.write_data.eq(window.bank_data),
+        ]
+        byte, bank, row = cut.split(self.read_address)
+        m.d.comb += [banks.read_row.eq(row), banks.read_carry.eq(cut.carry(bank))]
+        first_byte, first_bank = Signal(len(byte)), Signal(len(bank))
+        late_byte = Signal(len(byte))
+        words = Signal(8 * cut.banks * cut.word_bytes)
+        m.d.sync += [
+            first_bank.eq(bank),
+            first_byte.eq(byte),
+            late_byte.eq(first_byte),
+            words.eq(rotate_right(m, "turned", banks.read_data, first_bank, 8 * cut.word_bytes)),
+            self.read_data.eq(words if self.aligned else words >> (late_byte << 3)),
+        ]
+        return m
