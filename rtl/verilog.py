@@ -40,7 +40,7 @@ def verilog_modules(top: wiring.Component) -> tuple[VerilogModule, ...]:
     """
     components: dict[str, wiring.Component] = {}
     arrays: dict[str, str] = {}
-    texts = {}
+    texts: dict[str, str] = {}
     pending = [top]
     while pending:
         component = pending.pop()

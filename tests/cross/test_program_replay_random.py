@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from hand_programs import small_spec
-from random_networks import random_network
+from gossamer.mapper.random_networks import random_network
 from replay import replay
 
 from gossamer.arch.config import fingerprint

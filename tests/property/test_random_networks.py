@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from layer_programs import sized_spec
 from network_programs import assert_values, compiled, random_inputs
-from random_networks import random_network
+from gossamer.mapper.random_networks import random_network
 from replay import replay
 
 from gossamer.arch.spec import SparseAccelerator
