@@ -7,8 +7,11 @@ from amaranth.lib.wiring import In, Out
 from gossamer.arch.spec import MemoryKind
 
 RAM_STYLE = {
-    MemoryKind.BRAM36: "block", MemoryKind.DP16KD: "block", MemoryKind.URAM288: "ultra", MemoryKind.LUTRAM: "distributed",
-}  # fmt: skip
+    MemoryKind.BRAM36: "block",
+    MemoryKind.DP16KD: "block",
+    MemoryKind.URAM288: "ultra",
+    MemoryKind.LUTRAM: "distributed",
+}
 """Value of the `ram_style` attribute that asks synthesis for a primitive."""
 
 

@@ -20,7 +20,7 @@ ADDRESS_BITS = 26
 
 
 def rotate_left(m: Module, name: str, data: Value, amount: Value, unit_bits: int) -> Value:
-    """Return data rotated left (towards the most significant end) by `amount` units, one multiplexer a bit of amount."""
+    """Return data rotated left (to the most significant end) by `amount` units, one multiplexer a bit."""
     width = len(data)
     for level in range(len(amount)):
         shift = (unit_bits << level) % width
@@ -132,7 +132,7 @@ class WindowBuffer(wiring.Component):
     Members
     -------
     write_valid, write_address, write_length, write_data: one piece per cycle, never refused.
-    read_address: first byte of a window, a multiple of `read_unit`; read_data: its read_bytes bytes, three cycles later.
+    read_address: first byte of a window, a multiple of `read_unit`; read_data: its read_bytes bytes, 3 cycles later.
 
     Latency and throughput: one piece and one window per cycle; a piece given in cycle t is seen by addresses from
     cycle t + 3 on.
