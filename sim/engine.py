@@ -383,11 +383,13 @@ def run_engines(
     rings = np.zeros((AGENTS, memory[PORTS], memory[OUTSTANDING]), dtype=np.int64)
     channel_free = np.zeros(memory[CHANNELS], dtype=np.int64)
     port_free = np.zeros((2, memory[PORTS]), dtype=np.int64)
+    settled = False  # a burst that does not complete its instruction lets nothing else go on
     while True:
-        _run_ahead(work, times, control, fetch_times, fetch_bytes, queue_depth, order, counters, tokens, token_base,
-                   token_counts, token_waits, agents)  # fmt: skip
-        if control[NEXT] >= count:
-            return FINISHED
+        if not settled:
+            _run_ahead(work, times, control, fetch_times, fetch_bytes, queue_depth, order, counters, tokens, token_base,
+                       token_counts, token_waits, agents)  # fmt: skip
+            if control[NEXT] >= count:
+                return FINISHED
         chosen, earliest = UNKNOWN, ZERO
         for agent in range(AGENTS):
             when = _request_time(agent, control, times, work, agents, rings, memory, port_free, fetch_bytes,
@@ -399,8 +401,10 @@ def run_engines(
         if chosen == FETCH_AGENT:
             _fetch_burst(earliest, control, agents, memory, channel_free, port_free, fetch_times, fetch_bytes,
                          stream_bytes)  # fmt: skip
+            settled = False
             continue
         at = agents[chosen, CURRENT]
         when = _transfer_burst(chosen, earliest, work, agents, rings, memory, channel_free, port_free, traffic)
-        if when != UNKNOWN:
+        settled = when == UNKNOWN
+        if not settled:
             _complete(at, when, work, times, tokens, token_base, token_counts[0])

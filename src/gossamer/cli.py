@@ -246,6 +246,8 @@ def main() -> None:
         if stop.code == _INTERRUPTED:
             _interrupted()
         raise
+    finally:
+        gc.freeze()  # nor does the interpreter search all of it for cycles when it ends
 
 
 def _interrupted() -> None:
