@@ -146,6 +146,7 @@ class WindowBuffer(wiring.Component):
         self.read_bytes = read_bytes
         self.piece_bytes = piece_bytes
         self.aligned = read_unit % word_bytes == 0
+        self.unit_bits = (read_unit & -read_unit).bit_length() - 1
         read_words = ceil_div(read_bytes, word_bytes) + (0 if self.aligned else 1)
         write_words = ceil_div(piece_bytes, word_bytes) + 1
         self.cut = banking(capacity_bytes=capacity_bytes, word_bytes=word_bytes, words=max(read_words, write_words))
@@ -180,14 +181,14 @@ class WindowBuffer(wiring.Component):
         ]
         byte, bank, row = cut.split(self.read_address)
         m.d.comb += [banks.read_row.eq(row), banks.read_carry.eq(cut.carry(bank))]
-        first_byte, first_bank = Signal(len(byte)), Signal(len(bank))
-        late_byte = Signal(len(byte))
+        unit = byte[self.unit_bits :]
+        first_unit, late_unit, first_bank = Signal(len(unit)), Signal(len(unit)), Signal(len(bank))
         words = Signal(8 * cut.banks * cut.word_bytes)
         m.d.sync += [
             first_bank.eq(bank),
-            first_byte.eq(byte),
-            late_byte.eq(first_byte),
+            first_unit.eq(unit),
+            late_unit.eq(first_unit),
             words.eq(rotate_right(m, "turned", banks.read_data, first_bank, 8 * cut.word_bytes)),
-            self.read_data.eq(words if self.aligned else words >> (late_byte << 3)),
+            self.read_data.eq(words if self.aligned else words >> (late_unit << (3 + self.unit_bits))),
         ]
         return m
