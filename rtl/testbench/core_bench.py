@@ -1,8 +1,9 @@
 """Run Programs on a whole core: AXI4-Lite host, AXI4 memory, nothing else. Knows no expected values.
 
-cocotb module. The environment variable JOBS names a JSON file: {"memory": arguments of `AxiMemory`, "jobs": [{"name",
-"memory" (.npy, uint8), "base", "count", "config" [low, high], "timeout_cycles", "seed"}]}. For every job the memory
-after the run is written beside its input as `<memory>.after.npy`, and what the registers said to `RESULTS` (JSON).
+cocotb module. The environment variable JOBS names a JSON file: {"schedule": arguments of `Schedule`} or {"stalls":
+arguments of `Stalls`}, and "jobs": [{"name", "memory" (.npy, uint8), "base", "count", "config" [low, high],
+"timeout_cycles"}]. For every job the memory after the run is written beside its input as `<memory>.after.npy`, and what
+the registers said to `RESULTS` (JSON).
 """
 
 import json
@@ -15,12 +16,11 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster
-from gossamer.rtl.testbench.axi_memory import AxiMemory
+from gossamer.rtl.testbench.axi_memory import AxiMemory, Schedule, Stalls
 
 from gossamer.arch.registers import REGISTERS
 
 RUNNING, DONE, ERROR = 1, 2, 4
-POLL_CYCLES = 256
 
 
 class Host:
@@ -28,7 +28,7 @@ class Host:
 
     def __init__(self, dut: Any) -> None:
         self.dut = dut
-        self.bus = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
+        self.bus = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.clk, dut.rst)
 
     async def write(self, name: str, value: int) -> None:
         await self.bus.write(REGISTERS[name].address, value.to_bytes(4, "little"))
@@ -64,7 +64,8 @@ async def programs(dut: Any) -> None:
     dut.rst.value = 1
     Clock(dut.clk, 10, "ns").start()
     host = Host(dut)
-    memory = AxiMemory(dut, "m_axi", **jobs["memory"])
+    timing = Schedule(**jobs["schedule"]) if "schedule" in jobs else Stalls(**jobs["stalls"])
+    memory = AxiMemory(dut, dut.clk, bytearray(4096), prefix="m_axi", timing=timing)
     for _ in range(4):
         await RisingEdge(dut.clk)
     dut.rst.value = 0
@@ -73,11 +74,13 @@ async def programs(dut: Any) -> None:
     results = {}
     for job in jobs["jobs"]:
         path = Path(job["memory"])
-        memory.begin(np.load(path).tobytes(), seed=job["seed"])
+        before = np.load(path)
+        content = bytearray(1 << max(12, (before.size - 1).bit_length()))
+        content[: before.size] = before.tobytes()
+        memory.target.content = content
         await host.run(job)
         results[job["name"]] = await host.registers()
-        size = np.load(path, mmap_mode="r").size
-        np.save(path.with_suffix(".after.npy"), np.frombuffer(memory.contents(size), dtype=np.uint8))
+        np.save(path.with_suffix(".after.npy"), np.frombuffer(content[: before.size], dtype=np.uint8))
         if not results[job["name"]]["STATUS"] & DONE:
             break  # the core may hang: no job after this one means anything
     Path(os.environ["RESULTS"]).write_text(json.dumps(results), encoding="utf-8")

@@ -26,6 +26,9 @@ from gossamer.sim.offchip import offchip_timing
 
 COMPILERS = ("g++", "make", "perl")
 DONE_BIT, ERROR_BIT = 2, 4
+STALL_PROBABILITY = 0.25
+"""Share of the cycles in which random stalls hold up each channel of the memory port."""
+
 TIMEOUT_FACTOR = 4
 TIMEOUT_CYCLES = 20_000
 """A run may take TIMEOUT_FACTOR times the simulator's cycles and this many more before it counts as stuck."""
@@ -74,12 +77,16 @@ def cores_folder() -> Path:
     return (shared if shared.is_absolute() else Path.home() / ".cache") / "gossamer" / "cores"
 
 
-def memory_arguments(spec: SparseAccelerator, stalls: str) -> dict[str, Any]:
+def memory_arguments(spec: SparseAccelerator, stalls: str, seed: int) -> dict[str, dict[str, Any]]:
     """Return what the memory of the bench must do: latency and bandwidth of the config, or random stalls."""
+    if stalls == "random":
+        return {"stalls": {"seed": seed, "probability": STALL_PROBABILITY}}
     timing = offchip_timing(spec)
     return {
-        "beat_bytes": timing.beat_bytes, "channels": timing.channels, "interleave_bytes": timing.interleave_bytes,
-        "beat_ticks": timing.beat_ticks, "latency_cycles": timing.latency_cycles, "stalls": stalls,
+        "schedule": {
+            "beat_bytes": timing.beat_bytes, "channels": timing.channels, "interleave_bytes": timing.interleave_bytes,
+            "beat_ticks": timing.beat_ticks, "latency_cycles": timing.latency_cycles,
+        }
     }  # fmt: skip
 
 
@@ -115,10 +122,10 @@ def _simulate(
             {
                 "name": job.name, "memory": str(path), "base": 0, "count": len(job.program.instructions),
                 "config": [int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")],
-                "timeout_cycles": TIMEOUT_FACTOR * job.expected_cycles + TIMEOUT_CYCLES, "seed": seed + number,
+                "timeout_cycles": TIMEOUT_FACTOR * job.expected_cycles + TIMEOUT_CYCLES,
             }
         )  # fmt: skip
-    description = {"memory": memory_arguments(spec, stalls), "jobs": rows}
+    description = {**memory_arguments(spec, stalls, seed), "jobs": rows}
     (folder / "jobs.json").write_text(json.dumps(description), encoding="utf-8")
     results = folder / "registers.json"
     run(
