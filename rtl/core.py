@@ -114,7 +114,9 @@ class Core(wiring.Component):
             for name, member in EngineControl().members.items():
                 inner, outer = getattr(part, prefix + name), getattr(control, f"{engine}__{name}")
                 m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)
-        self._load_pieces(m, dma, activations, {Space.WEIGHT: weights, Space.INDEX: indices, Space.PARAMETER: parameters})
+        self._load_pieces(
+            m, dma, activations, {Space.WEIGHT: weights, Space.INDEX: indices, Space.PARAMETER: parameters}
+        )
         self._compute_reads(m, compute, activations, weights, indices)
         self._vector_reads(m, vector, compute, activations, parameters)
         m.d.comb += [
