@@ -1,12 +1,6 @@
-"""Cut windows that start at any byte out of interleaved banks: masks, carries, rotations, and a complete buffer.
+"""A buffer whose pieces and windows start anywhere: one write port for LOAD, one read port for an engine."""
 
-Byte address = ((row * banks) + bank) * word_bytes + byte, all counts powers of two but the rows. A window of at most
-`banks` words touches every bank at most once; banks below its first one hold the next row ("carry").
-"""
-
-from dataclasses import dataclass
-
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,63 +8,7 @@ from gossamer.arch.spec import MemoryKind
 from gossamer.arch.timing import ceil_div
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.memory.bank import Bank
-
-ADDRESS_BITS = 26
-"""Width of on-chip byte addresses in instructions."""
-
-
-def rotate_left(m: Module, name: str, data: Value, amount: Value, unit_bits: int) -> Value:
-    """Return data rotated left (to the most significant end) by `amount` units, one multiplexer a bit."""
-    width = len(data)
-    for level in range(len(amount)):
-        shift = (unit_bits << level) % width
-        turned = Cat(data[width - shift :], data[: width - shift]) if shift else data
-        stage = Signal(width, name=f"{name}_{level}")
-        m.d.comb += stage.eq(Mux(amount[level], turned, data))
-        data = stage
-    return data
-
-
-def rotate_right(m: Module, name: str, data: Value, amount: Value, unit_bits: int) -> Value:
-    """Return data rotated right (towards the least significant end) by `amount` units."""
-    width = len(data)
-    for level in range(len(amount)):
-        shift = (unit_bits << level) % width
-        turned = Cat(data[shift:], data[:shift]) if shift else data
-        stage = Signal(width, name=f"{name}_{level}")
-        m.d.comb += stage.eq(Mux(amount[level], turned, data))
-        data = stage
-    return data
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Banking:
-    """How a buffer is cut into banks; `word_bytes` and `banks` are powers of two."""
-
-    word_bytes: int
-    banks: int
-    rows: int
-
-    @property
-    def row_bits(self) -> int:
-        """Width of a row number."""
-        return max(1, (self.rows - 1).bit_length())
-
-    def split(self, address: Value) -> tuple[Value, Value, Value]:
-        """Return byte within the word, bank and row of a byte address."""
-        byte_bits, bank_bits = self.word_bytes.bit_length() - 1, self.banks.bit_length() - 1
-        start = byte_bits + bank_bits
-        return address[:byte_bits], address[byte_bits:start], address[start : start + self.row_bits]
-
-    def carry(self, bank: Value) -> Value:
-        """Return one bit per bank: it lies in the row after the window's first."""
-        return ((Const(1, 1) << bank) - 1)[: self.banks]
-
-
-def banking(*, capacity_bytes: int, word_bytes: int, words: int) -> Banking:
-    """Return the banks of a buffer whose windows touch up to `words` words."""
-    banks = 1 << (max(1, words) - 1).bit_length()
-    return Banking(word_bytes=word_bytes, banks=banks, rows=ceil_div(capacity_bytes, banks * word_bytes))
+from gossamer.rtl.memory.banking import ADDRESS_BITS, Banking, banking, rotate_left, rotate_right
 
 
 class WriteWindow(wiring.Component):

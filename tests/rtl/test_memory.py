@@ -82,8 +82,8 @@ def test_window_buffer(tmp_path: Path, capacity: int, word: int, read: int, unit
 @pytest.mark.parametrize(
     ("module", "pattern", "replacement"),
     [
-        ("activation_copy", r"\.a_carry\([^)]*\)", ".a_carry(4'h0)"),
-        ("activation_port", r"enable <= ", "enable <= 8'h7f & "),
+        ("activation_lane_copy", r"\.window_carry\([^)]*\)", ".window_carry(4'h0)"),
+        ("activation_write_port", r"enable <= ", "enable <= 16'h7fff & "),
         ("activation_buffer", r"load_ready = ", "load_ready = 1'h1 | "),
     ],
     ids=["no carry", "a byte lost", "never refused"],
