@@ -4,6 +4,7 @@ COMPUTE adds in one half while VECTOR reads the other: each half of a lane has o
 e mod lanes in row e // lanes; the half is the most significant bit of the row.
 """
 
+from gossamer.arch.activation import half_rows
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import ceil_div
 
@@ -14,11 +15,6 @@ SUM_BYTES = 4
 def accumulator_rows(entries: int, lanes: int) -> int:
     """Return the rows of each lane of an accumulator of so many entries."""
     return ceil_div(entries, lanes)
-
-
-def half_rows(rows: int) -> int:
-    """Return the rows of the lower half: the largest power of two below `rows`, at least 1."""
-    return 1 << max(0, (rows - 1).bit_length() - 1)
 
 
 def accumulator_entries(spec: SparseAccelerator) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.arch.accumulator import half_entries, tile_entries
+from gossamer.arch.activation import half_bytes
 from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import INSTRUCTION_BYTES
 from gossamer.arch.spec import SparseAccelerator
@@ -59,6 +60,30 @@ class RingBuffer:
     def reset(self) -> None:
         """Start again at address 0."""
         self._next = 0
+
+
+class ActivationHalves(RingBuffer):
+    """Hand out ranges of the activation buffer; ranges that LOAD and VECTOR write lie in different halves if they fit.
+
+    Where they lie is a matter of speed only: tokens keep whatever overlaps in order.
+    """
+
+    def __init__(self, spec: SparseAccelerator) -> None:
+        super().__init__("activation", spec.buffers.activation.capacity_bytes)
+        self.middle = half_bytes(spec)
+        self._lower = RingBuffer("activation", self.middle)
+        self._upper = RingBuffer("activation", self.capacity - self.middle)
+
+    def alloc_apart(self, loaded: int, written: int, multiple: int, *, who: str) -> tuple[int, int]:
+        """Return the address of `loaded` bytes that LOAD fills and of `written` bytes that VECTOR fills.
+
+        `loaded` is a multiple of `multiple`, as are the addresses. Raises MappingError if they never fit together.
+        """
+        if loaded <= self._lower.capacity and written <= self._upper.capacity:
+            lower = self._lower.alloc(loaded, multiple, who=who)
+            return lower, self.middle + self._upper.alloc(written, multiple, who=who)
+        base = self.alloc(loaded + written, multiple, who=who)
+        return base, base + loaded
 
 
 class AccumulatorHalves:

@@ -15,7 +15,7 @@ from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import FIELDS, Opcode, Space
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.program import LayerRecord
-from gossamer.mapper.allocate import AccumulatorHalves, OffChip, RingBuffer
+from gossamer.mapper.allocate import AccumulatorHalves, ActivationHalves, OffChip, RingBuffer
 
 HEADER_FIELDS = ("opcode", "wait", "release")
 
@@ -31,15 +31,15 @@ PARAMETER_BYTES = "par_bytes"
 class Emitter:
     """Instructions of one program under construction, with the allocators code generation draws from.
 
-    Members: `activation`, `weight`, `index`, `parameter` (RingBuffer, bytes), `accumulator` (AccumulatorHalves),
-    `memory` (OffChip), `group_size`.
+    Members: `activation` (ActivationHalves), `weight`, `index`, `parameter` (RingBuffer, bytes), `accumulator`
+    (AccumulatorHalves), `memory` (OffChip), `group_size`.
     """
 
     def __init__(self, spec: SparseAccelerator) -> None:
         self.spec = spec
         self.group_size = spec.array.group_size
         buffers = spec.buffers
-        self.activation = RingBuffer("activation", buffers.activation.capacity_bytes)
+        self.activation = ActivationHalves(spec)
         self.weight = RingBuffer("weight", buffers.weight.capacity_bytes)
         self.index = RingBuffer("index", buffers.index.capacity_bytes)
         self.parameter = RingBuffer("parameter", buffers.parameter.capacity_bytes)

@@ -170,7 +170,10 @@ def _shortage(shape: ConvShape, chip: Chip) -> str:
     smallest = [
         ("weight", SLOTS * shape.steps * row, chip[WEIGHT_ROWS] * row, "bytes for two tiles of one word and one tap"),
         ("index", SLOTS * shape.steps if shape.index_bits else 0, chip[INDEX_ROWS], "rows for two tiles of one word"),
-        ("accumulator", SLOTS * chip[LANES], SLOTS * max(0, chip[ACCUMULATOR]), "positions for two tiles of one position"),
+        (
+            "accumulator", SLOTS * chip[LANES], SLOTS * max(0, chip[ACCUMULATOR]),
+            "positions for two tiles of one position",
+        ),
         (
             "activation", SLOTS * (1 + _block_out_words(shape, chip)) * chip[GROUP_SIZE], chip[ACTIVATION],
             "bytes for two input and two output words",

@@ -62,13 +62,13 @@ class Core(wiring.Component):
 
     Members
     -------
-    s_axi_*: AXI4-Lite slave, see `gossamer.arch.registers`. interrupt: high when a run is done or has failed, if enabled.
+    s_axi_*: AXI4-Lite slave, see `gossamer.arch.registers`. interrupt: a run is done or has failed, if enabled.
     m_axi_*: AXI4 master for instructions, weights and activations.
 
     Protocol
     --------
-    The host writes address, length and config fingerprint of a Program, then starts it; see the register map. All inputs and
-    outputs are synchronous to clk; rst is synchronous, active high.
+    The host writes address, length and config fingerprint of a Program, then starts it; see the register map. All ports
+    are synchronous to clk; rst is synchronous, active high.
 
     Latency and throughput
     ----------------------
@@ -82,8 +82,8 @@ class Core(wiring.Component):
     def __init__(self, spec: SparseAccelerator) -> None:
         if spec.axi.ports != 1:
             raise ConfigError(
-                f"{spec.name}: `axi.ports` must be 1 to generate hardware, not {spec.axi.ports}: several ports are only "
-                "simulated so far; try --set axi.ports=1"
+                f"{spec.name}: `axi.ports` must be 1 to generate hardware, not {spec.axi.ports}: more are only simulated "
+                "so far; try --set axi.ports=1"
             )
         self.module_name = "gossamer_core"
         self.spec = spec

@@ -100,9 +100,10 @@ class ConvEmitter:
         array = emitter.spec.array
         self.in_bytes, self.out_bytes = mapping.input_tile_bytes(group_size), mapping.output_tile_bytes(group_size)
         constant_bytes = len(self.correction) * mapping.split_words * group_size
-        base = emitter.activation.alloc(SLOTS * (self.in_bytes + self.out_bytes) + constant_bytes, group_size, who=who)
-        self.in_base, self.out_base = base, base + SLOTS * self.in_bytes
-        self.constant_base = self.out_base + SLOTS * self.out_bytes
+        self.in_base, self.out_base = emitter.activation.alloc_apart(
+            SLOTS * self.in_bytes + constant_bytes, SLOTS * self.out_bytes, group_size, who=who
+        )
+        self.constant_base = self.in_base + SLOTS * self.in_bytes
         self.slot_rows, self.pitch = mapping.resident_rows, index_pitch_bytes(array.chains, mapping.shape.index_bits)
         rows = weight_slots * self.slot_rows
         self.w_base = emitter.weight.alloc(rows * array.chains, array.chains, who=who)

@@ -77,12 +77,14 @@ def emit_pool(emitter: Emitter, layer: Pool2d, out: TensorPlace, source: TensorP
         return
     tile, slots = choice
     blocks = AverageBlocks(emitter, layer)
-    base = emitter.activation.alloc(tile.on_chip_bytes * slots, emitter.group_size, who=layer.name)
+    written_bytes = tile.on_chip_bytes - tile.loaded_bytes
+    loaded, written = emitter.activation.alloc_apart(
+        slots * tile.loaded_bytes, slots * written_bytes, emitter.group_size, who=layer.name
+    )
     for number, (batch, word, rows, columns) in enumerate(_tiles(layer, tile.sizes, out, source)):
-        chip = base + number % slots * tile.on_chip_bytes
+        chip, result = loaded + number % slots * tile.loaded_bytes, written + number % slots * written_bytes
         words = min(tile.sizes[2], out.words - word)
         pixel = words * emitter.group_size
-        result = chip + tile.loaded_bytes
         box = Padded(
             ny=rows.real, nx=columns.real, run_bytes=pixel, dram_y=source.row_bytes, dram_x=source.column_bytes,
             dst_y=columns.size * pixel, top=rows.before, bottom=rows.after, left_bytes=columns.before * pixel,

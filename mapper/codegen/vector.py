@@ -160,12 +160,16 @@ def emit_stream(
         )
     tile, slots = choice
     par = load_block(emitter, block, layer.name)
-    base = emitter.activation.alloc(tile.on_chip_bytes * slots, group_size, who=layer.name)
+    written_bytes = stream.words(0, tile.sizes) * group_size
+    loaded_bytes = tile.on_chip_bytes - written_bytes
+    loaded, written = emitter.activation.alloc_apart(
+        slots * loaded_bytes, slots * written_bytes, group_size, who=layer.name
+    )  # fmt: skip
     held: dict[int, tuple[int, ...]] = {}
     for number, (start, sizes) in enumerate(tiles(stream.axes, tile.sizes)):
         slot = number % slots
-        chips = [base + slot * tile.on_chip_bytes]
-        for operand in range(1, stream.operands):
+        chips = [written + slot * written_bytes, loaded + slot * loaded_bytes]
+        for operand in range(2, stream.operands):
             chips.append(chips[-1] + stream.words(operand - 1, tile.sizes) * group_size)
         for operand, source in enumerate(sources, start=1):
             address = source.address + stream.offset(operand, start)

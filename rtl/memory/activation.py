@@ -1,7 +1,7 @@
 """Describe the activation buffer: a copy per lane for COMPUTE, and one more that VECTOR and STORE read.
 
 All copies hold all activations and are written together. COMPUTE reads lane l from copy l. VECTOR reads its first
-source from the service copy, where STORE reads too, and its second through the write port of copy 0. VECTOR has its banks
+source from the service copy, where STORE reads too, its second through the write port of copy 0. VECTOR has its banks
 whenever it asks; LOAD and STORE have the banks that nobody before them wants in the same cycle. VECTOR and COMPUTE
 therefore never wait, and their durations are exact. LOAD and VECTOR can write in the same cycle if they write different
 halves of the buffer, or different banks.
@@ -11,6 +11,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from gossamer.arch.activation import window_words
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import ceil_div
 from gossamer.rtl.copies import Copies
@@ -22,10 +23,11 @@ WRITES = ("row", "enable", "data")
 
 
 def activation_banking(spec: SparseAccelerator) -> Banking:
-    """Return the banks: a fold, a vector beat, or a beat of the memory at any byte each touch a bank at most once."""
-    group = spec.array.group_size
-    words = max(spec.array.chain_length, spec.vector.lanes // group, ceil_div(spec.axi.data_bits // 8, group) + 1)
-    return banking(capacity_bytes=spec.buffers.activation.capacity_bytes, word_bytes=group, words=words)
+    """Return the banks of the activation buffer."""
+    return banking(
+        capacity_bytes=spec.buffers.activation.capacity_bytes, word_bytes=spec.array.group_size,
+        words=window_words(spec),
+    )  # fmt: skip
 
 
 def write_members(cut: Banking) -> dict[str, In]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
+from gossamer.arch.activation import bank_count, half_rows
 from gossamer.arch.timing import ceil_div
 
 ADDRESS_BITS = 26
@@ -53,8 +54,8 @@ class Banking:
 
     @property
     def half_rows(self) -> int:
-        """Rows of the lower half: the largest power of two below `rows`, at least 1."""
-        return 1 << max(0, (self.rows - 1).bit_length() - 1)
+        """Rows of the lower half."""
+        return half_rows(self.rows)
 
     @property
     def half_bits(self) -> int:
@@ -83,5 +84,5 @@ class Banking:
 
 def banking(*, capacity_bytes: int, word_bytes: int, words: int) -> Banking:
     """Return the banks of a buffer whose windows touch up to `words` words."""
-    banks = 1 << (max(1, words) - 1).bit_length()
+    banks = bank_count(words)
     return Banking(word_bytes=word_bytes, banks=banks, rows=ceil_div(capacity_bytes, banks * word_bytes))
