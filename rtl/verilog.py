@@ -18,6 +18,9 @@ from gossamer.rtl.copies import CLOCK, RESET, Copies, flat_ports, module_name
 
 _MODULE = re.compile(r"^module\s+(\\\S+ |\w+)", re.M)
 
+_ZERO_MEMORY = re.compile(r"^  cell \$meminit_v2 .*\n(?:    .*\n)*?    connect \\DATA \d+'0+\n(?:    .*\n)*  end\n", re.M)
+"""RTLIL that fills a memory with zeros: a line of Verilog per word, and UltraRAM cannot be initialised."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerilogModule:
@@ -66,7 +69,7 @@ def _rtlil(component: wiring.Component, name: str, fragment: Fragment) -> str:
         for port, (value, is_input) in flat_ports(component).items()
     }
     text, _ = rtlil.convert_fragment(fragment, ports, name, emit_src=False)
-    return str(text)
+    return _ZERO_MEMORY.sub("", str(text))
 
 
 def _instances(fragment: Fragment) -> Iterator[Copies]:
