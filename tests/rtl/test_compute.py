@@ -66,7 +66,8 @@ def random_case(shape: ArrayShape, count: int, path: Path, salt: int = 0) -> Non
 
 
 def simulate(sources: tuple[VerilogModule, ...], folder: Path, name: str, test: str, case: Path) -> None:
-    target = build(sources, folder)
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gossamer" / "verilator"
+    target = build(sources, cache)
     run(
         target, sources[0].name, "compute_bench", folder=folder / name, python_path=[BENCHES], test_filter=test,
         environment={"GOSSAMER_CASE": str(case), "GOSSAMER_SEED": str(SEED)},

@@ -24,7 +24,7 @@ class Buffer:
         self.valid, self.address, self.port = (port(name) for name in ("valid", "address", "data"))
         self.data, self.lanes, self.length, self.noise = data * 2, lanes, length, noise
         self.size = len(data)
-        self.pending: deque[int | None] = deque([None] * LATENCY)
+        self.pending: deque[int | None] = deque([None] * (LATENCY - 1))
         self.requests = 0
 
     def drive(self) -> None:
