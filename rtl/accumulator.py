@@ -1,6 +1,6 @@
 """Generate the accumulator: int32 sums of all chains for many positions, in one bank per lane and half."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -244,13 +244,25 @@ class Accumulator(wiring.Component):
             halves.eq(Cat(view_row[-1], halves)),
             groups.eq(Cat(group, groups)),
         ]
-        entry_sums = Signal(shape.chains * SUM_BITS)
+        entry_bits = shape.chains * SUM_BITS
+        rows = [banks.view.word_select(lane, entry_bits) for lane in range(shape.lanes)]
+        entry_sums = Signal(entry_bits)
         shown = Signal(SUM_BITS * shape.vector_lanes, reset_less=True)
-        offset = Cat(Const(0, group_bits + SUM_BITS.bit_length() - 1), groups[len(group) :])
         m.d.comb += [
             banks.view_upper.eq(halves[-1]),
-            entry_sums.eq(banks.view.word_select(lanes[len(view_lane) :], len(entry_sums))),
+            entry_sums.eq(_chosen(rows, lanes[len(view_lane) :])),
             self.acc_data.eq(shown),
             self.acc_conflict.eq(conflict[-1]),
         ]
-        m.d.sync += shown.eq(entry_sums >> offset)
+        words = [entry_sums[at:] for at in range(0, entry_bits, shape.group_size * SUM_BITS)]
+        m.d.sync += shown.eq(_chosen([word[: len(shown)] for word in words], groups[len(group) :]))
+
+
+def _chosen(values: list[Value], number: Value) -> Value:
+    """Return values[number], by one level of two-way choices per bit; anything beyond the list."""
+    for bit in number:
+        if len(values) == 1:
+            break
+        pairs = [Mux(bit, odd, even) for even, odd in zip(values[0::2], values[1::2], strict=False)]
+        values = pairs + values[2 * len(pairs) :]
+    return values[0]

@@ -7,6 +7,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from amaranth._toolchain.yosys import find_yosys
 from amaranth.back import rtlil
@@ -15,11 +16,9 @@ from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
 from gossamer.rtl.copies import CLOCK, RESET, Copies, flat_ports, module_name
+from gossamer.rtl.tidy import tidy
 
 _MODULE = re.compile(r"^module\s+(\\\S+ |\w+)", re.M)
-
-_ZERO_MEMORY = re.compile(r"^  cell \$meminit_v2 .*\n(?:    .*\n)*?    connect \\DATA \d+'0+\n(?:    .*\n)*  end\n", re.M)
-"""RTLIL that fills a memory with zeros: a line of Verilog per word, and UltraRAM cannot be initialised."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +40,7 @@ def verilog_modules(top: wiring.Component) -> tuple[VerilogModule, ...]:
     """
     components: dict[str, wiring.Component] = {}
     arrays: dict[str, str] = {}
-    texts = {}
+    texts: dict[str, str] = {}
     pending = [top]
     while pending:
         component = pending.pop()
@@ -69,7 +68,7 @@ def _rtlil(component: wiring.Component, name: str, fragment: Fragment) -> str:
         for port, (value, is_input) in flat_ports(component).items()
     }
     text, _ = rtlil.convert_fragment(fragment, ports, name, emit_src=False)
-    return _ZERO_MEMORY.sub("", str(text))
+    return str(text)
 
 
 def _instances(fragment: Fragment) -> Iterator[Copies]:
@@ -102,14 +101,14 @@ def _split(text: str, names: tuple[str, ...]) -> dict[str, str]:
     """Return the text of each component: its module and the submodules `name.below` that Amaranth made for it."""
     starts = [*(match.start() for match in _MODULE.finditer(text)), len(text)]
     parts: dict[str, list[str]] = {name: [] for name in names}
-    for start, end in zip(starts, starts[1:], strict=False):
+    for start, end in pairwise(starts):
         block = text[start:end].rstrip() + "\n"
         match = _MODULE.match(block)
         assert match is not None
         owner = match.group(1).strip().lstrip("\\").split(".")[0]
-        parts[owner].append(re.sub(r"^\(\*.*\*\)\n", "", block, flags=re.M))
+        parts[owner].append(tidy(block))
     return {
-        name: "\n".join(sorted(blocks, key=lambda block: len(_MODULE.match(block)[1])))
+        name: "\n".join(sorted(blocks, key=lambda block: len(_MODULE.findall(block)[0])))
         for name, blocks in parts.items()
     }
 

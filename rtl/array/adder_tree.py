@@ -13,7 +13,7 @@ class Adder(wiring.Component):
 
     Members
     -------
-    a, b, total: signed, all of one width; the sum must fit.
+    a, b: signed, of `bits`. total: signed, of `total_bits`; the sum must fit.
 
     Protocol
     --------
@@ -24,14 +24,15 @@ class Adder(wiring.Component):
     1 cycle; one sum per cycle.
     """
 
-    def __init__(self, bits: int) -> None:
-        self.bits = bits
-        super().__init__({"a": In(bits), "b": In(bits), "total": Out(bits)})
+    def __init__(self, bits: int, total_bits: int) -> None:
+        self.module_name = f"adder_{bits}_{total_bits}"
+        self.total_bits = total_bits
+        super().__init__({"a": In(bits), "b": In(bits), "total": Out(total_bits)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        total = Signal(self.bits, reset_less=True)
-        m.d.sync += total.eq(self.a + self.b)
+        total = Signal(self.total_bits, reset_less=True)
+        m.d.sync += total.eq(self.a.as_signed() + self.b.as_signed())
         m.d.comb += self.total.eq(total)
         return m
 
@@ -63,28 +64,17 @@ class AdderTree(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        shape, width, segments = self.shape, self.width, self.shape.weight_rows_per_cycle
-        level = Signal(segments * width * shape.sum_bits, name="segments")
-        m.d.comb += level.eq(_extended(self.sums, shape.segment_sum_bits, shape.sum_bits))
-        row_bits = width * shape.sum_bits
-        number = 0
+        bits, segments, number = self.shape.segment_sum_bits, self.shape.weight_rows_per_cycle, 0
+        level: Value = self.sums
         while segments > 1:
             pairs = (segments + 1) // 2
-            adders = Copies(Adder(shape.sum_bits), pairs * width)
+            adders = Copies(Adder(bits, self.shape.sum_bits), pairs * self.width)
             m.submodules[f"level{number}"] = adders
-            rows = [level.word_select(row, row_bits) for row in range(segments)]
+            row_bits = self.width * bits
+            rows: list[Value] = [level.word_select(row, row_bits) for row in range(segments)]
             if segments % 2:
                 rows.append(Const(0, row_bits))
             m.d.comb += [adders.a.eq(Cat(rows[0::2])), adders.b.eq(Cat(rows[1::2]))]
-            level, segments, number = adders.total, pairs, number + 1
+            level, bits, segments, number = adders.total, self.shape.sum_bits, pairs, number + 1
         m.d.comb += self.totals.eq(level)
         return m
-
-
-def _extended(values: Value, narrow: int, wide: int) -> Value:
-    """Return packed signed numbers of `narrow` bits as packed numbers of `wide` bits."""
-    if narrow == wide:
-        return values
-    count = len(values) // narrow
-    numbers = [values.word_select(at, narrow) for at in range(count)]
-    return Cat(Cat(number, number[-1].replicate(wide - narrow)) for number in numbers)

@@ -54,12 +54,20 @@ class PassWalk(wiring.Component):
             Signal(ADDRESS_BITS, reset_less=True, name=name) for name in ("next_run_row", "next_run")
         )
         length = self.shape.chain_length
-        fold_last, step_last = left <= length, self._steps(m)
-        rx_last = self._counter(m, "rx", self.n_rx, step_last & fold_last)
-        ry_last = self._counter(m, "ry", self.n_ry, step_last & fold_last & rx_last)
+        step_last = self._steps(m)
+        fold_last, run_last, row_last = Signal(name="fold_last"), Signal(name="run_last"), Signal(name="row_last")
+        rx_last = self._counter(m, "rx", self.n_rx, run_last)
+        ry_last = self._counter(m, "ry", self.n_ry, row_last)
+        m.d.comb += [
+            fold_last.eq(left <= length),
+            run_last.eq(step_last & fold_last),
+            row_last.eq(run_last & rx_last),
+        ]
+        run_row_after = Signal(ADDRESS_BITS)
+        m.d.comb += run_row_after.eq(run_row + self.r_y)
         m.d.sync += [
-            next_run_row.eq(run_row + self.r_y),
-            next_run.eq(Mux(rx_last, run_row + self.r_y, run + self.r_x)),
+            next_run_row.eq(run_row_after),
+            next_run.eq(Mux(rx_last, run_row_after, run + self.r_x)),
         ]
         with m.If(~step_last):
             m.d.sync += [next_base.eq(base), next_left.eq(left)]
@@ -71,15 +79,15 @@ class PassWalk(wiring.Component):
             m.d.sync += [base.eq(self.a), run.eq(self.a), run_row.eq(self.a), left.eq(self.run_words)]
         with m.Elif(self.advance):
             m.d.sync += [base.eq(next_base), left.eq(next_left)]
-            with m.If(step_last & fold_last):
+            with m.If(run_last):
                 m.d.sync += run.eq(next_run)
-                with m.If(rx_last):
-                    m.d.sync += run_row.eq(next_run_row)
+            with m.If(row_last):
+                m.d.sync += run_row.eq(next_run_row)
         self._first(m)
         m.d.comb += [
             self.base.eq(base),
             self.words.eq(Mux(fold_last, left, length)),
-            self.last.eq(step_last & fold_last & rx_last & ry_last),
+            self.last.eq(row_last & ry_last),
         ]
         self._rows(m)
         return m
@@ -168,7 +176,8 @@ class RowWalk(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         count, chains = self.shape.weight_rows_per_cycle, self.shape.chains
-        left, now = Signal(len(self.words), reset_less=True), Signal(len(self.words))
+        left = Signal(len(self.words), reset_less=True)
+        now = Signal(len(self.words))
         weight, index = (Signal(ADDRESS_BITS, reset_less=True, name=name) for name in ("weight", "index"))
         index_step = Signal(ADDRESS_BITS, reset_less=True)
         m.d.comb += [

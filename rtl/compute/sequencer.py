@@ -57,10 +57,13 @@ class Sequencer(wiring.Component):
         m.submodules.positions = positions = Copies(PositionWalk(self.shape.lanes))
         m.submodules.rows = rows = Copies(RowWalk(self.shape))
         fields = self._fields(m)
-        running, pass_first, pass_end = Signal(), Signal(), Signal()
+        running = Signal()
+        pass_first = Signal()
+        pass_end = Signal()
         prepare = self._setup(m, fields, running)
         steps_done = Signal()
-        issue, more = Signal(), positions.more
+        issue = Signal()
+        more = positions.more
         age = Signal(ACCUMULATE_CYCLES - 1)
         m.d.comb += [
             issue.eq(running & ~steps_done),
@@ -91,17 +94,18 @@ class Sequencer(wiring.Component):
             rows.index_row.eq(passes.index_row),
             rows.index_bits.eq(fields["index_bits"]),
         ]
-        m.d.sync += [
-            self.pass_start.eq(pass_first),
-            self.words.eq(passes.words),
-            self.select_base.eq(passes.select_base),
-            self.act_valid.eq(issue),
-            self.lanes.eq(positions.present & issue.replicate(self.shape.lanes)),
-            self.first.eq(issue & pass_first),
-            self.clear.eq(passes.clear_sums),
-            self.last.eq(issue & ~more & passes.last),
-        ]
+        # What goes out with the address of a row, which takes a cycle more than the decisions above.
+        decided = Cat(
+            issue, pass_first, issue & pass_first, passes.clear_sums, issue & ~more & passes.last,
+            positions.present & issue.replicate(self.shape.lanes), passes.words, passes.select_base,
+        )  # fmt: skip
+        row = Signal(len(decided))
+        m.d.sync += row.eq(decided)
         m.d.comb += [
+            Cat(
+                self.act_valid, self.pass_start, self.first, self.clear, self.last, self.lanes, self.words,
+                self.select_base,
+            ).eq(row),  # fmt: skip
             self.act_address.eq(positions.addresses),
             self.index_bits.eq(fields["index_bits"]),
             self.first_entry.eq(fields["acc"]),
@@ -111,17 +115,14 @@ class Sequencer(wiring.Component):
         m.d.comb += passes.prepare.eq(self._decoded)
         return m
 
-    def _fields(self, m: Module) -> dict[str, Signal]:
+    def _fields(self, m: Module) -> dict[str, Value]:
         """Return the fields of the instruction, held from the cycle after `start` on."""
-        held = {}
-        for name, value in instruction_fields(Opcode.COMPUTE, self.instruction).items():
-            if name not in ("opcode", "wait", "release"):
-                held[name] = Signal(len(value), name=name, reset_less=True)
-                with m.If(self.start):
-                    m.d.sync += held[name].eq(value)
-        return held
+        held = Signal(8 * INSTRUCTION_BYTES, reset_less=True)
+        with m.If(self.start):
+            m.d.sync += held.eq(self.instruction)
+        return instruction_fields(Opcode.COMPUTE, held)
 
-    def _setup(self, m: Module, fields: dict[str, Signal], running: Signal) -> Signal:
+    def _setup(self, m: Module, fields: dict[str, Value], running: Signal) -> Signal:
         """Check the fields in the first cycle after `start`; return the pulse of the second, absent after a fault."""
         self._decoded = decoded = Signal(name="decoded")
         prepare = Signal()
@@ -134,7 +135,7 @@ class Sequencer(wiring.Component):
             m.d.sync += self.working.eq(0)
         return prepare
 
-    def _row_requests(self, m: Module, rows: Copies, index_bits: Signal) -> None:
+    def _row_requests(self, m: Module, rows: Copies, index_bits: Value) -> None:
         """Request index rows at once, weight rows WEIGHT_LAG_CYCLES later."""
         valid = Signal(1 + WEIGHT_LAG_CYCLES)
         addresses = Signal(WEIGHT_LAG_CYCLES * ADDRESS_BITS, reset_less=True)
@@ -147,7 +148,7 @@ class Sequencer(wiring.Component):
         ]
 
 
-def _cannot_be_executed(fields: dict[str, Signal], shape: ArrayShape) -> Value:
+def _cannot_be_executed(fields: dict[str, Value], shape: ArrayShape) -> Value:
     """Return whether a count is zero, or a pattern or a number of chains is not the array's."""
     zero = [fields[name] == 0 for name in COUNTS]
     sparse = fields["index_bits"] != 0

@@ -73,6 +73,11 @@ class ComputeCase:
         self.words.append(encode(Opcode.COMPUTE, fields))
         self.cycles.append(instruction_cycles(fields, shape))
 
+    def fill(self, value: int) -> None:
+        """Make every activation and every weight one value."""
+        for buffer in self.buffers[:2]:
+            buffer[:] = value
+
     def read_back(self) -> None:
         """Let the bench read every entry written since the last time, the newest first."""
         last = len(self.words) - 1

@@ -13,6 +13,9 @@ from cocotb.clock import Clock
 from cocotb.triggers import ReadOnly, RisingEdge
 
 LATENCY = 3
+FIELD_FAULT = 4
+"""`gossamer.arch.registers.ErrorCause.FIELD`."""
+
 VISIBLE_CYCLES = 4
 """From the end of an instruction to the first request that sees what it wrote."""
 
@@ -77,7 +80,12 @@ class Bench:
             buffer.drive()
 
     async def reset(self) -> None:
+        """Start the clock and reset."""
         Clock(self.dut.clk, 10, "ns").start()
+        await self.restart()
+
+    async def restart(self) -> None:
+        """Reset; the next cycle may start an instruction."""
         for name in ("control__start", "acc_valid", "acc_entry", "acc_channel"):
             getattr(self.dut, name).value = 0
         self.dut.rst.value = 1
@@ -86,10 +94,14 @@ class Bench:
             await self.next()
         self.dut.rst.value = 0
 
-    async def execute(self, word: bytes) -> int:
-        """Start one instruction now and return its cycles; the next may start in the cycle that has then begun."""
+    def begin(self, word: bytes) -> None:
+        """Start an instruction in this cycle."""
         self.dut.control__start.value = 1
         self.dut.control__instruction.value = int.from_bytes(word, "little")
+
+    async def execute(self, word: bytes) -> int:
+        """Start one instruction now and return its cycles; the next may start in the cycle that has then begun."""
+        self.begin(word)
         start = self.cycle
         while True:
             await self.settle()
@@ -155,3 +167,76 @@ async def instructions(dut) -> None:
     assert wrong == 0, f"{wrong} of {checked} sums are wrong"
     assert all(buffer.requests for buffer in bench.buffers)
     assert not int(dut.control__done.value)
+
+
+@cocotb.test()
+async def halves(dut) -> None:
+    """While COMPUTE works in the upper half, VECTOR reads the lower at any time, and a read of the upper conflicts."""
+    case = np.load(os.environ["GOSSAMER_CASE"])
+    bench = Bench(dut, case)
+    await bench.reset()
+    lower, upper = case["words"]
+    await bench.execute(lower.tobytes())
+    for _ in range(VISIBLE_CYCLES - 1):
+        await bench.settle()
+        await bench.next()
+    random = Random(int(os.environ["GOSSAMER_SEED"]))
+    reads = case["reads"]
+    own = [number for number in range(len(reads)) if reads[number, 0] == 0]
+    other = [number for number in range(len(reads)) if reads[number, 0] == 1]
+    bench.begin(upper.tobytes())
+    asked: list[int | None] = []
+    checked = conflicts = 0
+    dut.acc_channel.value = 0
+    for at in range(int(case["cycles"][1]) + LATENCY):
+        # From the cycle after the start to the last busy one: before and after, the upper half is free.
+        busy = 1 <= at < case["cycles"][1]
+        asked.append(random.choice(other if random.random() < 0.3 else own) if busy else None)
+        dut.acc_valid.value = int(busy)
+        dut.acc_entry.value = int(reads[asked[-1], 1]) if busy else 0
+        await bench.settle()
+        assert int(dut.control__done.value) == int(at == case["cycles"][1] - 1)
+        number = asked[at - LATENCY] if at >= LATENCY else None
+        assert int(dut.acc_conflict.value) == int(number in other)
+        conflicts += number in other
+        if number is not None and number in own:
+            raw = int(dut.acc_data.value).to_bytes(4 * bench.vector_lanes, "little")
+            count = min(bench.vector_lanes, int(case["shape"][1]))
+            assert (np.frombuffer(raw, dtype="<i4")[:count] == case["expected"][number, :count]).all()
+            checked += 1
+        await bench.next()
+        dut.control__start.value = 0
+    dut.acc_valid.value = 0
+    assert checked > 0
+    assert conflicts > 0
+    for _ in range(VISIBLE_CYCLES):
+        await bench.settle()
+        await bench.next()
+    answers = await bench.read([(int(reads[number, 1]), 0) for number in other])
+    for number, answer in zip(other, answers, strict=True):
+        count = min(bench.vector_lanes, int(case["shape"][1]))
+        assert (answer[:count] == case["expected"][number, :count]).all()
+
+
+@cocotb.test()
+async def faults(dut) -> None:
+    """An instruction that cannot be executed raises one FIELD fault, requests nothing and never ends."""
+    case = np.load(os.environ["GOSSAMER_CASE"])
+    bench = Bench(dut, case)
+    raised = 0
+    for word in case["words"]:
+        await bench.reset() if not raised else await bench.restart()
+        bench.begin(word.tobytes())
+        seen = 0
+        for _ in range(40):
+            await bench.settle()
+            if int(dut.control__fault.value):
+                assert int(dut.control__cause.value) == FIELD_FAULT
+                seen += 1
+            assert not int(dut.control__done.value)
+            await bench.next()
+            dut.control__start.value = 0
+        assert seen == 1
+        raised += 1
+    assert raised == len(case["words"]) > 0
+    assert not any(buffer.requests for buffer in bench.buffers)
