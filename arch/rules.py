@@ -173,7 +173,10 @@ def _weight_rows(values: Values) -> Iterator[Finding]:
     if rows > stages:
         yield "array.weight_rows_per_cycle", f"must be at most array.chain_length ({stages}), not {rows}"
     elif stages % rows:
-        near = [max(r for r in range(1, rows) if stages % r == 0), min(r for r in range(rows, stages + 1) if stages % r == 0)]
+        near = [
+            max(r for r in range(1, rows) if stages % r == 0),
+            min(r for r in range(rows, stages + 1) if stages % r == 0),
+        ]
         yield (
             "array.weight_rows_per_cycle",
             f"must be a divisor of array.chain_length ({stages}), not {rows}; nearest: {near[0]} and {near[1]}",

@@ -75,7 +75,7 @@ class SparseChainArraySpec(Spec):
     weight_rows_per_cycle: int = Field(
         ge=1,
         le=64,
-        description="Rows of `chains` weights read per cycle; chains are cut into so many segments, chain_length is a multiple",
+        description="Rows of `chains` weights read per cycle; cuts chains into so many equal segments",
     )
 
 

@@ -100,8 +100,9 @@ def compute_cycles(
     A run of `run_words` words is covered by folds of at most `chain_length` words; each fold takes `steps` passes over
     ceil(positions / lanes) cycles. The weights of a pass run down the stages just in front of its first activations, so
     a pass starts as soon as the rows of its predecessor have been read, and when that one has presented all positions;
-    the last pass has no successor. The chain, cut into segments of chain_length / weight_rows_per_cycle stages, the tree
-    that adds the segments, and the pipeline are the fill. For one fold of a full chain with ceil(positions / lanes) >=
+    the last pass has no successor. The chain, cut into segments of chain_length / weight_rows_per_cycle stages, the
+    tree that adds the segments, and the pipeline are the fill. For one fold of a full chain with ceil(positions /
+    lanes) >=
     weight load: steps * ceil(positions / lanes) + fill (DESIGN section 4).
     """
     pass_cycles = ceil_div(positions, lanes)

@@ -61,9 +61,7 @@ class AccumulatorCell(wiring.Component):
         bits = self.shape.sum_bits
         new = Signal(CELL_CHAINS * SUM_BITS)
         lower = self._half(m, "lower", self.shape.half_rows, self.lower_row, self.write_lower, new)
-        upper = self._half(
-            m, "upper", self.shape.upper_rows, self.upper_row, self.write_upper, new
-        )
+        upper = self._half(m, "upper", self.shape.upper_rows, self.upper_row, self.write_upper, new)
         before = Mux(self.clear, 0, Mux(self.upper, upper, lower))
         for chain in range(CELL_CHAINS):
             added = self.sums.word_select(chain, bits).as_signed()
@@ -137,14 +135,15 @@ class AccumulatorLane(wiring.Component):
 class Accumulator(wiring.Component):
     """Add rows of sums to entries, for COMPUTE, and show entries to VECTOR.
 
-    Entry e is in lane e mod lanes, row e // lanes; the most significant bit of the row is the half. COMPUTE works in one
-    half while VECTOR reads the other.
+    Entry e is in lane e mod lanes, row e // lanes; the most significant bit of the row is the half. COMPUTE works in
+    one half while VECTOR reads the other.
 
     Members
     -------
     first_entry: entry of position 0, a multiple of lanes; stable from the cycle before `prepare` to the last write.
     prepare: high for one cycle before the rows of an instruction. working: an instruction is being executed.
-    lanes: one bit per lane: it has a position in this row. first: the row is the first of a pass. clear: start from zero.
+    lanes: one bit per lane: it has a position in this row. first: the row is the first of a pass. clear: start from
+    zero.
     sums: [lane][chain], signed, of `sum_bits`.
     acc_valid, acc_entry, acc_channel: read request of VECTOR: entry, and first channel, a multiple of group_size.
     acc_data: `vector_lanes` int32 from that channel on. acc_conflict: they are not valid, COMPUTE works in that half.

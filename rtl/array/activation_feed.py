@@ -10,8 +10,8 @@ from gossamer.rtl.array.shape import ArrayShape
 class ActivationFeed(wiring.Component):
     """Mask one lane's words beyond the fold and delay them as the partial sums of the segments need them.
 
-    Word j goes to stage j // R of segment j mod R, R = weight_rows_per_cycle. Words beyond a ragged fold become zero, so
-    that the weights their stages hold do not matter.
+    Word j goes to stage j // R of segment j mod R, R = weight_rows_per_cycle. Words beyond a ragged fold become zero,
+    so that the weights their stages hold do not matter.
 
     Members
     -------

@@ -25,7 +25,8 @@ SUM_CYCLES = 8
 class SparseArray(wiring.Component):
     """Multiply rows of activation words by held weights, the words' bytes selected by indices; add along the chains.
 
-    A pass begins with `pass_start`. A wave then runs down the stages, one per cycle, and loads the pass's weights just in
+    A pass begins with `pass_start`. A wave then runs down the stages, one per cycle, and loads the pass's weights just
+    in
     front of its first activations: there is no shadow register, and a pass may follow its predecessor as soon as that
     one's rows of weights have been requested.
 
@@ -38,9 +39,9 @@ class SparseArray(wiring.Component):
 
     Protocol
     --------
-    Cycle t requests a row of activations, and with it `words`; index rows are requested in the cycles t, t + 1, ... from
-    pass_start on, weight rows two cycles later. Data come 3 cycles after each request. index_bits and select_base are
-    those of the index request.
+    Cycle t requests a row of activations, and with it `words`; index rows are requested in the cycles t, t + 1, ...
+    from pass_start on, weight rows two cycles later. Data come 3 cycles after each request. index_bits and select_base
+    are those of the index request.
 
     Latency and throughput
     ----------------------

@@ -22,8 +22,8 @@ class ComputeEngine(wiring.Component):
 
     Members
     -------
-    control: see `gossamer.rtl.engine.EngineControl`. FIELD fault: a count is zero, or index_bits or chains_active exceed
-    the array.
+    control: see `gossamer.rtl.engine.EngineControl`. FIELD fault: a count is zero, or index_bits or chains_active
+    exceed the array.
     act_valid, act_address: request of one row of chain_length words per lane, [lane]; act_data: [lane][word].
     weight_valid, weight_address: request of weight_rows_per_cycle rows; weight_data: [row][chain].
     index_valid, index_address: request of as many rows of indices; index_data: bits from that byte on.

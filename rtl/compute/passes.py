@@ -24,8 +24,8 @@ class PassWalk(wiring.Component):
 
     Protocol
     --------
-    Fields are stable from `prepare` to the last pass. A pass appears in the cycle after `prepare` or `advance`; these are
-    at least three cycles apart, in which the next pass is worked out.
+    Fields are stable from `prepare` to the last pass. A pass appears in the cycle after `prepare` or `advance`; these
+    are at least three cycles apart, in which the next pass is worked out.
 
     Latency and throughput
     ----------------------
@@ -38,8 +38,8 @@ class PassWalk(wiring.Component):
         super().__init__(
             {
                 **members, "prepare": In(1), "advance": In(1), "base": Out(ADDRESS_BITS),
-                "words": Out(shape.chain_length.bit_length()), "select_base": Out(shape.select_bits), "clear_sums": Out(1),
-                "last": Out(1), "weight_row": Out(ADDRESS_BITS), "index_row": Out(ADDRESS_BITS),
+                "words": Out(shape.chain_length.bit_length()), "select_base": Out(shape.select_bits),
+                "clear_sums": Out(1), "last": Out(1), "weight_row": Out(ADDRESS_BITS), "index_row": Out(ADDRESS_BITS),
             }
         )  # fmt: skip
 
@@ -150,9 +150,10 @@ class RowWalk(wiring.Component):
 
     Members
     -------
-    running: a pass is on; pass_first: in its first cycle. words: rows of the pass. weight_row, index_row: address of the
-    first. index_bits: of the instruction.
-    valid: rows are requested now; weight_address, index_address: their addresses, one cycle later. last: no rows follow.
+    running: a pass is on; pass_first: in its first cycle. words: rows of the pass. weight_row, index_row: address of
+    the first. index_bits: of the instruction.
+    valid: rows are requested now; weight_address, index_address: their addresses, one cycle later. last: no rows
+    follow.
 
     Protocol
     --------
@@ -168,8 +169,9 @@ class RowWalk(wiring.Component):
         super().__init__(
             {
                 "running": In(1), "pass_first": In(1), "words": In(shape.chain_length.bit_length()),
-                "weight_row": In(ADDRESS_BITS), "index_row": In(ADDRESS_BITS), "index_bits": In(FIELD_BITS["index_bits"]),
-                "valid": Out(1), "last": Out(1), "weight_address": Out(ADDRESS_BITS), "index_address": Out(ADDRESS_BITS),
+                "weight_row": In(ADDRESS_BITS), "index_row": In(ADDRESS_BITS),
+                "index_bits": In(FIELD_BITS["index_bits"]), "valid": Out(1), "last": Out(1),
+                "weight_address": Out(ADDRESS_BITS), "index_address": Out(ADDRESS_BITS),
             }
         )  # fmt: skip
 

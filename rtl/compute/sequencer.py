@@ -101,11 +101,10 @@ class Sequencer(wiring.Component):
         )  # fmt: skip
         row = Signal(len(decided))
         m.d.sync += row.eq(decided)
+        m.d.comb += Cat(
+            self.act_valid, self.pass_start, self.first, self.clear, self.last, self.lanes, self.words, self.select_base
+        ).eq(row)  # fmt: skip
         m.d.comb += [
-            Cat(
-                self.act_valid, self.pass_start, self.first, self.clear, self.last, self.lanes, self.words,
-                self.select_base,
-            ).eq(row),  # fmt: skip
             self.act_address.eq(positions.addresses),
             self.index_bits.eq(fields["index_bits"]),
             self.first_entry.eq(fields["acc"]),

@@ -1,4 +1,4 @@
-"""Random COMPUTE instructions with what they leave in the accumulator, for the RTL bench; golden kernels are the oracle."""
+"""Random COMPUTE instructions with what they leave in the accumulator, by the golden kernels, for the RTL bench."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""The compiled durations equal the closed forms of `gossamer.arch.timing`, and those of COMPUTE a walk over its passes."""
+"""The compiled durations equal the closed forms of `gossamer.arch.timing`; COMPUTE is also walked pass by pass."""
 
 from itertools import product
 
