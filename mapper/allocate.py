@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.arch.accumulator import half_entries, tile_entries
 from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import INSTRUCTION_BYTES
+from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import ceil_div
 from gossamer.dataflow.network import Shape
 from gossamer.dataflow.numerics import QuantParams
@@ -32,7 +34,7 @@ class RingBuffer:
 
     A range never straddles the end. Nothing is freed: a range stays valid until the requests after it have wrapped
     around. Who needs several ranges at once (ping-pong slots) requests them as one range. `unit` names what addresses
-    count: "bytes", or "entries" of the accumulator.
+    count.
     """
 
     def __init__(self, name: str, capacity: int, unit: str = "bytes") -> None:
@@ -57,6 +59,30 @@ class RingBuffer:
     def reset(self) -> None:
         """Start again at address 0."""
         self._next = 0
+
+
+class AccumulatorHalves:
+    """Hand out ranges of the accumulator so that COMPUTE and REQUANTIZE find themselves in different halves.
+
+    Each half is a ring. Requests alternate between the halves: what is requested next never lies in the half that the
+    request before it got last.
+    """
+
+    def __init__(self, spec: SparseAccelerator) -> None:
+        self.first_entry = (0, half_entries(spec))
+        self.lanes = spec.array.lanes
+        self._rings = tuple(RingBuffer("accumulator", tile_entries(spec), "entries of each half") for _ in range(2))
+        self._turn = 0
+
+    def alloc(self, entries: int, *, who: str) -> int:
+        """Return the first of `entries` entries in the next half. Raises MappingError if they never fit."""
+        half = self._turn
+        self._turn = 1 - half
+        return self.first_entry[half] + self._rings[half].alloc(entries, self.lanes, who=who)
+
+    def alloc_pair(self, entries: int, *, who: str) -> tuple[int, int]:
+        """Return the first entries of a range in the next half and of an equal one in the other."""
+        return self.alloc(entries, who=who), self.alloc(entries, who=who)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import FIELDS, Opcode, Space
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.program import LayerRecord
-from gossamer.mapper.allocate import OffChip, RingBuffer
+from gossamer.mapper.allocate import AccumulatorHalves, OffChip, RingBuffer
 
 HEADER_FIELDS = ("opcode", "wait", "release")
 
@@ -27,19 +27,11 @@ OPERANDS: dict[Opcode, tuple[str, ...]] = {
 PARAMETER_BYTES = "par_bytes"
 """Extra column of VECTOR instructions: bytes of the parameter block read. Not encoded; tokens need it."""
 
-ACCUMULATOR_ENTRY_BYTES = 4
-"""Bytes of one int32 partial sum; an accumulator entry is one per chain."""
-
-
-def accumulator_entries(spec: SparseAccelerator) -> int:
-    """Return how many positions the accumulator holds."""
-    return spec.buffers.accumulator.capacity_bytes // (ACCUMULATOR_ENTRY_BYTES * spec.array.chains)
-
 
 class Emitter:
     """Instructions of one program under construction, with the allocators code generation draws from.
 
-    Members: `activation`, `weight`, `index`, `parameter` (RingBuffer, bytes), `accumulator` (RingBuffer, entries),
+    Members: `activation`, `weight`, `index`, `parameter` (RingBuffer, bytes), `accumulator` (AccumulatorHalves),
     `memory` (OffChip), `group_size`.
     """
 
@@ -51,7 +43,7 @@ class Emitter:
         self.weight = RingBuffer("weight", buffers.weight.capacity_bytes)
         self.index = RingBuffer("index", buffers.index.capacity_bytes)
         self.parameter = RingBuffer("parameter", buffers.parameter.capacity_bytes)
-        self.accumulator = RingBuffer("accumulator", accumulator_entries(spec), "entries")
+        self.accumulator = AccumulatorHalves(spec)
         self.memory = OffChip(self.group_size)
         self.layers: list[LayerRecord] = []
         self._layer = -1

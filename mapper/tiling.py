@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.arch.accumulator import tile_entries
 from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import index_pitch_bytes
 from gossamer.arch.spec import SparseAccelerator
@@ -67,7 +68,7 @@ def chip_numbers(spec: SparseAccelerator, reserved_bytes: int = 0) -> Chip:
     numbers[WEIGHT_ROWS] = buffers.weight.capacity_bytes // array.chains
     index_pitch = index_pitch_bytes(array.chains, array.group_size.bit_length() - 1)  # of the widest pattern
     numbers[INDEX_ROWS] = buffers.index.capacity_bytes // index_pitch
-    numbers[ACCUMULATOR] = buffers.accumulator.capacity_bytes // (4 * array.chains)
+    numbers[ACCUMULATOR] = tile_entries(spec)
     numbers[PARAMETER] = buffers.parameter.capacity_bytes
     numbers[GROUP_SIZE], numbers[CHAINS], numbers[CHAIN_LENGTH] = array.group_size, array.chains, array.chain_length
     numbers[LANES], numbers[WEIGHT_RATE] = array.lanes, array.weight_rows_per_cycle
@@ -169,7 +170,7 @@ def _shortage(shape: ConvShape, chip: Chip) -> str:
     smallest = [
         ("weight", SLOTS * shape.steps * row, chip[WEIGHT_ROWS] * row, "bytes for two tiles of one word and one tap"),
         ("index", SLOTS * shape.steps if shape.index_bits else 0, chip[INDEX_ROWS], "rows for two tiles of one word"),
-        ("accumulator", SLOTS * chip[LANES], chip[ACCUMULATOR], "positions for two tiles of one position"),
+        ("accumulator", SLOTS * chip[LANES], SLOTS * max(0, chip[ACCUMULATOR]), "positions for two tiles of one position"),
         (
             "activation", SLOTS * (1 + _block_out_words(shape, chip)) * chip[GROUP_SIZE], chip[ACTIVATION],
             "bytes for two input and two output words",

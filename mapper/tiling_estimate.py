@@ -97,7 +97,7 @@ def fits_weights(layer: Ints, chip: Ints, choice: Ints) -> bool:
 def fits_tile(layer: Ints, chip: Ints, choice: Ints) -> bool:
     """Return whether accumulator and activation buffer hold the slots of a choice."""
     positions = choice[TILE_ROWS] * choice[TILE_COLUMNS]
-    sums = SLOTS * _ceil_div(positions, chip[LANES]) * chip[LANES]
+    sums = _ceil_div(positions, chip[LANES]) * chip[LANES]  # one slot, or one group of blocks, in each half
     if splits_of(layer, choice) > 1:
         sums *= choice[GROUP]
     if sums > chip[ACCUMULATOR]:

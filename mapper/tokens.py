@@ -15,6 +15,7 @@ instruction waits only for earlier ones, so the earliest unfinished instruction 
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.arch.accumulator import accumulator_entries, half_entries
 from gossamer.arch.isa import ENGINE_OF, ENGINES, Opcode, Space
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.mapper.allocate import ACTIVATION_BASE
@@ -46,7 +47,7 @@ def engine_numbers(opcodes: Ints) -> Ints:
 
 
 class Accesses:
-    """Ranges each instruction reads and writes, conservatively (bounding boxes).
+    """Ranges each instruction reads and writes, conservatively (bounding boxes; whole halves of the accumulator).
 
     Members: `space` int64 [n, ACCESSES] (-1: no access), `low` and `high` int64 (half open; bytes, or entries of the
     accumulator), `writes` int64 0 or 1.
@@ -113,7 +114,18 @@ def _compute_accesses(result: Accesses, rows: Ints, columns: Columns, spec: Spar
     result.add(rows, 1, Space.WEIGHT, w, weight_rows * spec.array.chains, writes=False)
     pitch = spec.array.chains * bits // 8
     result.add(rows, 2, np.where(bits > 0, int(Space.INDEX), -1), i, weight_rows * pitch, writes=False)
-    result.add(rows, 3, ACCUMULATOR, acc, ny * nx, writes=True)
+    result.add(rows, 3, ACCUMULATOR, *_halves(acc, ny * nx, spec), writes=True)
+
+
+def _halves(first: Ints, entries: Ints, spec: SparseAccelerator) -> tuple[Ints, Ints]:
+    """Return first entry and entries of the halves of the accumulator that ranges touch.
+
+    A half has one read port: COMPUTE and REQUANTIZE must not meet in it, whichever entries they use.
+    """
+    middle, end = half_entries(spec), accumulator_entries(spec)
+    low = np.where(first < middle, 0, middle)
+    high = np.where(first + entries <= middle, middle, end)
+    return low, high - low
 
 
 def _vector_accesses(
@@ -130,7 +142,9 @@ def _vector_accesses(
     from_accumulator = opcodes[rows] == Opcode.REQUANTIZE
     reach = (ny - 1) * a_y + (nx - 1) * a_x + (kh - 1) * a_ky + (kw - 1) * a_kx + nc * group
     source = np.where(from_accumulator, ACCUMULATOR, int(Space.ACTIVATION))
-    result.add(rows, 0, source, a, np.where(from_accumulator, ny * nx, reach), writes=False)
+    first, entries = _halves(a, ny * nx, spec)
+    low, length = np.where(from_accumulator, first, a), np.where(from_accumulator, entries, reach)
+    result.add(rows, 0, source, low, length, writes=False)
     two = (opcodes[rows] == Opcode.ADD) | (opcodes[rows] == Opcode.MULTIPLY)
     reach = (ny - 1) * b_y + (nx - 1) * b_x + np.where(b_c > 0, 1, nc * group)
     result.add(rows, 1, np.where(two, int(Space.ACTIVATION), -1), b, reach, writes=False)

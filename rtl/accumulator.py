@@ -40,7 +40,7 @@ class AccumulatorCell(wiring.Component):
 
     def __init__(self, shape: ArrayShape) -> None:
         self.shape = shape
-        row_bits = shape.row_bits
+        row_bits = shape.half_row_bits
         super().__init__(
             {
                 "lower_row": In(row_bits),
@@ -100,7 +100,7 @@ class AccumulatorLane(wiring.Component):
 
     def __init__(self, shape: ArrayShape) -> None:
         self.shape = shape
-        row_bits = shape.row_bits
+        row_bits = shape.half_row_bits
         super().__init__(
             {
                 "lower_row": In(row_bits),
@@ -185,8 +185,8 @@ class Accumulator(wiring.Component):
         m.submodules.banks = banks = Copies(AccumulatorLane(shape), shape.lanes, shared=same)
         m.d.comb += banks.sums.eq(self.sums)
 
-        first_row = Signal(shape.row_bits + 1, reset_less=True)
-        row = Signal(shape.row_bits + 1, reset_less=True)
+        first_row = Signal(shape.row_bits, reset_less=True)
+        row = Signal(shape.row_bits, reset_less=True)
         reading = Signal(shape.lanes)
         m.d.sync += [
             first_row.eq(quotient(self.first_entry[: shape.entry_bits], shape.lanes)),
@@ -223,7 +223,7 @@ class Accumulator(wiring.Component):
         """Read for COMPUTE in its half and for VECTOR in the other; choose VECTOR's lane and channels."""
         shape = self.shape
         entry = self.acc_entry[: shape.entry_bits]
-        view_row = Signal(shape.row_bits + 1)
+        view_row = Signal(shape.row_bits)
         view_lane = Signal(range(max(2, shape.lanes)))
         m.d.comb += view_row.eq(quotient(entry, shape.lanes))
         m.d.comb += view_lane.eq(entry - times_constant(view_row, shape.lanes))

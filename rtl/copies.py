@@ -50,14 +50,18 @@ class Copies(wiring.Component):
     component: what is instantiated; two components of one module name must be the same hardware.
     count: number of instances, at least 1.
     shared: names of inputs that all copies see.
+    reset: resets the copies as well as the reset of the domain does; absent if only that shall.
 
     Raises
     ------
     UnsharedOutput: a name in `shared` is an output or no port at all.
     """
 
-    def __init__(self, component: wiring.Component, count: int = 1, shared: Iterable[str] = ()) -> None:
+    def __init__(
+        self, component: wiring.Component, count: int = 1, shared: Iterable[str] = (), reset: Value | None = None
+    ) -> None:
         self.component = component
+        self._reset = ResetSignal() if reset is None else ResetSignal() | reset
         self.count = count
         self.shared = frozenset(shared)
         self.ports = flat_ports(component)
@@ -82,7 +86,7 @@ class Copies(wiring.Component):
             ("i_" if is_input else "o_") + name: getattr(self, name) for name, (_, is_input) in self.ports.items()
         }
         instance = Instance(
-            self.wrapper_name, **{f"i_{CLOCK}": ClockSignal(), f"i_{RESET}": ResetSignal()}, **connections
+            self.wrapper_name, **{f"i_{CLOCK}": ClockSignal(), f"i_{RESET}": self._reset}, **connections
         )
         instance.copies = self
         return instance

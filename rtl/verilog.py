@@ -19,6 +19,8 @@ from gossamer.rtl.copies import CLOCK, RESET, Copies, flat_ports, module_name
 from gossamer.rtl.tidy import tidy
 
 _MODULE = re.compile(r"^module\s+(\\\S+ |\w+)", re.M)
+_ZEROED_MEMORY = re.compile(r"^  initial begin\n(?:    \S+ *\[\d+\] = \d+'h0+;\n)+  end\n", re.M)
+"""Amaranth starts every memory with zeros, which nothing here relies on and UltraRAM cannot do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +58,7 @@ def verilog_modules(top: wiring.Component) -> tuple[VerilogModule, ...]:
             pending.append(copies.component)
             if copies.count > 1:
                 arrays[copies.wrapper_name] = copies.array_text()
-    files = _split(_yosys("\n".join(texts.values())), tuple(components))
+    files = _split(_ZEROED_MEMORY.sub("", _yosys("\n".join(texts.values()))), tuple(components))
     modules = [VerilogModule(name=name, text=_header(components[name]) + files[name]) for name in components]
     return (*modules, *(VerilogModule(name=name, text=text) for name, text in sorted(arrays.items())))
 

@@ -1,8 +1,7 @@
-"""Cost a layer on a config in closed form, without a Program.
+"""Cost a layer on a config from its mapping alone, without a Program and without weights.
 
-Every instruction of the schedule has a closed form of its own (`gossamer.arch.timing`, `transfer_alone`), and the
-schedule follows from the mapping; `gossamer.sim.pipeline_model` joins them. What is left out: what FETCH takes from the
-channels, and the exact order in which bursts of LOAD and STORE meet there.
+The schedule follows from the mapping (`gossamer.sim.conv_schedule`), every instruction has a closed form or a known
+number of bursts, and `gossamer.sim.jobs` runs the list on the event engine's kernels.
 """
 
 from dataclasses import dataclass
@@ -15,12 +14,17 @@ from gossamer.arch.isa import ENGINES, Engine
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import ceil_div
 from gossamer.dataflow.mapping import ConvMapping, LoopOrder
-from gossamer.sim.conv_schedule import FULL, LAYER_ENTRIES, conv_jobs
-from gossamer.sim.offchip import offchip_timing
-from gossamer.sim.pipeline_model import JOB_COLUMNS, pipeline_cycles
+from gossamer.sim import engine
+from gossamer.sim.conv_layout import BLOCK_PARTS, LAYER_ENTRIES
+from gossamer.sim.conv_schedule import conv_jobs
+from gossamer.sim.conv_steps import FULL
+from gossamer.sim.jobs import JOB_COLUMNS, run_jobs
+from gossamer.sim.offchip import OffChipTiming, offchip_timing
 
-JOBS_PER_STEP = 16
-"""More than a step can have: two weight planes, parameters, input in chunks, COMPUTE, REQUANTIZE, STORE."""
+JOBS_PER_STEP = 8
+"""Most a step can have: two weight planes, parameters, input, a piece of the next, COMPUTE, REQUANTIZE, STORE."""
+JOBS_PER_LAYER = 2
+"""The LOAD of all parameters, and END."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,27 +38,42 @@ class LayerCost:
 def layer_cycles(mapping: ConvMapping, spec: SparseAccelerator) -> LayerCost:
     """Return the cost of a convolution (or product with constant weights) under a mapping.
 
-    Input and output are taken to lie off chip without gaps: [batch][row][column][words].
+    Off chip lies what a Program of this layer alone would have there, input and output without gaps:
+    [batch][row][column][words]. In a network other addresses shift bursts, and layers overlap. Not followed: LOADs that
+    code generation cuts because a field is too narrow (over 255 lines of padding, filled lines over 64 KiB, weight
+    segments over 65,535 rows), and equal constants, which it stores once.
     """
-    jobs = mapping_jobs(mapping, spec)
-    busy = np.zeros(len(ENGINES), dtype=np.int64)
-    cycles = pipeline_cycles(jobs, offchip_timing(spec).as_array(), spec.dispatch.queue_depth, busy)
-    return LayerCost(cycles=cycles, engine_cycles=dict(zip(ENGINES, busy.tolist(), strict=True)))
+    memory = offchip_timing(spec)
+    jobs = mapping_jobs(mapping, spec, memory)
+    times = np.empty((jobs.shape[0], engine.TIME_COLUMNS), dtype=np.int64)
+    cycles = run_jobs(jobs, memory.as_array(), spec.dispatch.queue_depth, times)
+    if cycles == engine.STUCK:
+        raise SelfCheckError("the jobs of a schedule must wait for earlier ones only")
+    span = times[:, engine.COMPLETED] - times[:, engine.STARTED]
+    busy = np.bincount(jobs[:-1, engine.ENGINE], weights=span[:-1], minlength=len(ENGINES))
+    return LayerCost(
+        cycles=cycles, engine_cycles={name: int(busy[number]) for number, name in enumerate(ENGINES)}
+    )  # fmt: skip
 
 
-def mapping_jobs(mapping: ConvMapping, spec: SparseAccelerator) -> NDArray[np.int64]:
-    """Return the jobs of a mapped layer in program order, int64 [n, JOB_COLUMNS]."""
-    blocks = np.array([(b.first, b.channels, b.word, b.words) for b in mapping.shape.blocks], dtype=np.int64)
-    steps = mapping.tile_count * sum(len(mapping.splits(number)) for number in range(len(blocks)))
-    jobs = np.zeros((JOBS_PER_STEP * (steps + 1), JOB_COLUMNS), dtype=np.int64)
-    count = conv_jobs(_layer_array(mapping, spec), blocks, offchip_timing(spec).as_array(), jobs)
+def mapping_jobs(mapping: ConvMapping, spec: SparseAccelerator, memory: OffChipTiming) -> NDArray[np.int64]:
+    """Return the jobs of a mapped layer in program order, END included, int64 [n, JOB_COLUMNS]."""
+    shape, taps = mapping.shape, ceil_div(mapping.shape.kernel[0], mapping.split_rows)
+    taps *= ceil_div(shape.kernel[1], mapping.split_columns)
+    blocks = np.array(
+        [(b.first, b.channels, b.word, b.words, taps * ceil_div(b.words, mapping.split_words)) for b in shape.blocks],
+        dtype=np.int64,
+    )
+    steps = mapping.tile_count * int(blocks[:, BLOCK_PARTS].sum())
+    jobs = np.empty((JOBS_PER_STEP * steps + JOBS_PER_LAYER, JOB_COLUMNS), dtype=np.int64)
+    count = conv_jobs(_layer_array(mapping, spec, memory), blocks, jobs)
     if count == FULL:
         raise SelfCheckError(f"the schedule of {steps} steps must have at most {len(jobs)} instructions")
     return jobs[:count]
 
 
-def _layer_array(mapping: ConvMapping, spec: SparseAccelerator) -> NDArray[np.int64]:
-    """Return the numbers of shape, mapping and array in the order of `gossamer.sim.conv_schedule`."""
+def _layer_array(mapping: ConvMapping, spec: SparseAccelerator, memory: OffChipTiming) -> NDArray[np.int64]:
+    """Return the numbers of shape, mapping and array in the order of `gossamer.sim.conv_layout`."""
     shape, array = mapping.shape, spec.array
     numbers = [
         shape.batch, shape.rows, shape.columns, ceil_div(shape.channels, array.group_size), shape.out_rows,
@@ -63,6 +82,6 @@ def _layer_array(mapping: ConvMapping, spec: SparseAccelerator) -> NDArray[np.in
         int(mapping.order is LoopOrder.WEIGHTS_OUTER), mapping.tile_rows, mapping.tile_columns, mapping.group_blocks,
         mapping.split_rows, mapping.split_columns, mapping.split_words, int(mapping.resident_parameters),
         array.group_size, array.chains, array.chain_length, array.lanes, array.weight_rows_per_cycle,
-        spec.vector.lanes,
+        spec.vector.lanes, memory.port_bytes_per_cycle,
     ]  # fmt: skip
     return np.array(numbers, dtype=np.int64).reshape(LAYER_ENTRIES)

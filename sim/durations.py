@@ -14,13 +14,13 @@ _MAXIMUM, _AVERAGE = int(Opcode.MAXIMUM), int(Opcode.AVERAGE)
 _SOFTMAX, _LAYER_NORM, _LRN = int(Opcode.SOFTMAX), int(Opcode.LAYER_NORM), int(Opcode.LRN)
 
 
-@kernel
+@kernel(allocates=False)
 def ceil_ratio(numerator: int, denominator: int) -> int:
     """Return ceil(numerator / denominator)."""
     return -(-numerator // denominator)
 
 
-@kernel
+@kernel(allocates=False)
 def compute_fill(chain_length: int, weight_rows_per_cycle: int) -> int:
     """Return `gossamer.arch.timing.compute_fill_cycles`."""
     levels = 0
@@ -29,7 +29,7 @@ def compute_fill(chain_length: int, weight_rows_per_cycle: int) -> int:
     return chain_length // weight_rows_per_cycle + levels + COMPUTE_PIPELINE_CYCLES
 
 
-@kernel
+@kernel(allocates=False)
 def compute_duration(
     positions: int, runs: int, run_words: int, steps: int, chain_length: int, lanes: int, weight_rows_per_cycle: int
 ) -> int:
@@ -45,7 +45,7 @@ def compute_duration(
     return passes - (last_pass - pass_cycles) + compute_fill(chain_length, weight_rows_per_cycle)
 
 
-@kernel
+@kernel(allocates=False)
 def vector_duration(
     opcode: int, positions: int, words: int, taps: int, group_size: int, vector_lanes: int, window: int
 ) -> int:
@@ -62,7 +62,7 @@ def vector_duration(
     return work + VECTOR_PIPELINE_CYCLES
 
 
-@kernel
+@kernel(allocates=False)
 def compute_columns(
     positions: NDArray[np.int64],
     runs: NDArray[np.int64],
@@ -82,7 +82,7 @@ def compute_columns(
         )
 
 
-@kernel
+@kernel(allocates=False)
 def vector_columns(
     opcodes: NDArray[np.int64],
     positions: NDArray[np.int64],

@@ -40,6 +40,10 @@ LOAD, COMPUTE, VECTOR, STORE, END = range(5)
 ENGINE_COUNT = 4
 FETCH_AGENT, LOAD_AGENT, STORE_AGENT, AGENTS = 0, 1, 2, 3
 FINISHED, DEADLOCK = 0, 1
+STUCK: int = np.int64(-1)  # type: ignore[assignment]
+INSTRUCTIONS: int = np.int64(-2)  # type: ignore[assignment]
+"""What `serve_bursts` returns besides instructions."""
+NEVER: int = np.int64(2**62)  # type: ignore[assignment]
 
 # Columns of `work` [n, WORK_COLUMNS]: what the kernel needs of one instruction.
 (ENGINE, WAIT, RELEASE, DURATION, ADDRESS, LINES, LINE_PITCH, RUNS, RUN_PITCH, RUN_BYTES, SEGMENT_BYTES, FILL_BEATS,
@@ -55,7 +59,7 @@ CURRENT, LINE, RUN, OFFSET, REQUESTED, FILLED, LATEST, SERVED, AGENT_COLUMNS = r
 NEXT, FETCHED, TOTAL, CONTROL_COLUMNS = range(4)
 
 
-@kernel
+@kernel(allocates=False)
 def _slot_time(times: NDArray[np.int64], members: NDArray[np.int64], count: int, queue_depth: int) -> int:
     """Return the first cycle the queue has room for its next instruction, or UNKNOWN."""
     if count < queue_depth:
@@ -64,8 +68,8 @@ def _slot_time(times: NDArray[np.int64], members: NDArray[np.int64], count: int,
     return UNKNOWN if started == UNKNOWN else started + 1
 
 
-@kernel
-def _dispatch(
+@kernel(allocates=False)
+def dispatch_next(
     work: NDArray[np.int64],
     times: NDArray[np.int64],
     control: NDArray[np.int64],
@@ -107,7 +111,7 @@ def _dispatch(
     return True
 
 
-@kernel
+@kernel(allocates=False)
 def _start(
     engine: int,
     work: NDArray[np.int64],
@@ -154,47 +158,44 @@ def _start(
     return int(at)
 
 
-@kernel
-def _complete(
+@kernel(allocates=False)
+def _give_tokens(
     at: int,
-    when: int,
     work: NDArray[np.int64],
     times: NDArray[np.int64],
     tokens: NDArray[np.int64],
     token_base: NDArray[np.int64],
     given: NDArray[np.int64],
 ) -> None:
-    """Complete an instruction and give its tokens."""
-    times[at, COMPLETED] = when
+    """Give the tokens of an instruction whose completion is known."""
     for taker in range(ENGINE_COUNT):
         if (work[at, RELEASE] >> taker) & 1:
             pair = work[at, ENGINE] * ENGINE_COUNT + taker
-            tokens[token_base[pair] + given[pair]] = when
+            tokens[token_base[pair] + given[pair]] = times[at, COMPLETED]
             given[pair] += 1
 
 
-@kernel
-def _begin_transfer(
-    at: int,
-    agent: int,
-    work: NDArray[np.int64],
-    times: NDArray[np.int64],
-    agents: NDArray[np.int64],
-) -> int:
-    """Set up the first burst of a LOAD or STORE; return its completion if it has none, else UNKNOWN."""
-    setup = LOAD_SETUP_CYCLES if agent == LOAD_AGENT else STORE_SETUP_CYCLES
-    begin = times[at, STARTED] + setup
+@kernel(allocates=False)
+def perform(at: int, work: NDArray[np.int64], times: NDArray[np.int64], agents: NDArray[np.int64]) -> bool:
+    """Complete a started instruction, or set up the bursts of a LOAD or STORE; return whether it completed."""
+    engine = work[at, ENGINE]
+    if engine not in (LOAD, STORE):
+        times[at, COMPLETED] = times[at, STARTED] + work[at, DURATION]
+        return True
+    agent = LOAD_AGENT if engine == LOAD else STORE_AGENT
+    begin = times[at, STARTED] + (LOAD_SETUP_CYCLES if engine == LOAD else STORE_SETUP_CYCLES)
     filled = begin + work[at, FILL_BEATS]
     if work[at, LINES] * work[at, RUNS] * work[at, RUN_BYTES] == 0:
-        return int(filled)
+        times[at, COMPLETED] = filled
+        return True
     agents[agent, CURRENT] = at
     agents[agent, LINE] = agents[agent, RUN] = agents[agent, OFFSET] = 0
     agents[agent, REQUESTED] = begin - 1
     agents[agent, FILLED] = agents[agent, LATEST] = filled
-    return UNKNOWN
+    return False
 
 
-@kernel
+@kernel(allocates=False)
 def _request_time(
     agent: int,
     control: NDArray[np.int64],
@@ -233,7 +234,7 @@ def _request_time(
     return int(earliest)
 
 
-@kernel
+@kernel(allocates=False)
 def _fetch_burst(
     when: int,
     control: NDArray[np.int64],
@@ -255,10 +256,11 @@ def _fetch_burst(
     control[FETCHED] = burst + 1
 
 
-@kernel
-def _transfer_burst(
+@kernel(allocates=False)
+def _transfer_bursts(
     agent: int,
     when: int,
+    before: int,
     work: NDArray[np.int64],
     agents: NDArray[np.int64],
     rings: NDArray[np.int64],
@@ -266,49 +268,115 @@ def _transfer_burst(
     channel_free: NDArray[np.int64],
     port_free: NDArray[np.int64],
     traffic: NDArray[np.int64],
+) -> bool:
+    """Serve the bursts of a LOAD or STORE that are requested before cycle `before`, at least the one of cycle `when`.
+
+    Return whether its last burst was among them.
+    """
+    at = agents[agent, CURRENT]
+    scatter, ports = work[at, SCATTER] != 0, memory[PORTS]
+    run_bytes, segment_bytes = work[at, RUN_BYTES], work[at, SEGMENT_BYTES]
+    line, run, served = agents[agent, LINE], agents[agent, RUN], agents[agent, SERVED]
+    filled, latest = agents[agent, FILLED], agents[agent, LATEST]
+    base = work[at, ADDRESS] + line * work[at, LINE_PITCH] + run * work[at, RUN_PITCH]
+    first = base + agents[agent, OFFSET]
+    if scatter:
+        ports = 1
+    port, slot = served % ports, served // ports % memory[OUTSTANDING]
+    full_beats = memory[BURST_BYTES] // memory[BEAT_BYTES]
+    bursts, beats_moved, pieces_moved, bytes_moved = 0, 0, 0, 0
+    finished = False
+    while True:
+        last = burst_end(first, base + run_bytes, memory[BURST_BYTES])
+        beats = full_beats
+        if last - first < memory[BURST_BYTES]:
+            beats = beats_between(first, last, memory[BEAT_BYTES])
+        pieces = last - first if scatter else beats
+        if segment_bytes < run_bytes and not scatter:
+            pieces = pieces_between(base, first, last, segment_bytes, memory[BEAT_BYTES])
+        if agent == LOAD_AGENT:
+            done = read_burst(memory, channel_free, port_free, port, when, first, beats, pieces, filled)
+        else:
+            done = write_burst(memory, channel_free, port_free, port, when, first, beats, pieces)
+        rings[agent, port, slot] = done
+        latest = max(latest, done)
+        bursts, beats_moved = bursts + 1, beats_moved + beats
+        pieces_moved, bytes_moved = pieces_moved + pieces, bytes_moved + last - first
+        port += 1
+        if port == ports:
+            port, slot = 0, slot + 1
+            if slot == memory[OUTSTANDING]:
+                slot = 0
+        first = last
+        if first == base + run_bytes:
+            run += 1
+            if run == work[at, RUNS]:
+                run, line = 0, line + 1
+                finished = line == work[at, LINES]
+            base = work[at, ADDRESS] + line * work[at, LINE_PITCH] + run * work[at, RUN_PITCH]
+            first = base
+        if finished:
+            break
+        earliest = max(when + 1, rings[agent, port, slot])
+        if agent == STORE_AGENT:
+            earliest = max(earliest, port_free[WRITE, port])
+        if earliest >= before:
+            break
+        when = earliest
+    agents[agent, LINE], agents[agent, RUN], agents[agent, OFFSET] = line, run, first - base
+    agents[agent, REQUESTED], agents[agent, LATEST], agents[agent, SERVED] = when, latest, served + bursts
+    traffic[at, BURSTS] += bursts
+    traffic[at, BEATS] += beats_moved
+    traffic[at, PIECES] += pieces_moved
+    traffic[at, BYTES] += bytes_moved
+    return finished
+
+
+@kernel(allocates=False)
+def serve_bursts(
+    work: NDArray[np.int64],
+    times: NDArray[np.int64],
+    control: NDArray[np.int64],
+    fetch_times: NDArray[np.int64],
+    agents: NDArray[np.int64],
+    rings: NDArray[np.int64],
+    memory: NDArray[np.int64],
+    channel_free: NDArray[np.int64],
+    port_free: NDArray[np.int64],
+    traffic: NDArray[np.int64],
 ) -> int:
-    """Serve one burst of a LOAD or STORE; return the completion of the instruction if it was the last, else UNKNOWN."""
-    state = agents[agent]
-    at = state[CURRENT]
-    base = work[at, ADDRESS] + state[LINE] * work[at, LINE_PITCH] + state[RUN] * work[at, RUN_PITCH]
-    first = base + state[OFFSET]
-    last = burst_end(first, base + work[at, RUN_BYTES], memory[BURST_BYTES])
-    beats = beats_between(first, last, memory[BEAT_BYTES])
-    served, port = state[SERVED], ZERO
-    slot = served % memory[OUTSTANDING]
-    pieces = last - first
-    if not work[at, SCATTER]:
-        port, slot = served % memory[PORTS], (served // memory[PORTS]) % memory[OUTSTANDING]
-        pieces = pieces_between(base, first, last, work[at, SEGMENT_BYTES], memory[BEAT_BYTES])
-    if agent == LOAD_AGENT:
-        done = read_burst(memory, channel_free, port_free, port, when, first, beats, pieces, state[FILLED])
-    else:
-        done = write_burst(memory, channel_free, port_free, port, when, first, beats, pieces)
-    rings[agent, port, slot] = done
-    traffic[at, BURSTS] += 1
-    traffic[at, BEATS] += beats
-    traffic[at, PIECES] += pieces
-    traffic[at, BYTES] += last - first
-    state[SERVED] = served + 1
-    state[REQUESTED] = when
-    state[LATEST] = max(state[LATEST], done)
-    state[OFFSET] = last - base
-    if last < base + work[at, RUN_BYTES]:
-        return UNKNOWN
-    state[OFFSET] = 0
-    state[RUN] += 1
-    if state[RUN] < work[at, RUNS]:
-        return UNKNOWN
-    state[RUN] = 0
-    state[LINE] += 1
-    if state[LINE] < work[at, LINES]:
-        return UNKNOWN
-    state[CURRENT] = UNKNOWN
-    state[SERVED] = 0
-    return int(state[LATEST])
+    """Serve bursts in order of time until one makes other times known.
+
+    Return the LOAD or STORE whose last burst was served, its completion filled in `times`; INSTRUCTIONS if instructions
+    arrived; STUCK if no engine has a burst to request.
+    """
+    fetch_bytes = min(memory[BURST_BYTES], FETCH_BURST_BYTES)
+    while True:
+        chosen, earliest, before = UNKNOWN, ZERO, NEVER
+        for agent in range(AGENTS):
+            when = _request_time(agent, control, times, work, agents, rings, memory, port_free, fetch_bytes,
+                                 fetch_times.size)  # fmt: skip
+            if when != UNKNOWN and (chosen == UNKNOWN or when < earliest):
+                if chosen != UNKNOWN:
+                    before = min(before, earliest)
+                chosen, earliest = agent, when
+            elif when != UNKNOWN:
+                before = min(before, when + 1)  # the chosen agent comes first in the same cycle
+        if chosen == UNKNOWN:
+            return STUCK
+        if chosen == FETCH_AGENT:
+            _fetch_burst(earliest, control, agents, memory, channel_free, port_free, fetch_times, fetch_bytes,
+                         work.shape[0] * INSTRUCTION_BYTES)  # fmt: skip
+            return INSTRUCTIONS
+        if _transfer_bursts(chosen, earliest, before, work, agents, rings, memory, channel_free, port_free, traffic):
+            at = agents[chosen, CURRENT]
+            times[at, COMPLETED] = agents[chosen, LATEST]
+            agents[chosen, CURRENT] = UNKNOWN
+            agents[chosen, SERVED] = 0
+            return int(at)
 
 
-@kernel
+@kernel(allocates=False)
 def _run_ahead(
     work: NDArray[np.int64],
     times: NDArray[np.int64],
@@ -330,7 +398,7 @@ def _run_ahead(
     progress = True
     while progress:
         progress = False
-        while _dispatch(work, times, control, fetch_times, fetch_bytes, order, dispatched, queue_depth):
+        while dispatch_next(work, times, control, fetch_times, fetch_bytes, order, dispatched, queue_depth):
             progress = True
         for engine in range(ENGINE_COUNT):
             at = 0
@@ -341,13 +409,31 @@ def _run_ahead(
                 if at == UNKNOWN:
                     break
                 progress = True
-                when = times[at, STARTED] + work[at, DURATION]
-                if engine == LOAD:
-                    when = _begin_transfer(at, LOAD_AGENT, work, times, agents)
-                elif engine == STORE:
-                    when = _begin_transfer(at, STORE_AGENT, work, times, agents)
-                if when != UNKNOWN:
-                    _complete(at, when, work, times, tokens, token_base, given)
+                if perform(at, work, times, agents):
+                    _give_tokens(at, work, times, tokens, token_base, given)
+
+
+@kernel
+def fetch_plan(count: int, memory: NDArray[np.int64]) -> tuple[int, NDArray[np.int64]]:
+    """Return the bytes of a burst of FETCH, and when each burst of `count` instructions arrives, all UNKNOWN."""
+    fetch_bytes = min(memory[BURST_BYTES], FETCH_BURST_BYTES)
+    bursts = (count * INSTRUCTION_BYTES + fetch_bytes - 1) // fetch_bytes
+    return fetch_bytes, np.full(bursts, UNKNOWN, dtype=np.int64)
+
+
+@kernel
+def memory_state(
+    memory: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return agents, rings, channel_free and port_free before the first burst.
+
+    rings int64 [AGENTS, ports, outstanding]: when the burst that took this place of a port's window is done.
+    """
+    agents = np.zeros((AGENTS, AGENT_COLUMNS), dtype=np.int64)
+    agents[:, CURRENT] = UNKNOWN
+    agents[:, REQUESTED] = UNKNOWN
+    rings = np.zeros((AGENTS, memory[PORTS], memory[OUTSTANDING]), dtype=np.int64)
+    return agents, rings, np.zeros(memory[CHANNELS], dtype=np.int64), np.zeros((2, memory[PORTS]), dtype=np.int64)
 
 
 @kernel
@@ -370,37 +456,18 @@ def run_engines(
     [CONTROL_COLUMNS]: instructions dispatched, bursts fetched, total cycles (all given as 0).
     """
     count = work.shape[0]
-    fetch_bytes = min(memory[BURST_BYTES], FETCH_BURST_BYTES)
-    stream_bytes = count * INSTRUCTION_BYTES
-    fetch_bursts = (stream_bytes + fetch_bytes - 1) // fetch_bytes
-    fetch_times = np.full(fetch_bursts, UNKNOWN, dtype=np.int64)
+    fetch_bytes, fetch_times = fetch_plan(count, memory)
     counters = np.zeros((2, ENGINE_COUNT), dtype=np.int64)
     tokens = np.zeros(max(1, token_base[-1]), dtype=np.int64)
     token_counts = np.zeros((2, ENGINE_COUNT * ENGINE_COUNT), dtype=np.int64)
-    agents = np.zeros((AGENTS, AGENT_COLUMNS), dtype=np.int64)
-    agents[:, CURRENT] = UNKNOWN
-    agents[:, REQUESTED] = UNKNOWN
-    rings = np.zeros((AGENTS, memory[PORTS], memory[OUTSTANDING]), dtype=np.int64)
-    channel_free = np.zeros(memory[CHANNELS], dtype=np.int64)
-    port_free = np.zeros((2, memory[PORTS]), dtype=np.int64)
+    agents, rings, channel_free, port_free = memory_state(memory)
     while True:
         _run_ahead(work, times, control, fetch_times, fetch_bytes, queue_depth, order, counters, tokens, token_base,
                    token_counts, token_waits, agents)  # fmt: skip
         if control[NEXT] >= count:
             return FINISHED
-        chosen, earliest = UNKNOWN, ZERO
-        for agent in range(AGENTS):
-            when = _request_time(agent, control, times, work, agents, rings, memory, port_free, fetch_bytes,
-                                 fetch_bursts)  # fmt: skip
-            if when != UNKNOWN and (chosen == UNKNOWN or when < earliest):
-                chosen, earliest = agent, when
-        if chosen == UNKNOWN:
+        at = serve_bursts(work, times, control, fetch_times, agents, rings, memory, channel_free, port_free, traffic)
+        if at == STUCK:
             return DEADLOCK
-        if chosen == FETCH_AGENT:
-            _fetch_burst(earliest, control, agents, memory, channel_free, port_free, fetch_times, fetch_bytes,
-                         stream_bytes)  # fmt: skip
-            continue
-        at = agents[chosen, CURRENT]
-        when = _transfer_burst(chosen, earliest, work, agents, rings, memory, channel_free, port_free, traffic)
-        if when != UNKNOWN:
-            _complete(at, when, work, times, tokens, token_base, token_counts[0])
+        if at != INSTRUCTIONS:
+            _give_tokens(at, work, times, tokens, token_base, token_counts[0])

@@ -125,13 +125,17 @@ def cache_is_cold() -> bool:
 @overload
 def kernel(function: F) -> F: ...
 @overload
-def kernel(*, parallel: bool = False, contract: bool = False) -> Callable[[F], F]: ...
-def kernel(function: F | None = None, *, parallel: bool = False, contract: bool = False) -> F | Callable[[F], F]:
+def kernel(*, parallel: bool = False, contract: bool = False, allocates: bool = True) -> Callable[[F], F]: ...
+def kernel(
+    function: F | None = None, *, parallel: bool = False, contract: bool = False, allocates: bool = True
+) -> F | Callable[[F], F]:
     """Compile a free function of arrays and scalars; use as `@kernel` or `@kernel(parallel=True)`.
 
     The GIL is released, integer division by zero is not checked for (callers validate), results are cached on disk.
     `contract` lets a float product and sum become one fused multiply-add, and nothing else of fast maths: only for
-    kernels whose float values are integers below 2**24 throughout, where both ways are exact.
+    kernels whose float values are integers below 2**24 throughout, where both ways are exact. `allocates=False` is for
+    kernels that make and return no array (numba refuses to compile those that do): numba then counts no references,
+    which for a short kernel with several arrays takes ten times as long as its work.
     """
 
     def decorate(target: F) -> F:
@@ -147,6 +151,7 @@ def kernel(function: F | None = None, *, parallel: bool = False, contract: bool 
                 parallel=parallel,
                 error_model="numpy",
                 fastmath={"contract"} if contract else False,
+                _nrt=allocates,
             )(target)
         finally:
             numba.config.CACHE_DIR = previous

@@ -91,19 +91,22 @@ def offchip_timing(spec: SparseAccelerator) -> OffChipTiming:
     )
 
 
-@kernel
+@kernel(allocates=False)
 def burst_end(address: int, last: int, burst_bytes: int) -> int:
-    """Return the end (exclusive) of the burst that starts at `address` within bytes up to `last` (exclusive)."""
-    return min(last, (address // burst_bytes + 1) * burst_bytes)
+    """Return the end (exclusive) of the burst that starts at `address` within bytes up to `last` (exclusive).
+
+    `burst_bytes` is a power of two; masks take the place of divisions, which would be most of the time of a burst.
+    """
+    return min(last, (address | (burst_bytes - 1)) + 1)
 
 
-@kernel
+@kernel(allocates=False)
 def beats_between(first: int, last: int, beat_bytes: int) -> int:
     """Return the beats that bytes [first, last) touch."""
     return (last - 1) // beat_bytes - first // beat_bytes + 1
 
 
-@kernel
+@kernel(allocates=False)
 def pieces_between(base: int, first: int, last: int, segment_bytes: int, beat_bytes: int) -> int:
     """Return the (beat, segment) pairs that bytes [first, last) of a run touch.
 
@@ -116,17 +119,25 @@ def pieces_between(base: int, first: int, last: int, segment_bytes: int, beat_by
     if high < low:
         return beats
     period = 1
-    while (period * segment_bytes) % beat_bytes:
+    while (period * segment_bytes) & (beat_bytes - 1):
         period *= 2  # beat_bytes is a power of two
     aligned = 0
     for boundary in range(low, min(high, low + period - 1) + 1):
-        if (base + boundary * segment_bytes) % beat_bytes == 0:
+        if (base + boundary * segment_bytes) & (beat_bytes - 1) == 0:
             aligned = (high - boundary) // period + 1
             break
     return beats + high - low + 1 - aligned
 
 
-@kernel
+@kernel(allocates=False)
+def channel_of(memory: NDArray[np.int64], address: int) -> int:
+    """Return the channel that serves the burst at an address."""
+    if memory[CHANNELS] == 1:
+        return 0
+    return int((address // memory[INTERLEAVE]) % memory[CHANNELS])
+
+
+@kernel(allocates=False)
 def channel_service(channel_free: NDArray[np.int64], channel: int, at: int, beats: int, beat_ticks: int) -> int:
     """Serve `beats` on a channel from cycle `at` on; return the tick at which that starts; update the channel."""
     start = max(at << TICK_BITS, int(channel_free[channel]))
@@ -134,13 +145,13 @@ def channel_service(channel_free: NDArray[np.int64], channel: int, at: int, beat
     return start
 
 
-@kernel
+@kernel(allocates=False)
 def ceil_cycles(ticks: int) -> int:
     """Return ticks as whole cycles, rounded up."""
     return (ticks + TICKS_PER_CYCLE - 1) >> TICK_BITS
 
 
-@kernel
+@kernel(allocates=False)
 def read_burst(
     memory: NDArray[np.int64],
     channel_free: NDArray[np.int64],
@@ -158,8 +169,7 @@ def read_burst(
     port delivers a piece per cycle, after those of the burst before and not before cycle `accepted` (LOAD fills first).
     port_free int64 [2, ports].
     """
-    channel = (address // memory[INTERLEAVE]) % memory[CHANNELS]
-    start = channel_service(channel_free, channel, at, beats, memory[BEAT_TICKS])
+    start = channel_service(channel_free, channel_of(memory, address), at, beats, memory[BEAT_TICKS])
     first = ceil_cycles(start) + memory[LATENCY]
     last = ceil_cycles(start + beats * memory[BEAT_TICKS]) + memory[LATENCY]
     done = int(max(max(port_free[READ, port], first, accepted) + pieces, last))
@@ -167,7 +177,7 @@ def read_burst(
     return done
 
 
-@kernel
+@kernel(allocates=False)
 def write_burst(
     memory: NDArray[np.int64],
     channel_free: NDArray[np.int64],
@@ -179,7 +189,6 @@ def write_burst(
     pieces: int,
 ) -> int:
     """Serve one write burst whose first piece leaves at cycle `at`; return the cycle of its acknowledgement."""
-    channel = (address // memory[INTERLEAVE]) % memory[CHANNELS]
-    start = channel_service(channel_free, channel, at, beats, memory[BEAT_TICKS])
+    start = channel_service(channel_free, channel_of(memory, address), at, beats, memory[BEAT_TICKS])
     port_free[WRITE, port] = at + pieces
     return max(at + pieces, ceil_cycles(start + beats * memory[BEAT_TICKS])) + int(memory[LATENCY])

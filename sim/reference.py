@@ -130,6 +130,7 @@ def convolve(layer: Conv2d, x: Map) -> Map:
     if layer.weight.dtype.kind != "f":
         raise ModelError(f"layer {layer.name} is quantized; the float model needs float weights")
     outputs, rows, columns, inputs = layer.weight.shape
+    result: Map
     if (rows, columns) == (1, 1) and layer.stride == (1, 1) and layer.groups == 1 and not any(layer.pads):
         result = x.reshape(-1, inputs) @ layer.weight.reshape(outputs, inputs).T
         result = result.reshape(*x.shape[:3], outputs)
@@ -144,7 +145,9 @@ def convolve(layer: Conv2d, x: Map) -> Map:
             for g in range(layer.groups)
         ]
         result = parts[0] if layer.groups == 1 else np.concatenate(parts, 3)
-    return result if layer.bias is None else np.asarray(result + layer.bias)
+    if layer.bias is not None:
+        result += layer.bias
+    return result
 
 
 def _padded(x: Map, pads: tuple[int, int, int, int], value: float = 0.0) -> Map:

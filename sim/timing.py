@@ -23,6 +23,7 @@ from gossamer.sim.results import (
     Trace,
     Traffic,
 )
+from gossamer.sim.transfers import describe_columns
 
 Columns = dict[str, NDArray[np.int64]]
 
@@ -81,30 +82,10 @@ def _check_shape(program: Program, opcodes: NDArray[np.int64]) -> None:
         )
 
 
-def _merge_runs(
-    columns: Columns, at: NDArray[np.int64], work: NDArray[np.int64], *, buffer: str, scatter: bool
-) -> None:
-    """Describe the off-chip runs of LOADs or STOREs, joined where they follow each other."""
-    lines, runs, length = columns["ny"][at], columns["nx"][at], columns["run_bytes"][at]
-    line_pitch, run_pitch = columns["dram_y"][at], columns["dram_x"][at]
-    chip_y, chip_x = columns[f"{buffer}_y"][at], columns[f"{buffer}_x"][at]
-    segment = length.copy()
-    join = (runs > 1) & (run_pitch == length)
-    segment = np.where(join & (chip_x == length), runs * length, segment)
-    length = np.where(join, runs * length, length)
-    runs = np.where(join, 1, runs)
-    join = (lines > 1) & (runs == 1) & (line_pitch == length)
-    segment = np.where(join & (segment == length) & (chip_y == length), lines * length, segment)
-    length = np.where(join, lines * length, length)
-    lines = np.where(join, 1, lines)
-    for name, value in (
-        (engine.ADDRESS, columns["dram"][at]), (engine.LINES, lines), (engine.LINE_PITCH, line_pitch),
-        (engine.RUNS, runs), (engine.RUN_PITCH, run_pitch), (engine.RUN_BYTES, length),
-        (engine.SEGMENT_BYTES, np.maximum(segment, 1)),
-    ):  # fmt: skip
-        work[at, name] = value
-    if scatter:
-        work[at, engine.SCATTER] = columns["dst_e"][at] != 1
+def _describe(columns: Columns, at: NDArray[np.int64], work: NDArray[np.int64], *, buffer: str) -> None:
+    """Describe the off-chip runs of LOADs or STOREs."""
+    names = ("dram", "ny", "dram_y", "nx", "dram_x", "run_bytes", f"{buffer}_y", f"{buffer}_x")
+    describe_columns(work, at, np.stack([columns[name][at] for name in names], axis=1))
 
 
 def fill_beats(columns: Columns, at: NDArray[np.int64], bytes_per_cycle: int) -> NDArray[np.int64]:
@@ -123,8 +104,9 @@ def _prepare(program: Program, columns: Columns, spec: SparseAccelerator, memory
     work[:, engine.ENGINE] = _engine_of(columns["opcode"])
     work[:, engine.WAIT], work[:, engine.RELEASE] = columns["wait"], columns["release"]
     loads, computes, vectors, stores = (np.flatnonzero(work[:, engine.ENGINE] == number) for number in range(4))
-    _merge_runs(columns, loads, work, buffer="dst", scatter=True)
-    _merge_runs(columns, stores, work, buffer="src", scatter=False)
+    _describe(columns, loads, work, buffer="dst")
+    _describe(columns, stores, work, buffer="src")
+    work[loads, engine.SCATTER] = columns["dst_e"][loads] != 1
     work[loads, engine.FILL_BEATS] = fill_beats(columns, loads, memory.port_bytes_per_cycle)
     fill, windows = np.zeros(count, dtype=np.int64), np.ones(count, dtype=np.int64)
     windows[vectors] = accounting.lrn_windows(program, columns, vectors)

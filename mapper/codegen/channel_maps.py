@@ -13,6 +13,7 @@ from itertools import pairwise, product
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.arch.accumulator import tile_entries
 from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import Opcode, Space
 from gossamer.arch.timing import ceil_div, compute_cycles, vector_cycles
@@ -21,7 +22,7 @@ from gossamer.mapper.codegen.parameters import pass_through, requantize_block
 from gossamer.mapper.codegen.strided import Axis, Nest, collapse, nest
 from gossamer.mapper.codegen.tile_choice import TileCost, cheapest, halvings
 from gossamer.mapper.codegen.transfer import MAX_COUNT, load_block, load_nest, load_range, store_nest
-from gossamer.mapper.emit import Emitter, accumulator_entries
+from gossamer.mapper.emit import Emitter
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +196,7 @@ def _candidates(emitter: Emitter, plan: Plan) -> Iterator[TileCost]:
     shapes = [(y, columns) for y in halvings(rows)] + [(1, x) for x in halvings(columns)]
     for y, x in shapes:
         positions = y * x
-        if positions > accumulator_entries(emitter.spec) or max(y, x) > MAX_COUNT:
+        if positions > tile_entries(emitter.spec) or max(y, x) > MAX_COUNT:
             continue
         read = positions * sum(feed.words for feed in plan.feeds) * group_size
         written = positions * plan.out.words * group_size
@@ -261,7 +262,7 @@ def _emit_tile(
         starts.append(starts[-1] + ny * nx * held)
     weight, index, par = constants
     for first, words, passes in plan.blocks:
-        acc = emitter.accumulator.alloc(ny * nx, emitter.spec.array.lanes, who=who)
+        acc = emitter.accumulator.alloc(ny * nx, who=who)
         for each in passes:
             held = plan.feeds[each.feed].words * word
             emitter.compute(

@@ -108,7 +108,7 @@ class ConvEmitter:
         self.w_base = emitter.weight.alloc(rows * array.chains, array.chains, who=who)
         self.i_base = emitter.index.alloc(rows * self.pitch, self.pitch, who=who) if self.shape.index_bits else 0
         self.sum_slot = accumulator_slot(mapping.tile_rows * mapping.tile_columns, array.lanes)
-        self.sum_base = emitter.accumulator.alloc(mapping.accumulator_slots * self.sum_slot, array.lanes, who=who)
+        self.sum_base = emitter.accumulator.alloc_pair(mapping.accumulator_slots // 2 * self.sum_slot, who=who)
         count = len(self.shape.blocks) if mapping.resident_parameters else SLOTS
         self.par_base = emitter.parameter.alloc(count * self.shape.parameter_bytes, PARAMETER_ALIGN_BYTES, who=who)
 
@@ -278,11 +278,11 @@ class ConvEmitter:
         return max(block for block in group if len(self.parts[block]) == parts)
 
     def _sums(self, step: Step) -> int:
-        """Return the first accumulator entry of a step."""
-        if self.mapping.split_count == 1:
-            return self.sum_base + self._sum_turn % SLOTS * self.sum_slot
-        group = self._sum_turn % SLOTS * self.mapping.group_blocks
-        return self.sum_base + (group + step.block - step.group[0]) * self.sum_slot
+        """Return the first accumulator entry of a step: slots alternate between the halves."""
+        slot = self._sum_turn % SLOTS
+        if self.mapping.split_count > 1:
+            slot = slot * self.mapping.group_blocks + step.block - step.group[0]
+        return self.sum_base[slot % 2] + slot // 2 * self.sum_slot
 
     def _computes(self, step: Step, sums: int) -> Work:
         shape, tile, split = self.shape, step.tile, self.parts[step.block][step.part]

@@ -142,7 +142,7 @@ def _emit_sums(emitter: Emitter, layer: Pool2d, out: TensorPlace, source: Tensor
         if word == 0 or count != words:
             weight, index = _load_ones(emitter, layer, height * width, count, recorded)
         for window in _windows(layer, out, source):
-            acc = emitter.accumulator.alloc(1, emitter.spec.array.lanes, who=layer.name)
+            acc = emitter.accumulator.alloc(1, who=layer.name)
             for order, piece in enumerate(window.pieces(height, width)):
                 chip = base + number % SLOTS * slot_bytes
                 number += 1

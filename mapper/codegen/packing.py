@@ -17,6 +17,9 @@ from gossamer.sim.kernels import kernel
 ROW_CHAINS = 8
 """Off-chip rows hold a multiple of this many chains, so that index rows are whole bytes."""
 
+GATHERED_WORDS = 8
+"""Words of a filter read at once: most of a cache line, so that each line of the weights is fetched once."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightPlanes:
@@ -42,65 +45,110 @@ def row_chains(block: Block, group_size: int) -> int:
 
 
 @kernel
+def _gather_channels(
+    weight: NDArray[np.int8], first: int, out_per_group: int, row: int, column: int, channel: int, count: int,
+    lines: NDArray[np.uint8],
+) -> None:  # fmt: skip
+    """Set lines[e, c], e < count, to channel `channel` + e of output channel `first` + c at one tap, 0 if not its own.
+
+    weight int8 [out, kernel rows, kernel columns, channels per group]; lines uint8 [at least count, chains].
+    """
+    per_group = weight.shape[3]
+    for c in range(lines.shape[1]):
+        low = channel - (first + c) // out_per_group * per_group
+        start = min(max(0, -low), count)
+        stop = max(start, min(count, per_group - low))
+        own = weight[first + c, row, column]
+        for e in range(start):
+            lines[e, c] = 0
+        for e in range(start, stop):
+            lines[e, c] = np.uint8(own[low + e])
+        for e in range(stop, count):
+            lines[e, c] = 0
+
+
+@kernel
+def _select_nonzeros(
+    lines: NDArray[np.uint8], found: NDArray[np.uint8], kept: NDArray[np.uint8], places: NDArray[np.uint8]
+) -> None:
+    """Set kept and places [slots, chains] to the first nonzeros of each column of lines and their rows, else 0.
+
+    lines uint8 [elements, chains]; found uint8 [chains] becomes the number of nonzeros, which may be more than slots.
+    Inner loops run over chains, on whole rows and without branches, so that they become vector code.
+    """
+    found[:] = 0
+    kept[:] = 0
+    places[:] = 0
+    for e in range(lines.shape[0]):
+        line = lines[e]
+        for slot in range(min(kept.shape[0], e + 1)):
+            value, place = kept[slot], places[slot]
+            for c in range(line.size):
+                hit = (found[c] == slot) & (line[c] != 0)
+                value[c] = line[c] if hit else value[c]
+                place[c] = e if hit else place[c]
+        for c in range(line.size):
+            found[c] += line[c] != 0
+
+
+@kernel
+def _join_indices(places: NDArray[np.uint8], index_bits: int, row: NDArray[np.uint8]) -> None:
+    """Fill the first bytes of an index row with `index_bits` of every place, least significant first."""
+    waiting = bits = at = 0
+    for c in range(places.size):
+        waiting |= int(places[c]) << bits
+        bits += index_bits
+        if bits >= 8:
+            row[at] = np.uint8(waiting & 0xFF)
+            waiting >>= 8
+            bits -= 8
+            at += 1
+    if bits > 0:
+        row[at] = np.uint8(waiting)
+
+
+@kernel
 def _pack(
     weight: NDArray[np.int8], first: int, count: int, out_per_group: int, row: int, rows: int, column: int,
     columns: int, word: int, words: int, joined: bool, chain_length: int, group_size: int, steps: int, slots: int,
     index_bits: int, row_bytes: int, values: NDArray[np.uint8], indices: NDArray[np.uint8],
 ) -> int:  # fmt: skip
-    """Fill values (and indices) of one block over one split; return -1, or the output channel with too many nonzeros.
+    """Fill values (and indices) of one block over one split; return -1, or an output channel with too many nonzeros.
 
     weight int8 [out, kernel rows, kernel columns, channels per group]; values, indices uint8, zeroed, flat.
     """
-    per_group = weight.shape[3]
     index_row_bytes = row_bytes * index_bits // 8
-    if joined:
-        runs_x, run_words = 1, columns * words
-    else:
-        runs_x, run_words = columns, words
-    sub = group_size
-    if index_bits > 0:
-        sub = 1 << index_bits
-    for ry in range(rows):
-        for kx in range(columns):
-            for k in range(words):
-                if joined:
-                    run, position = ry, kx * words + k
-                else:
-                    run, position = ry * runs_x + kx, k
-                fold = position // chain_length
-                stages = min(chain_length, run_words - fold * chain_length)
-                base = (run * run_words + fold * chain_length) * steps + position - fold * chain_length
-                for c in range(count):
-                    low = (word + k) * group_size - (first + c) // out_per_group * per_group
-                    start = max(0, -low)
-                    stop = min(group_size, per_group - low)
-                    if index_bits == 0:
-                        for e in range(start, min(stop, steps)):
-                            values[(base + e * stages) * row_bytes + c] = np.uint8(
-                                weight[first + c, row + ry, column + kx, low + e]
-                            )
-                        continue
-                    used = 0
-                    group = -1
-                    for e in range(start, stop):
-                        value = weight[first + c, row + ry, column + kx, low + e]
-                        if value == 0:
-                            continue
-                        if e // sub != group:
-                            group = e // sub
-                            used = 0
-                        step = group * slots + used
-                        if used == slots or step >= steps:
-                            return first + c
-                        used += 1
-                        at = base + step * stages
-                        values[at * row_bytes + c] = np.uint8(value)
-                        bit = c * index_bits
-                        shifted = (e - group * sub) << (bit & 7)
-                        byte = at * index_row_bytes + (bit >> 3)
-                        indices[byte] |= np.uint8(shifted & 0xFF)
-                        if shifted > 0xFF:
-                            indices[byte + 1] |= np.uint8(shifted >> 8)
+    runs_x, run_words = (1, columns * words) if joined else (columns, words)
+    subgroup = 1 << index_bits if index_bits > 0 else group_size
+    lines = np.empty((GATHERED_WORDS * group_size, count), np.uint8)
+    found = np.empty(count, np.uint8)
+    kept, places = np.empty((slots, count), np.uint8), np.empty((slots, count), np.uint8)
+    for at in range(rows * columns * words):
+        ry, kx, k = at // (columns * words), at // words % columns, at % words
+        ahead = k % GATHERED_WORDS
+        if ahead == 0:
+            channel, wanted = (word + k) * group_size, min(GATHERED_WORDS, words - k) * group_size
+            _gather_channels(weight, first, out_per_group, row + ry, column + kx, channel, wanted, lines)
+        group = lines[ahead * group_size : (ahead + 1) * group_size]
+        run, position = (ry, kx * words + k) if joined else (ry * runs_x + kx, k)
+        fold = position // chain_length
+        stages = min(chain_length, run_words - fold * chain_length)
+        base = (run * run_words + fold * chain_length) * steps + position - fold * chain_length
+        if index_bits == 0:
+            for step in range(steps):
+                start = (base + step * stages) * row_bytes
+                values[start : start + count] = group[step]
+            continue
+        for part in range(group_size // subgroup):
+            _select_nonzeros(group[part * subgroup : (part + 1) * subgroup], found, kept, places)
+            used = max(0, min(slots, steps - part * slots))
+            for c in range(count):
+                if found[c] > used:
+                    return first + c
+            for slot in range(used):
+                target = base + (part * slots + slot) * stages
+                values[target * row_bytes : target * row_bytes + count] = kept[slot]
+                _join_indices(places[slot], index_bits, indices[target * index_row_bytes :])
     return -1
 
 

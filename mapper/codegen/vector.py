@@ -221,7 +221,7 @@ def _candidates(emitter: Emitter, stream: Stream) -> Iterator[TileCost]:
         limit = MAX_WORDS // quantum * quantum
         shapes.extend((1, 1, min(limit, words, -(-w // quantum) * quantum)) for w in halvings(words))
         shapes.extend((1, 1, w) for w in range(1, min(quantum, words)))
-    for y, x, w in shapes:
+    for y, x, w in dict.fromkeys(shapes):
         tile = (1, y, x, w)
         held = [stream.words(operand, tile) * group_size for operand in range(stream.operands)]
         yield TileCost(

@@ -154,7 +154,9 @@ def _pruned(layer: WeightLayer, pattern: NmPattern) -> WeightLayer:
     """Return the layer pruned; where the pattern forbids nothing (a tap has at most N channels) it stays dense."""
     if not _restricts(pattern, layer.weight.shape[-1]):
         return replace(layer, pattern=None)
-    return replace(layer, weight=layer.weight * _mask(layer.weight, pattern), pattern=pattern)
+    weight = np.array(layer.weight, order="C")
+    weight *= _mask(weight, pattern)
+    return replace(layer, weight=weight, pattern=pattern)
 
 
 def _restricts(pattern: NmPattern, channels: int) -> bool:

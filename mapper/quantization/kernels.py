@@ -23,10 +23,14 @@ def quantize_rows(
     magnitude of its sum of products with int8 activations).
     """
     channels, count = rows.shape
+    patterns = rows.view(np.int32)  # without the sign they are in the order of the magnitudes, and compare as vectors
+    largest_pattern = np.zeros(1, np.int32)
     for c in range(channels):
-        largest = np.float32(0.0)
+        pattern = np.int32(0)
         for k in range(count):
-            largest = max(largest, abs(rows[c, k]))
+            pattern = max(pattern, patterns[c, k] & np.int32(0x7FFFFFFF))
+        largest_pattern[0] = pattern
+        largest = largest_pattern.view(np.float32)[0]
         if largest > 0:
             scale[c] = max(float(largest) / 127.0, least[c])
         else:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gossamer.arch.accumulator import accumulator_rows, half_rows
+from gossamer.arch.accumulator import accumulator_entries, accumulator_rows, half_rows
 from gossamer.arch.errors import GossamerError
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import adder_levels
@@ -61,7 +61,7 @@ class ArrayShape:
         return cls(
             group_size=array.group_size, chains=array.chains, chain_length=array.chain_length, lanes=array.lanes,
             weight_rows_per_cycle=array.weight_rows_per_cycle, vector_lanes=spec.vector.lanes,
-            accumulator_entries=spec.buffers.accumulator.capacity_bytes // (4 * array.chains),
+            accumulator_entries=accumulator_entries(spec),
         )  # fmt: skip
 
     @property
@@ -106,8 +106,13 @@ class ArrayShape:
 
     @property
     def row_bits(self) -> int:
-        """Bits of a row's address within a half."""
-        return self.half_rows.bit_length() - 1
+        """Bits of a row's address; the most significant one is the half."""
+        return self.half_rows.bit_length()
+
+    @property
+    def half_row_bits(self) -> int:
+        """Bits of a row's address within a half, as a port."""
+        return max(1, self.row_bits - 1)
 
     @property
     def entry_bits(self) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.arch.accumulator import accumulator_entries
 from gossamer.arch.config import fingerprint
 from gossamer.arch.encoding import decode_columns
 from gossamer.arch.errors import ProgramError
@@ -17,7 +18,7 @@ from gossamer.arch.spec import BufferSpec, SparseAccelerator
 from gossamer.dataflow.program import Program, TensorBinding
 from gossamer.dataflow.program_file import check_program, memory_image
 from gossamer.sim.golden.executor_blocks import run_vector
-from gossamer.sim.golden.executor_bounds import accumulator_entries, check_bounds, layer_name
+from gossamer.sim.golden.executor_bounds import check_bounds, layer_name
 from gossamer.sim.golden.executor_kernels import INDEX_BITS, RUN_FIELDS, compute, load, panel_sizes, store
 
 POISON = 0xA5

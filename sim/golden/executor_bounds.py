@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.arch.accumulator import accumulator_entries
 from gossamer.arch.errors import ProgramError
 from gossamer.arch.isa import VECTOR_OPCODES, Opcode, Space
 from gossamer.arch.spec import SparseAccelerator
@@ -32,11 +33,6 @@ def layer_name(program: Program, instruction: int) -> str:
     """Return the name of the layer an instruction belongs to, for messages."""
     layer = int(program.layer_of[instruction])
     return program.layers[layer].name if layer >= 0 else "no layer"
-
-
-def accumulator_entries(spec: SparseAccelerator) -> int:
-    """Return how many positions of `chains` int32 sums the accumulator holds."""
-    return spec.buffers.accumulator.capacity_bytes // (4 * spec.array.chains)
 
 
 class BoundsCheck:

@@ -151,6 +151,49 @@ def compile(
 
 
 @app.command()
+def verify(
+    config: ConfigOption,
+    model: Annotated[str | None, typer.Argument(help="Model as for simulate, or Program .gsm; or --random")] = None,
+    random: Annotated[int, typer.Option("--random", min=0, help="Verify this many random networks instead")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="First seed of random networks, values and stalls")] = 1,
+    images: Annotated[int, typer.Option("--images", min=1, help="Inputs of the model to run")] = 1,
+    layers: Annotated[str | None, typer.Option("--layers", help="Only layers FIRST:LAST, or one by name")] = None,
+    stalls: Annotated[str, typer.Option("--stalls", help="none: the config's memory; random: back-pressure")] = "none",
+    sparsity: SparsityOption = "dense",
+    sparsity_file: OverridesOption = None,
+    shape: ShapeOption = [],  # noqa: B006 - typer copies it
+    calibration: CalibrationOption = None,
+    overrides: SetOption = [],  # noqa: B006 - typer copies it
+    waves: Annotated[Path | None, typer.Option("--waves", help="Folder for waveforms and bench files")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run Programs on the generated RTL and compare with golden model and simulator."""
+    from gossamer.request import SimulationRequest
+    from gossamer.verify_command import VerifyRequest, print_verification, run_verification
+
+    request = None
+    if model is not None:
+        request = SimulationRequest(
+            model=model, config=config, sparsity=sparsity, sparsity_file=sparsity_file, shapes=parse_shapes(shape),
+            calibration=calibration, overrides=tuple(overrides), advice=False,
+        )  # fmt: skip
+    with _progress(as_json) as stage:
+        report = run_verification(
+            VerifyRequest(
+                model=request, config=config, overrides=tuple(overrides), random=random, seed=seed, images=images,
+                layers=layers, stalls=stalls, waves=waves,
+            ),
+            stage,
+        )  # fmt: skip
+    if as_json:
+        _print_json(report.as_json())
+    else:
+        print_verification(report)
+    if not report.bit_exact:
+        raise typer.Exit(1)
+
+
+@app.command()
 def prune(
     model: ModelArgument,
     output: Annotated[Path, typer.Option("-o", help="ONNX file to write")],
@@ -246,6 +289,8 @@ def main() -> None:
         if stop.code == _INTERRUPTED:
             _interrupted()
         raise
+    finally:
+        gc.freeze()  # nor does the interpreter search all of it for cycles when it ends
 
 
 def _interrupted() -> None:

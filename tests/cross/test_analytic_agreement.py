@@ -1,6 +1,7 @@
 """The analytic model against the event simulator on random layers, and what N:M sparsity must gain.
 
-The bounds state what is reached; the target is 5 % for every layer (VALIDATION: timing simulator and analytic model).
+The contract is 5 % for every layer (VALIDATION: timing simulator and analytic model). What is reached is equality, of
+every instruction's times too, since both run the same instructions on the same kernels.
 """
 
 import os
@@ -14,13 +15,19 @@ from scipy.stats import spearmanr
 from gossamer.arch.config import fingerprint, load_config
 from gossamer.arch.isa import Engine
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.dataflow.mapping import ConvMapping
+from gossamer.dataflow.mapping import ConvMapping, ConvShape
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper.codegen import mac_layers
+from gossamer.mapper.codegen.convolution_shape import PARAMETER_ALIGN_BYTES
+from gossamer.mapper.codegen.parameters import requantize_block_bytes
 from gossamer.mapper.compile import compile_network
-from gossamer.sim.analytic import layer_cycles
+from gossamer.mapper.tiling import candidates, chip_numbers
+from gossamer.sim import engine
+from gossamer.sim.analytic import layer_cycles, mapping_jobs
+from gossamer.sim.jobs import DEPENDS, JOB_COLUMNS, NONE, run_jobs
+from gossamer.sim.offchip import offchip_timing
 from gossamer.sim.results import Simulation
-from gossamer.sim.timing import simulate
+from gossamer.sim.timing import run_program, simulate
 
 SEED = int(os.environ.get("GOSSAMER_SEED", "1"))
 PATTERNS = (None, NmPattern(2, 4), NmPattern(2, 8), NmPattern(1, 4), NmPattern(4, 8))
@@ -69,30 +76,125 @@ class Layers:
         return simulate(compile_network(case.network, spec, config_fingerprint=fingerprint(spec)), spec)
 
 
-@pytest.mark.parametrize(
-    ("name", "most_macs", "median", "worst"),
-    [("ecp5-tiny", 3e6, 0.03, 0.25), ("kv260-edge", 1e8, 0.01, 0.13), ("u280-sparse", 3e8, 0.01, 0.08)],
-)
-def test_the_analytic_model_agrees_with_the_simulator(
-    monkeypatch: pytest.MonkeyPatch, name: str, most_macs: float, median: float, worst: float
-) -> None:
-    print(f"seed {SEED}")
-    random, spec, layers = np.random.default_rng(SEED), sparse_config(name), Layers(monkeypatch)
+CONFIGS = [("ecp5-tiny", 3e6), ("kv260-edge", 1e8), ("u280-sparse", 3e8)]
+
+
+def check_agreement(layers: Layers, name: str, most_macs: float, count: int, seed: int) -> None:
+    """Compare random layers; print how far off the analytic model is."""
+    print(f"seed {seed}")
+    random, spec = np.random.default_rng(seed), sparse_config(name)
     simulated, modelled = [], []
-    for _ in range(24):
-        case = random_layer(random, large=name != "ecp5-tiny", most_macs=most_macs)
-        result = layers.simulate(case, spec)
+    for _ in range(count):
+        result = layers.simulate(random_layer(random, large=name != "ecp5-tiny", most_macs=most_macs), spec)
         assert layers.mapping is not None
         cost = layer_cycles(layers.mapping, spec)
         simulated.append(result.total_cycles)
         modelled.append(cost.cycles)
-        for engine in (Engine.COMPUTE, Engine.VECTOR):
-            assert cost.engine_cycles[engine] == result.engines[engine].busy
+        for which in (Engine.COMPUTE, Engine.VECTOR):
+            assert cost.engine_cycles[which] == result.engines[which].busy
     errors = np.abs(np.array(modelled) / np.array(simulated) - 1)
-    print(f"{name}: median {np.median(errors):.4f}, worst {errors.max():.4f}")
+    print(
+        f"{name}: {(errors <= 0.05).sum()} of {count} within 5 %, {(errors == 0).sum()} exact, "
+        f"median {np.median(errors):.4f}, worst {errors.max():.4f}"
+    )
     assert spearmanr(simulated, modelled)[0] >= 0.99
-    assert np.median(errors) <= median
-    assert errors.max() <= worst
+    assert errors.max() <= 0.05
+
+
+@pytest.mark.parametrize(("name", "most_macs"), CONFIGS)
+def test_the_analytic_model_agrees_with_the_simulator(
+    monkeypatch: pytest.MonkeyPatch, name: str, most_macs: float
+) -> None:
+    check_agreement(Layers(monkeypatch), name, most_macs, 24, SEED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("draw", range(3))
+@pytest.mark.parametrize(("name", "most_macs"), CONFIGS)
+def test_the_analytic_model_agrees_on_a_large_sample(
+    monkeypatch: pytest.MonkeyPatch, name: str, most_macs: float, draw: int
+) -> None:
+    check_agreement(Layers(monkeypatch), name, most_macs, 240, SEED + draw)
+
+
+def case_of(random: np.random.Generator, **changes: Any) -> Any:
+    """Return a small convolution with some of its properties changed."""
+    usual: dict[str, Any] = {"kernel": (3, 3), "pads": (1, 1, 1, 1), "outputs": 24, "input_shape": (1, 9, 11, 16)}
+    case = {**usual, **changes}
+    return convolution(random, "layer", case.pop("input_shape"), case.pop("outputs"), case.pop("kernel"), **case)
+
+
+MAPPINGS = 3
+"""Mappings tried of each schedule: the best estimate, and others from the list of the search."""
+
+SCHEDULES: list[dict[str, Any]] = [
+    {},
+    {"input_shape": (3, 9, 11, 16)},
+    {"dilation": (2, 3), "pads": (2, 3, 2, 3)},
+    {"stride": (2, 3), "pattern": NmPattern(1, 4)},
+    {"pads": (5, 6, 5, 6)},
+    {"input_shape": (1, 1, 1, 264), "outputs": 264, "kernel": (1, 1), "pads": (0, 0, 0, 0), "pattern": NmPattern(2, 8)},
+    {"input_shape": (1, 14, 14, 96), "outputs": 96, "groups": 96},
+    {"input_shape": (1, 14, 14, 48), "outputs": 96, "groups": 6},
+    {"input_shape": (1, 14, 14, 72), "outputs": 120, "groups": 3},
+    {"input_shape": (1, 8, 8, 256), "outputs": 72, "kernel": (5, 5), "pads": (2, 2, 2, 2)},
+    {"input_shape": (1, 10, 12, 520), "outputs": 136},
+]
+"""Batches, dilation, tiles wholly or mostly of padding, groups, ragged blocks, split reductions."""
+
+
+def few_parameters(spec: SparseAccelerator) -> SparseAccelerator:
+    """Return a config whose parameter buffer holds just two blocks."""
+    block = requantize_block_bytes(spec.array.chains // spec.array.group_size, spec.array.group_size, has_table=False)
+    buffer = spec.buffers.parameter.model_copy(update={"capacity_bytes": 2 * (block + PARAMETER_ALIGN_BYTES)})
+    return spec.model_copy(update={"buffers": spec.buffers.model_copy(update={"parameter": buffer})})
+
+
+@pytest.mark.parametrize("few", [False, True])
+@pytest.mark.parametrize("number", range(len(SCHEDULES)))
+@pytest.mark.parametrize("name", [name for name, _ in CONFIGS])
+def test_every_instruction_has_the_times_it_has_in_the_generated_program(
+    monkeypatch: pytest.MonkeyPatch, name: str, number: int, few: bool
+) -> None:
+    """Of several mappings, not only of the one the search likes best; also if parameters do not all fit on chip."""
+    case, spec = case_of(np.random.default_rng(SEED), **SCHEDULES[number]), sparse_config(name)
+    spec = few_parameters(spec) if few else spec
+    memory = offchip_timing(spec)
+    for take in range(MAPPINGS):
+        mapping: ConvMapping | None = None
+
+        def choose(shape: ConvShape, spec: SparseAccelerator, who: str, take: int = take) -> ConvMapping:
+            nonlocal mapping
+            found = candidates(shape, chip_numbers(spec))
+            mapping = found[len(found) * take // MAPPINGS]
+            return mapping
+
+        monkeypatch.setattr(mac_layers, "choose_mapping", choose)
+        run = run_program(compile_network(case.network, spec, config_fingerprint=fingerprint(spec)), spec)
+        assert mapping is not None
+        assert mapping.resident_parameters or few
+        jobs = mapping_jobs(mapping, spec, memory)
+        times = np.empty((len(jobs), engine.TIME_COLUMNS), dtype=np.int64)
+        assert run_jobs(jobs, memory.as_array(), spec.dispatch.queue_depth, times) == run.total_cycles
+        assert jobs[:, engine.ENGINE].tolist() == run.work[:, engine.ENGINE].tolist()
+        columns = [engine.DISPATCHED, engine.STARTED, engine.COMPLETED]
+        np.testing.assert_array_equal(times[:, columns], run.times[:, columns])
+
+
+def test_a_small_parameter_buffer_keeps_parameters_of_many_blocks_off_chip(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = Layers(monkeypatch)
+    layers.simulate(case_of(np.random.default_rng(SEED), outputs=72), few_parameters(sparse_config("ecp5-tiny")))
+    assert layers.mapping is not None
+    assert not layers.mapping.resident_parameters
+
+
+def test_jobs_that_wait_for_each_other_are_stuck() -> None:
+    jobs = np.zeros((3, JOB_COLUMNS), dtype=np.int64)
+    jobs[:, engine.ENGINE] = engine.COMPUTE, engine.VECTOR, engine.END
+    jobs[:, DEPENDS:] = NONE
+    jobs[0, DEPENDS], jobs[1, DEPENDS] = 1, 0
+    times = np.empty((3, engine.TIME_COLUMNS), dtype=np.int64)
+    assert run_jobs(jobs, offchip_timing(sparse_config("ecp5-tiny")).as_array(), 4, times) == engine.STUCK
 
 
 @pytest.mark.parametrize(("pattern", "factor"), [(NmPattern(2, 4), 2), (NmPattern(2, 8), 4)])

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from hand_programs import small_spec
-from random_networks import random_network
 from replay import replay
 
 from gossamer.arch.config import fingerprint
@@ -12,6 +11,7 @@ from gossamer.dataflow.network import Conv2d
 from gossamer.dataflow.program_file import parse_program, program_bytes
 from gossamer.mapper.compile import compile_network
 from gossamer.mapper.quantization.quantize import quantize
+from gossamer.mapper.random_networks import random_network
 from gossamer.sim.golden.executor import execute
 from gossamer.sim.golden.layers import run_layers
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from layer_programs import sized_spec
 from network_programs import assert_values, compiled, random_inputs
-from random_networks import random_network
 from replay import replay
 
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.network import effective_macs
 from gossamer.dataflow.program_file import parse_program, program_bytes
 from gossamer.mapper.quantization.quantize import quantize
+from gossamer.mapper.random_networks import random_network
 from gossamer.sim.golden.layers import run_layers
 from gossamer.sim.timing import simulate
 

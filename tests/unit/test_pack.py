@@ -120,6 +120,24 @@ def test_every_weight_is_packed_once_where_compute_reads_it(group: int, seed: in
         )
 
 
+@pytest.mark.parametrize("words", [7, 8, 9, 16, 17])
+@pytest.mark.parametrize("pattern", [None, NmPattern(1, 4), NmPattern(2, 4), NmPattern(3, 8)])
+def test_more_words_than_are_gathered_at_once(words: int, pattern: NmPattern | None) -> None:
+    """Lengths around multiples of GATHERED_WORDS; the last word has one channel, the last chains have no weights."""
+    rng = np.random.default_rng(words)
+    spec = sized_spec(group=8, chains=16)
+    channels = 8 * words - 7
+    weight = random_weight(rng, 19, (2, 2), channels, pattern)
+    for dilation in ((1, 1), (1, 2)):
+        mapping = mapping_of(spec, weight, channels, pattern=pattern, dilation=dilation)
+        planes = pack_weights(
+            weight, mapping, groups=1, chain_length=spec.array.chain_length, group_size=8, who="layer"
+        )
+        np.testing.assert_array_equal(
+            unpack(planes, mapping, spec, weight, channels, 1), spread(weight, channels, 1, 8)
+        )
+
+
 def test_a_weight_too_many_is_an_error() -> None:
     spec = sized_spec(group=8, chains=16)
     weight = np.zeros((3, 1, 1, 8), np.int8)

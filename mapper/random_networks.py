@@ -1,9 +1,15 @@
-"""Make random float networks of every kind of layer, as graphs with several inputs, branches, joins and outputs."""
+"""Make random float networks of every kind of layer, as graphs with several inputs, branches, joins and outputs.
 
+They are what `gossamer verify --random` runs on the RTL, and what the tests run on everything else.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gossamer.dataflow.network import (
     Binary,
@@ -40,6 +46,9 @@ ACTIVATIONS = (
 )  # fmt: skip
 
 
+T = TypeVar("T")
+
+
 @dataclass
 class Builder:
     """A network under construction. `most_m`: largest M of an N:M pattern."""
@@ -50,7 +59,7 @@ class Builder:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     layers: list[Layer] = field(default_factory=list)
 
-    def pick(self, options):
+    def pick(self, options: Sequence[T]) -> T:
         return options[int(self.random.integers(len(options)))]
 
     def chance(self, probability: float) -> bool:
@@ -64,8 +73,10 @@ class Builder:
     def shape(self, name: str) -> Shape:
         return self.tensors[name].shape
 
-    def add(self, layer: type, inputs: tuple[str, ...], shape: Shape, **fields) -> str:
+    def add(self, layer: type[Any], inputs: tuple[str, ...], shape: tuple[int, ...], **fields: Any) -> str:
         """Append a layer and return its output's name; shapes come from the caller."""
+        batch, rows, columns, channels = shape
+        shape = (batch, rows, columns, channels)
         output = f"t{len(self.tensors)}"
         assert min(shape) >= 1
         self.tensors[output] = Tensor(name=output, shape=shape)
@@ -73,7 +84,7 @@ class Builder:
         self.layers.append(layer(name=name, inputs=inputs, output=output, op=layer.__name__.lower(), **fields))
         return output
 
-    def weights(self, shape: tuple[int, ...], groups: int = 1):
+    def weights(self, shape: tuple[int, ...], groups: int = 1) -> tuple[NDArray[np.float32], NmPattern | None]:
         """Return float32 weights of unit gain, some with an N:M pattern, and that pattern."""
         weight = (self.random.standard_normal(shape) * np.sqrt(2 / prod(shape[1:]))).astype(np.float32)
         if groups > 1 or self.chance(0.4):
@@ -85,7 +96,7 @@ class Builder:
         pattern = NmPattern(n, m)
         return weight * magnitude_mask(weight, pattern), pattern
 
-    def bias(self, count: int):
+    def bias(self, count: int) -> NDArray[np.float32] | None:
         return None if self.chance(0.2) else (self.random.standard_normal(count) * 0.3).astype(np.float32)
 
 
@@ -287,7 +298,9 @@ def random_network(seed: int, *, most_m: int, layers: int = 10, products: bool =
     b = Builder(np.random.default_rng(seed), most_m, products)
     inputs = tuple(f"in{number}" for number in range(int(b.random.integers(1, 3))))
     for name in inputs:
-        shape = (b.pick((1, 1, 2)), *(int(v) for v in b.random.integers(1, 9, 2)), b.pick(CHANNELS))
+        batch = b.pick((1, 1, 2))
+        rows, columns = (int(v) for v in b.random.integers(1, 9, 2))
+        shape = (batch, rows, columns, b.pick(CHANNELS))
         b.tensors[name] = Tensor(name=name, shape=shape)
     for name in inputs:
         pointwise(b, name, b.pick(CHANNELS))

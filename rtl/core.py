@@ -1,0 +1,197 @@
+"""The core: control, memory port, COMPUTE, VECTOR and the buffers between them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from amaranth.hdl import Module, Mux
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from gossamer.arch.errors import ConfigError
+from gossamer.arch.isa import Space
+from gossamer.arch.spec import SparseAccelerator
+from gossamer.arch.timing import parameter_read_bytes
+from gossamer.rtl.array.shape import ArrayShape
+from gossamer.rtl.compute.engine import ComputeEngine
+from gossamer.rtl.control.control import SLAVE_PORTS, Control
+from gossamer.rtl.copies import Copies
+from gossamer.rtl.dma.dma import Dma
+from gossamer.rtl.dma.parameters import memory_port, read_members, write_members
+from gossamer.rtl.engine import EngineControl
+from gossamer.rtl.memory.activation import ActivationBuffer
+from gossamer.rtl.memory.window import WindowBuffer
+from gossamer.rtl.vector.engine import VectorEngine
+
+MASTER = "m_axi_"
+PARAMETER_UNIT_BYTES = 4
+"""Parameter blocks and what is in them start at multiples of this."""
+
+
+def weight_buffer(spec: SparseAccelerator) -> WindowBuffer:
+    """Return the buffer of weight values: windows of weight_rows_per_cycle rows of `chains` bytes."""
+    array = spec.array
+    return WindowBuffer(
+        "weight_buffer", capacity_bytes=spec.buffers.weight.capacity_bytes, word_bytes=array.chains & -array.chains,
+        read_bytes=array.chains * array.weight_rows_per_cycle, read_unit=array.chains,
+        piece_bytes=spec.axi.data_bits // 8, kind=spec.buffers.weight.memory,
+    )  # fmt: skip
+
+
+def index_buffer(spec: SparseAccelerator) -> WindowBuffer:
+    """Return the buffer of indices: windows of the widest rows, at multiples of the narrowest one."""
+    array = spec.array
+    widest = array.weight_rows_per_cycle * array.chains * (array.group_size.bit_length() - 1) // 8
+    return WindowBuffer(
+        "index_buffer", capacity_bytes=spec.buffers.index.capacity_bytes,
+        word_bytes=max(8, 1 << (-(-widest // 4) - 1).bit_length()), read_bytes=widest, read_unit=array.chains // 8,
+        piece_bytes=spec.axi.data_bits // 8, kind=spec.buffers.index.memory,
+    )  # fmt: skip
+
+
+def parameter_buffer(spec: SparseAccelerator) -> WindowBuffer:
+    """Return the buffer of parameter blocks."""
+    width = parameter_read_bytes(spec.vector.lanes)
+    return WindowBuffer(
+        "parameter_buffer", capacity_bytes=spec.buffers.parameter.capacity_bytes, word_bytes=width, read_bytes=width,
+        read_unit=PARAMETER_UNIT_BYTES, piece_bytes=spec.axi.data_bits // 8, kind=spec.buffers.parameter.memory,
+    )  # fmt: skip
+
+
+class Core(wiring.Component):
+    """Complete sparse chain accelerator: runs Programs out of memory, on its own, once started.
+
+    Members
+    -------
+    s_axi_*: AXI4-Lite slave, see `gossamer.arch.registers`. interrupt: high when a run is done or has failed, if enabled.
+    m_axi_*: AXI4 master for instructions, weights and activations.
+
+    Protocol
+    --------
+    The host writes address, length and config fingerprint of a Program, then starts it; see the register map. All inputs and
+    outputs are synchronous to clk; rst is synchronous, active high.
+
+    Latency and throughput
+    ----------------------
+    Those of the timing simulator, on the memory it is given: `gossamer verify` prints the difference.
+
+    Parameters
+    ----------
+    spec: the config. Raises ConfigError if it cannot be generated: this core has one AXI port.
+    """
+
+    def __init__(self, spec: SparseAccelerator) -> None:
+        if spec.axi.ports != 1:
+            raise ConfigError(
+                f"{spec.name}: `axi.ports` must be 1 to generate hardware, not {spec.axi.ports}: several ports are only "
+                "simulated so far; try --set axi.ports=1"
+            )
+        self.module_name = "gossamer_core"
+        self.spec = spec
+        self.beat = spec.axi.data_bits // 8
+        master = read_members(self.beat) | write_members(self.beat)
+        members = dict(SLAVE_PORTS) | {MASTER + name: member for name, member in master.items()}
+        super().__init__({**members, "interrupt": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        """Return the parts and the wires between them."""
+        m = Module()
+        spec = self.spec
+        m.submodules.control = control = Copies(Control(spec))
+        reset = control.reset
+        m.submodules.dma = dma = Copies(Dma(memory_port(spec)), reset=reset)
+        m.submodules.compute = compute = Copies(ComputeEngine(ArrayShape.of(spec)), reset=reset)
+        m.submodules.vector = vector = Copies(VectorEngine.of(spec), reset=reset)
+        m.submodules.activations = activations = Copies(ActivationBuffer(spec))
+        m.submodules.weights = weights = Copies(weight_buffer(spec))
+        m.submodules.indices = indices = Copies(index_buffer(spec))
+        m.submodules.parameters = parameters = Copies(parameter_buffer(spec))
+        self._boundary(m, control, dma)
+        self._program(m, control, dma)
+        for part, engine, prefix in (
+            (dma, "load", "load__"), (compute, "compute", "control__"), (vector, "vector", "control__"),
+            (dma, "store", "store__"),
+        ):  # fmt: skip
+            for name, member in EngineControl().members.items():
+                inner, outer = getattr(part, prefix + name), getattr(control, f"{engine}__{name}")
+                m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)
+        self._load_pieces(
+            m, dma, activations, {Space.WEIGHT: weights, Space.INDEX: indices, Space.PARAMETER: parameters}
+        )
+        self._compute_reads(m, compute, activations, weights, indices)
+        self._vector_reads(m, vector, compute, activations, parameters)
+        m.d.comb += [
+            activations.store_valid.eq(dma.read_valid),
+            activations.store_address.eq(dma.read_address),
+            dma.read_ready.eq(activations.store_ready),
+            dma.read_data.eq(activations.store_data),
+        ]
+        return m
+
+    def _boundary(self, m: Module, control: Any, dma: Any) -> None:
+        """Connect the ports of the core."""
+        for name, member in SLAVE_PORTS.items():
+            inner, outer = getattr(control, name), getattr(self, name)
+            m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)
+        for name, member in (read_members(self.beat) | write_members(self.beat)).items():
+            inner, outer = getattr(dma, name), getattr(self, MASTER + name)
+            m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)
+        m.d.comb += self.interrupt.eq(control.interrupt)
+
+    def _program(self, m: Module, control: Any, dma: Any) -> None:
+        """Connect control and FETCH."""
+        m.d.comb += [
+            dma.base.eq(control.base),
+            dma.instructions.eq(control.length),
+            dma.start.eq(control.start),
+            dma.stop.eq(~control.running),
+            control.memory_quiet.eq(dma.quiet),
+            control.fetch_valid.eq(dma.fetch_valid),
+            control.fetch_instruction.eq(dma.fetch_instruction),
+            control.fetch_fault.eq(dma.fetch_fault),
+            control.fetch_address.eq(dma.fetch_address),
+            dma.fetch_ready.eq(control.fetch_ready),
+        ]
+
+    def _load_pieces(self, m: Module, dma: Any, activations: Any, others: dict[Space, Any]) -> None:
+        """Send the pieces of LOAD to the buffer they are for; only the activation buffer can refuse one."""
+        here = dma.write_space == Space.ACTIVATION
+        m.d.comb += [
+            activations.load_valid.eq(dma.write_valid & here),
+            activations.load_address.eq(dma.write_address),
+            activations.load_length.eq(dma.write_length),
+            activations.load_data.eq(dma.write_data),
+            dma.write_ready.eq(Mux(here, activations.load_ready, 1)),
+        ]
+        for space, buffer in others.items():
+            m.d.comb += [
+                buffer.write_valid.eq(dma.write_valid & (dma.write_space == space)),
+                buffer.write_address.eq(dma.write_address),
+                buffer.write_length.eq(dma.write_length),
+                buffer.write_data.eq(dma.write_data),
+            ]
+
+    def _compute_reads(self, m: Module, compute: Any, activations: Any, weights: Any, indices: Any) -> None:
+        """Connect COMPUTE and what it reads."""
+        m.d.comb += [
+            activations.act_address.eq(compute.act_address),
+            compute.act_data.eq(activations.act_data),
+            weights.read_address.eq(compute.weight_address),
+            compute.weight_data.eq(weights.read_data),
+            indices.read_address.eq(compute.index_address),
+            compute.index_data.eq(indices.read_data),
+        ]
+
+    def _vector_reads(self, m: Module, vector: Any, compute: Any, activations: Any, parameters: Any) -> None:
+        """Connect VECTOR with activations, parameters and sums."""
+        wires: Iterable[tuple[Any, tuple[str, ...], tuple[str, ...]]] = (
+            (
+                activations,
+                ("a_valid", "a_address", "b_valid", "b_address", "d_valid", "d_address", "d_words", "d_data"),
+                ("a_data", "b_data"),
+            ),
+            (compute, ("acc_valid", "acc_entry", "acc_channel"), ("acc_data", "acc_conflict")),
+        )
+        for part, given, taken in wires:
+            m.d.comb += [getattr(part, name).eq(getattr(vector, name)) for name in given]
+            m.d.comb += [getattr(vector, name).eq(getattr(part, name)) for name in taken]
+        m.d.comb += [parameters.read_address.eq(vector.par_address), vector.par_data.eq(parameters.read_data)]

@@ -1,0 +1,87 @@
+"""Interleave buffers over banks, and turn windows that start anywhere to their banks and back.
+
+Byte address = ((row * banks) + bank) * word_bytes + byte, all counts powers of two but the rows. A window of at most
+`banks` words touches every bank at most once; banks below its first one hold the next row ("carry").
+"""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+
+from gossamer.arch.timing import ceil_div
+
+ADDRESS_BITS = 26
+"""Width of on-chip byte addresses in instructions."""
+
+
+def rotate_left(m: Module, name: str, data: Value, amount: Value, unit_bits: int) -> Value:
+    """Return data rotated left (to the most significant end) by `amount` units, one multiplexer a bit."""
+    width = len(data)
+    for level in range(len(amount)):
+        shift = (unit_bits << level) % width
+        turned = Cat(data[width - shift :], data[: width - shift]) if shift else data
+        stage = Signal(width, name=f"{name}_{level}")
+        m.d.comb += stage.eq(Mux(amount[level], turned, data))
+        data = stage
+    return data
+
+
+def rotate_right(m: Module, name: str, data: Value, amount: Value, unit_bits: int) -> Value:
+    """Return data rotated right (towards the least significant end) by `amount` units."""
+    width = len(data)
+    for level in range(len(amount)):
+        shift = (unit_bits << level) % width
+        turned = Cat(data[shift:], data[:shift]) if shift else data
+        stage = Signal(width, name=f"{name}_{level}")
+        m.d.comb += stage.eq(Mux(amount[level], turned, data))
+        data = stage
+    return data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Banking:
+    """How a buffer is cut into banks; `word_bytes` and `banks` are powers of two."""
+
+    word_bytes: int
+    banks: int
+    rows: int
+
+    @property
+    def row_bits(self) -> int:
+        """Width of a row number."""
+        return max(1, (self.rows - 1).bit_length())
+
+    @property
+    def half_rows(self) -> int:
+        """Rows of the lower half: the largest power of two below `rows`, at least 1."""
+        return 1 << max(0, (self.rows - 1).bit_length() - 1)
+
+    @property
+    def half_bits(self) -> int:
+        """Width of a row number within a half."""
+        return max(1, (self.half_rows - 1).bit_length())
+
+    def half(self, row: Value) -> Value:
+        """Return whether a row lies in the upper half: its most significant bit."""
+        return row[self.row_bits - 1] if self.rows > 1 else Const(0, 1)
+
+    def halves(self, row: Value, carry: Value) -> Value:
+        """Return one bit per bank: its row of a window lies in the upper half."""
+        following = (row + 1)[: self.row_bits]
+        return Mux(self.half(following), carry, 0) | Mux(self.half(row), ~carry, 0)
+
+    def split(self, address: Value) -> tuple[Value, Value, Value]:
+        """Return byte within the word, bank and row of a byte address."""
+        byte_bits, bank_bits = self.word_bytes.bit_length() - 1, self.banks.bit_length() - 1
+        start = byte_bits + bank_bits
+        return address[:byte_bits], address[byte_bits:start], address[start : start + self.row_bits]
+
+    def carry(self, bank: Value) -> Value:
+        """Return one bit per bank: it lies in the row after the window's first."""
+        return ((Const(1, 1) << bank) - 1)[: self.banks]
+
+
+def banking(*, capacity_bytes: int, word_bytes: int, words: int) -> Banking:
+    """Return the banks of a buffer whose windows touch up to `words` words."""
+    banks = 1 << (max(1, words) - 1).bit_length()
+    return Banking(word_bytes=word_bytes, banks=banks, rows=ceil_div(capacity_bytes, banks * word_bytes))

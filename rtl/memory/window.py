@@ -1,0 +1,132 @@
+"""A buffer whose pieces and windows start anywhere: one write port for LOAD, one read port for an engine."""
+
+from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from gossamer.arch.spec import MemoryKind
+from gossamer.arch.timing import ceil_div
+from gossamer.rtl.copies import Copies
+from gossamer.rtl.memory.bank import Bank
+from gossamer.rtl.memory.banking import ADDRESS_BITS, Banking, banking, rotate_left, rotate_right
+
+
+class WriteWindow(wiring.Component):
+    """Turn a piece of up to B bytes at any byte address into a write of whole banks: two registers.
+
+    Members
+    -------
+    valid, address, length, data: a piece; its first byte in the least significant bits; length 1 .. B.
+    row, carry, enable, bank_data: what the banks see two cycles later; enable is 0 when there was no piece.
+    """
+
+    def __init__(self, name: str, cut: Banking, piece_bytes: int) -> None:
+        self.module_name = name
+        self.cut = cut
+        self.piece_bytes = piece_bytes
+        super().__init__(
+            {
+                "valid": In(1),
+                "address": In(ADDRESS_BITS),
+                "length": In(piece_bytes.bit_length()),
+                "data": In(8 * piece_bytes),
+                "row": Out(cut.row_bits),
+                "carry": Out(cut.banks),
+                "enable": Out(cut.banks * cut.word_bytes),
+                "bank_data": Out(8 * cut.banks * cut.word_bytes),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Return the hardware."""
+        m = Module()
+        cut = self.cut
+        total = cut.banks * cut.word_bytes
+        byte, bank, row = cut.split(self.address)
+        mask = Signal(self.piece_bytes)
+        shifted = Signal(8 * total)
+        shifted_mask = Signal(total)
+        first_bank, first_row = Signal(len(bank)), Signal(cut.row_bits)
+        m.d.comb += mask.eq(Mux(self.valid, (Const(1, 1) << self.length) - 1, 0))
+        m.d.sync += [
+            shifted.eq(self.data << (byte << 3)),
+            shifted_mask.eq(mask << byte),
+            first_bank.eq(bank),
+            first_row.eq(row),
+        ]
+        unit = cut.word_bytes
+        m.d.sync += [
+            self.bank_data.eq(rotate_left(m, "turned", shifted, first_bank, 8 * unit)),
+            self.enable.eq(rotate_left(m, "turned_mask", shifted_mask, first_bank, unit)),
+            self.carry.eq(cut.carry(first_bank)),
+            self.row.eq(first_row),
+        ]
+        return m
+
+
+class WindowBuffer(wiring.Component):
+    """Buffer with one write port for pieces of a beat and one read port for windows.
+
+    Members
+    -------
+    write_valid, write_address, write_length, write_data: one piece per cycle, never refused.
+    read_address: first byte of a window, a multiple of `read_unit`; read_data: its read_bytes bytes, 3 cycles later.
+
+    Latency and throughput: one piece and one window per cycle; a piece given in cycle t is seen by addresses from
+    cycle t + 3 on.
+    """
+
+    def __init__(
+        self, name: str, *, capacity_bytes: int, word_bytes: int, read_bytes: int, read_unit: int, piece_bytes: int,
+        kind: MemoryKind,
+    ) -> None:  # fmt: skip
+        self.module_name = name
+        self.read_bytes = read_bytes
+        self.piece_bytes = piece_bytes
+        self.aligned = read_unit % word_bytes == 0
+        self.unit_bits = (read_unit & -read_unit).bit_length() - 1
+        read_words = ceil_div(read_bytes, word_bytes) + (0 if self.aligned else 1)
+        write_words = ceil_div(piece_bytes, word_bytes) + 1
+        self.cut = banking(capacity_bytes=capacity_bytes, word_bytes=word_bytes, words=max(read_words, write_words))
+        self.kind = kind
+        super().__init__(
+            {
+                "write_valid": In(1),
+                "write_address": In(ADDRESS_BITS),
+                "write_length": In(piece_bytes.bit_length()),
+                "write_data": In(8 * piece_bytes),
+                "read_address": In(ADDRESS_BITS),
+                "read_data": Out(8 * read_bytes),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Return the hardware."""
+        m = Module()
+        cut, name = self.cut, self.module_name
+        bank_of = Bank(f"{name}_bank", cut.word_bytes, cut.rows, self.kind)
+        m.submodules.banks = banks = Copies(bank_of, cut.banks, shared=("write_row", "read_row"))
+        m.submodules.window = window = Copies(WriteWindow(f"{name}_write", cut, self.piece_bytes))
+        m.d.comb += [
+            window.valid.eq(self.write_valid),
+            window.address.eq(self.write_address),
+            window.length.eq(self.write_length),
+            window.data.eq(self.write_data),
+            banks.write_row.eq(window.row),
+            banks.write_carry.eq(window.carry),
+            banks.write_enable.eq(window.enable),
+            banks.write_data.eq(window.bank_data),
+        ]
+        byte, bank, row = cut.split(self.read_address)
+        m.d.comb += [banks.read_row.eq(row), banks.read_carry.eq(cut.carry(bank))]
+        unit = byte[self.unit_bits :]
+        first_unit, late_unit, first_bank = Signal(len(unit)), Signal(len(unit)), Signal(len(bank))
+        words = Signal(8 * cut.banks * cut.word_bytes)
+        m.d.sync += [
+            first_bank.eq(bank),
+            first_unit.eq(unit),
+            late_unit.eq(first_unit),
+            words.eq(rotate_right(m, "turned", banks.read_data, first_bank, 8 * cut.word_bytes)),
+            self.read_data.eq(words if self.aligned else words >> (late_unit << (3 + self.unit_bits))),
+        ]
+        return m

@@ -1,0 +1,86 @@
+"""Run Programs on a whole core: AXI4-Lite host, AXI4 memory, nothing else. Knows no expected values.
+
+cocotb module. The environment variable JOBS names a JSON file: {"schedule": arguments of `Schedule`} or {"stalls":
+arguments of `Stalls`}, and "jobs": [{"name", "memory" (.npy, uint8), "base", "count", "config" [low, high],
+"timeout_cycles"}]. For every job the memory after the run is written beside its input as `<memory>.after.npy`, and what
+the registers said to `RESULTS` (JSON).
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import RisingEdge
+from cocotbext.axi import AxiLiteBus, AxiLiteMaster
+from gossamer.rtl.testbench.axi_memory import AxiMemory, Schedule, Stalls
+
+from gossamer.arch.registers import REGISTERS
+
+RUNNING, DONE, ERROR = 1, 2, 4
+
+
+class Host:
+    """The processor's side of the core."""
+
+    def __init__(self, dut: Any) -> None:
+        self.dut = dut
+        self.bus = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.clk, dut.rst)
+
+    async def write(self, name: str, value: int) -> None:
+        await self.bus.write(REGISTERS[name].address, value.to_bytes(4, "little"))
+
+    async def read(self, name: str) -> int:
+        data = await self.bus.read(REGISTERS[name].address, 4)
+        return int.from_bytes(data.data, "little")
+
+    async def run(self, job: dict[str, Any]) -> None:
+        """Start a Program and wait for the interrupt or the timeout."""
+        await self.write("CONTROL", 2)
+        await self.write("INTERRUPT_ENABLE", 1)
+        await self.write("PROGRAM_LOW", job["base"] & 0xFFFFFFFF)
+        await self.write("PROGRAM_HIGH", job["base"] >> 32)
+        await self.write("PROGRAM_COUNT", job["count"])
+        await self.write("PROGRAM_CONFIG_LOW", job["config"][0])
+        await self.write("PROGRAM_CONFIG_HIGH", job["config"][1])
+        await self.write("CONTROL", 1)
+        for _ in range(job["timeout_cycles"]):
+            if int(self.dut.interrupt.value):
+                break
+            await RisingEdge(self.dut.clk)
+
+    async def registers(self) -> dict[str, int]:
+        """Return every register that can be read."""
+        return {name: await self.read(name) for name, register in REGISTERS.items() if register.access == 0}
+
+
+@cocotb.test()
+async def programs(dut: Any) -> None:
+    """Run every job of the file, one after another, on one core."""
+    jobs = json.loads(Path(os.environ["JOBS"]).read_text(encoding="utf-8"))
+    dut.rst.value = 1
+    Clock(dut.clk, 10, "ns").start()
+    host = Host(dut)
+    timing = Schedule(**jobs["schedule"]) if "schedule" in jobs else Stalls(**jobs["stalls"])
+    memory = AxiMemory(dut, dut.clk, bytearray(4096), prefix="m_axi", timing=timing)
+    for _ in range(4):
+        await RisingEdge(dut.clk)
+    dut.rst.value = 0
+    for _ in range(4):
+        await RisingEdge(dut.clk)
+    results = {}
+    for job in jobs["jobs"]:
+        path = Path(job["memory"])
+        before = np.load(path)
+        content = bytearray(1 << max(12, (before.size - 1).bit_length()))
+        content[: before.size] = before.tobytes()
+        memory.target.content = content
+        await host.run(job)
+        results[job["name"]] = await host.registers()
+        np.save(path.with_suffix(".after.npy"), np.frombuffer(content[: before.size], dtype=np.uint8))
+        if not results[job["name"]]["STATUS"] & DONE:
+            break  # the core may hang: no job after this one means anything
+    Path(os.environ["RESULTS"]).write_text(json.dumps(results), encoding="utf-8")

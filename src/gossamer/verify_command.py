@@ -1,0 +1,98 @@
+"""Carry out `gossamer verify`: choose the Programs, run them, print what was found."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gossamer.arch.config import load_config
+from gossamer.arch.errors import ConfigError, ModelError
+from gossamer.arch.spec import SparseAccelerator
+from gossamer.request import SimulationRequest
+from gossamer.rtl_run import require_compilers
+from gossamer.verification import ProgramCheck, VerificationReport, verify_programs
+from gossamer.verify_candidates import model_candidates, random_candidates
+
+STALLS = ("none", "random")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyRequest:
+    """What to verify, in the words of the command line; exactly one of `model` and `random` (a count) is given."""
+
+    model: SimulationRequest | None
+    config: str
+    overrides: tuple[str, ...] = ()
+    random: int = 0
+    seed: int = 1
+    images: int = 1
+    layers: str | None = None
+    stalls: str = "none"
+    waves: Path | None = None
+
+
+def run_verification(request: VerifyRequest, stage: Callable[[str], None]) -> VerificationReport:
+    """Return the report of a request. Raises GossamerError for bad input or a missing tool."""
+    if (request.model is None) == (request.random == 0):
+        raise ModelError("verify needs either a MODEL or --random COUNT, not both and not neither")
+    if request.stalls not in STALLS:
+        raise ConfigError(f"--stalls must be one of {', '.join(STALLS)}; not {request.stalls}")
+    spec = load_config(request.config, request.overrides)
+    if not isinstance(spec, SparseAccelerator):
+        raise ConfigError(f"{spec.name}: a plain systolic array has no RTL; choose a sparse_chain config")
+    require_compilers()
+    if request.model is not None:
+        candidates = model_candidates(
+            request.model, spec, images=request.images, layers=request.layers, seed=request.seed, stage=stage
+        )
+    else:
+        candidates = random_candidates(spec, count=request.random, seed=request.seed, stage=stage)
+    folder = Path(tempfile.mkdtemp(prefix="gossamer-verify-")) if request.waves is None else request.waves
+    try:
+        return verify_programs(
+            spec, candidates, stalls=request.stalls, seed=request.seed, folder=folder.resolve(),
+            waves=request.waves is not None, stage=stage,
+        )  # fmt: skip
+    finally:
+        if request.waves is None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def print_verification(report: VerificationReport) -> None:
+    """Print one line per Program, then the sums; differences in counters where there are some."""
+    print(
+        f"verify on {report.config_name}: {len(report.programs)} programs, stalls {report.stalls}, seed {report.seed}"
+    )
+    print(f"{'program':24s}{'bytes':>12s}  {'bit-exact':9s}{'RTL cycles':>12s}{'simulator':>12s}{'error':>10s}")
+    for check in report.programs:
+        exact = "yes" if check.bit_exact else "NO"
+        print(
+            f"{check.name[:23]:24s}{check.outputs_checked:12,d}  {exact:9s}{check.rtl_cycles:12,d}"
+            f"{check.sim_cycles:12,d}{check.cycle_error_pct:+9.3f}%"
+        )
+        if check.failure:
+            print(f"  {check.failure}")
+        if check.mismatch is not None:
+            print(f"  {check.mismatch}; run again with --waves DIR to see it")
+        for line in _engine_lines(check):
+            print(f"  {line}")
+    total = sum(check.outputs_checked for check in report.programs)
+    print(
+        f"{'bit-exact' if report.bit_exact else 'NOT bit-exact'}, {total:,} bytes compared; "
+        f"largest cycle error {report.max_cycle_error_pct:.3f} %"
+    )
+
+
+def _engine_lines(check: ProgramCheck) -> list[str]:
+    """Return one line per engine whose counters differ from the simulator's."""
+    lines = []
+    for engine in dict.fromkeys(counter.engine for counter in check.counters):
+        parts = [
+            f"{counter.name} {counter.rtl:,d} ({counter.rtl - counter.sim:+,d})"
+            for counter in check.counters
+            if counter.engine is engine and counter.rtl != counter.sim
+        ]
+        if parts:
+            lines.append(f"{engine.value}: RTL against simulator: {', '.join(parts)}")
+    return lines

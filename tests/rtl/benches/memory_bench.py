@@ -1,0 +1,158 @@
+"""Random traffic on the on-chip buffers against plain byte arrays."""
+
+import os
+import random
+from collections import deque
+from typing import Any
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import ReadOnly, RisingEdge
+
+CYCLES = int(os.environ.get("CYCLES", "1500"))
+POISON = None
+
+
+async def start(dut: Any) -> random.Random:
+    """Reset with every input at 0 and return the random source."""
+    seed = int(os.environ["SEED"])
+    print(f"seed {seed}")
+    for handle in dut:
+        if handle._name not in ("clk", "rst") and handle._name in os.environ["INPUTS"].split(","):
+            handle.value = 0
+    dut.rst.value = 1
+    Clock(dut.clk, 10, "ns").start()
+    for _ in range(3):
+        await RisingEdge(dut.clk)
+    dut.rst.value = 0
+    return random.Random(seed)
+
+
+class Memory:
+    """A byte array whose bytes are unknown before they are written and for some cycles after."""
+
+    def __init__(self, capacity: int, settle: int) -> None:
+        self.bytes: list[int | None] = [POISON] * capacity
+        self.written = [-100] * capacity
+        self.settle = settle
+
+    def write(self, cycle: int, address: int, data: bytes) -> None:
+        for at, value in enumerate(data, address):
+            self.bytes[at], self.written[at] = value, cycle
+
+    def read(self, cycle: int, address: int, count: int) -> list[int | None]:
+        """Return what a read presented in `cycle` must give; None where it may be anything."""
+        return [
+            self.bytes[at] if at < len(self.bytes) and self.written[at] + self.settle <= cycle else None
+            for at in range(address, address + count)
+        ]
+
+
+class Checks:
+    """Expected read results by the cycle they are due."""
+
+    def __init__(self) -> None:
+        self.due: deque[tuple[int, str, int, list[int | None]]] = deque()
+        self.compared = 0
+
+    def expect(self, cycle: int, port: str, low_byte: int, expected: list[int | None]) -> None:
+        self.due.append((cycle, port, low_byte, expected))
+
+    def compare(self, dut: Any, cycle: int) -> None:
+        for item in [item for item in self.due if item[0] == cycle]:
+            self.due.remove(item)
+            _, port, low, expected = item
+            value = int(getattr(dut, port).value) >> (8 * low)
+            for at, byte in enumerate(expected):
+                if byte is not None:
+                    found = (value >> (8 * at)) & 255
+                    assert found == byte, f"cycle {cycle}: {port} byte {low + at} must be {byte}, not {found}"
+                    self.compared += 1
+
+
+@cocotb.test()
+async def window_buffer(dut: Any) -> None:
+    """Pieces at any byte address, windows at multiples of the read unit."""
+    rng = await start(dut)
+    capacity, read_bytes, unit, piece = (int(os.environ[name]) for name in ("CAPACITY", "READ", "UNIT", "PIECE"))
+    memory, checks, pieces = Memory(capacity, 3), Checks(), 0
+    for cycle in range(CYCLES):
+        valid = rng.random() < 0.7
+        length = rng.choice([piece, rng.randint(1, piece)])
+        address = rng.randrange(0, capacity - length + 1)
+        data = rng.randbytes(length)
+        dut.write_valid.value, dut.write_address.value = int(valid), address
+        dut.write_length.value, dut.write_data.value = length, int.from_bytes(data, "little")
+        at = rng.randrange(0, (capacity - read_bytes) // unit + 1) * unit
+        dut.read_address.value = at
+        await ReadOnly()
+        checks.compare(dut, cycle)
+        checks.expect(cycle + 3, "read_data", 0, memory.read(cycle, at, read_bytes))
+        if valid:
+            memory.write(cycle, address, data)
+            pieces += 1
+        await RisingEdge(dut.clk)
+    assert pieces > CYCLES // 2
+    assert checks.compared > CYCLES
+
+
+@cocotb.test()
+async def activation_buffer(dut: Any) -> None:
+    """All clients at once: COMPUTE and VECTOR are never refused, LOAD and STORE retry."""
+    rng = await start(dut)
+    names = ("CAPACITY", "GROUP", "LENGTH", "LANES", "VECTOR", "BEAT")
+    capacity, group, length, lanes, vector, beat = (int(os.environ[name]) for name in names)
+    memory, checks = Memory(capacity, 2), Checks()
+    piece = None
+    store = None
+    loaded = stored = refused = 0
+
+    def aligned(size: int) -> int:
+        return rng.randrange(0, (capacity - size) // group + 1) * group
+
+    for cycle in range(CYCLES):
+        lane_at = [aligned(group * length) for _ in range(lanes)]
+        dut.act_address.value = sum(at << (26 * lane) for lane, at in enumerate(lane_at))
+        slot = rng.choice(["idle", "a", "b", "ab", "d", "d"])
+        if lanes == 1 and slot == "ab":
+            slot = "b"
+        a, b, d, words = aligned(vector), aligned(vector), aligned(vector), rng.randint(1, vector // group)
+        values = rng.randbytes(vector)
+        dut.a_valid.value, dut.a_address.value = int("a" in slot), a
+        dut.b_valid.value, dut.b_address.value = int("b" in slot), b
+        dut.d_valid.value, dut.d_address.value = int(slot == "d"), d
+        dut.d_words.value, dut.d_data.value = words, int.from_bytes(values, "little")
+        if piece is None and rng.random() < 0.8:
+            size = rng.choice([beat, rng.randint(1, beat)])
+            piece = (rng.randrange(0, capacity - size + 1), rng.randbytes(size))
+        dut.load_valid.value = int(piece is not None)
+        if piece is not None:
+            dut.load_address.value, dut.load_length.value = piece[0], len(piece[1])
+            dut.load_data.value = int.from_bytes(piece[1], "little")
+        if store is None and rng.random() < 0.8:
+            store = rng.randrange(0, capacity - beat + 1)
+        dut.store_valid.value = int(store is not None)
+        dut.store_address.value = store or 0
+        await ReadOnly()
+        checks.compare(dut, cycle)
+        for lane, at in enumerate(lane_at):
+            checks.expect(cycle + 3, "act_data", lane * group * length, memory.read(cycle, at, group * length))
+        if "a" in slot:
+            checks.expect(cycle + 3, "a_data", 0, memory.read(cycle, a, vector))
+        if "b" in slot:
+            checks.expect(cycle + 3, "b_data", 0, memory.read(cycle, b, vector))
+        if store is not None and int(dut.store_ready.value):
+            checks.expect(cycle + 4, "store_data", 0, memory.read(cycle, store, beat))
+            store, stored = None, stored + 1
+        if slot == "d":
+            memory.write(cycle, d, values[: words * group])
+        if piece is not None and int(dut.load_ready.value):
+            memory.write(cycle, *piece)
+            piece, loaded = None, loaded + 1
+        elif piece is not None:
+            refused += 1
+        await RisingEdge(dut.clk)
+    assert loaded > CYCLES // 8
+    assert stored > CYCLES // 64
+    assert refused > 0
+    assert checks.compared > CYCLES

@@ -1,0 +1,101 @@
+"""On-chip buffers against byte arrays, cycle by cycle; broken variants must fail."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gossamer.arch.config import load_config
+from gossamer.arch.spec import MemoryKind, SparseAccelerator
+from gossamer.rtl.copies import flat_ports
+from gossamer.rtl.memory.activation import ActivationBuffer
+from gossamer.rtl.memory.window import WindowBuffer
+from gossamer.rtl.testbench.simulate import SimulationFailed, build, run
+from gossamer.rtl.verilog import VerilogModule, verilog_modules
+
+SEED = os.environ.get("GOSSAMER_SEED", "1")
+BENCHES = Path(__file__).parent / "benches"
+BUFFERS = ("activation", "weight", "index", "accumulator", "parameter")
+ODD = (
+    "device=kv260", "array.lanes=3", "array.group_size=4", "array.chain_length=6", "array.weight_rows_per_cycle=2",
+    "vector.lanes=16", "axi.data_bits=128", "array.chains=16", "buffers.activation.capacity_bytes=8192",
+    "buffers.accumulator.capacity_bytes=65536", *(f"buffers.{name}.memory=bram36" for name in BUFFERS),
+)  # fmt: skip
+SMALL = ("buffers.activation.capacity_bytes=2048",)
+ONE_LANE = ("array.lanes=1", "buffers.activation.capacity_bytes=4096")
+
+
+def sparse(*overrides: str) -> SparseAccelerator:
+    spec = load_config("ecp5-tiny", overrides)
+    assert isinstance(spec, SparseAccelerator)
+    return spec
+
+
+def inputs(component: ActivationBuffer | WindowBuffer) -> str:
+    return ",".join(name for name, (_, is_input) in flat_ports(component).items() if is_input)
+
+
+def run_bench(modules: Sequence[VerilogModule], bench: str, folder: Path, environment: dict[str, str]) -> None:
+    target = build(modules, folder)
+    run(
+        target, modules[0].name, "memory_bench", folder=folder / "run", environment={"SEED": SEED, **environment},
+        python_path=[BENCHES], test_filter=f"{bench}$",
+    )  # fmt: skip
+
+
+def activation(overrides: Sequence[str]) -> tuple[tuple[VerilogModule, ...], dict[str, str]]:
+    spec = sparse(*overrides)
+    component = ActivationBuffer(spec)
+    environment = {
+        "CAPACITY": str(spec.buffers.activation.capacity_bytes), "GROUP": str(spec.array.group_size),
+        "LENGTH": str(spec.array.chain_length), "LANES": str(spec.array.lanes), "VECTOR": str(spec.vector.lanes),
+        "BEAT": str(spec.axi.data_bits // 8), "INPUTS": inputs(component),
+    }  # fmt: skip
+    return verilog_modules(component), environment
+
+
+@pytest.mark.parametrize(
+    "overrides", [("buffers.activation.capacity_bytes=2048",), ODD, ONE_LANE], ids=["tiny", "odd", "one"]
+)
+def test_activation_buffer(tmp_path: Path, overrides: Sequence[str]) -> None:
+    modules, environment = activation(overrides)
+    run_bench(modules, "activation_buffer", tmp_path, environment)
+
+
+@pytest.mark.parametrize(
+    ("capacity", "word", "read", "unit", "piece"),
+    [(512, 8, 8, 8, 8), (768, 4, 3, 1, 8), (1536, 8, 96, 24, 16), (512, 16, 32, 4, 8)],
+)
+def test_window_buffer(tmp_path: Path, capacity: int, word: int, read: int, unit: int, piece: int) -> None:
+    component = WindowBuffer(
+        "window_buffer", capacity_bytes=capacity, word_bytes=word, read_bytes=read, read_unit=unit, piece_bytes=piece,
+        kind=MemoryKind.DP16KD,
+    )  # fmt: skip
+    numbers = {"CAPACITY": capacity, "READ": read, "UNIT": unit, "PIECE": piece}
+    environment = {**{name: str(number) for name, number in numbers.items()}, "INPUTS": inputs(component)}
+    run_bench(verilog_modules(component), "window_buffer", tmp_path, environment)
+
+
+@pytest.mark.parametrize(
+    ("module", "pattern", "replacement"),
+    [
+        ("activation_lane_copy", r"\.window_carry\([^)]*\)", ".window_carry(4'h0)"),
+        ("activation_write_port", r"enable <= ", "enable <= 16'h7fff & "),
+        ("activation_buffer", r"load_ready = ", "load_ready = 1'h1 | "),
+    ],
+    ids=["no carry", "a byte lost", "never refused"],
+)
+def test_mutants_of_the_activation_buffer_fail(tmp_path: Path, module: str, pattern: str, replacement: str) -> None:
+    modules, environment = activation(SMALL)
+    changed = []
+    for item in modules:
+        if item.name == module:
+            text, count = re.subn(pattern, replacement, item.text)
+            assert count >= 1
+            item = replace(item, text=text)
+        changed.append(item)
+    with pytest.raises(SimulationFailed, match="failed: activation_buffer"):
+        run_bench(changed, "activation_buffer", tmp_path, environment)
