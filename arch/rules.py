@@ -168,10 +168,19 @@ def _vector_lanes(values: Values) -> Iterator[Finding]:
 
 
 def _weight_rows(values: Values) -> Iterator[Finding]:
-    """No more weight rows load per cycle than a chain has stages: more would change nothing."""
+    """A chain is cut into as many equal segments as weight rows load per cycle."""
     rows, stages = values["array.weight_rows_per_cycle"], values["array.chain_length"]
     if rows > stages:
         yield "array.weight_rows_per_cycle", f"must be at most array.chain_length ({stages}), not {rows}"
+    elif stages % rows:
+        near = [
+            max(r for r in range(1, rows) if stages % r == 0),
+            min(r for r in range(rows, stages + 1) if stages % r == 0),
+        ]
+        yield (
+            "array.weight_rows_per_cycle",
+            f"must be a divisor of array.chain_length ({stages}), not {rows}; nearest: {near[0]} and {near[1]}",
+        )
 
 
 def _bursts(values: Values) -> Iterator[Finding]:

@@ -73,7 +73,9 @@ class SparseChainArraySpec(Spec):
     lanes: int = Field(ge=1, le=16, description="Output positions in parallel that share the same weights")
     group_size: Literal[4, 8, 16] = Field(description="Activations one stage selects from (M_max)")
     weight_rows_per_cycle: int = Field(
-        ge=1, le=64, description="Stages per cycle, over all chains, that the shadow weight registers can load"
+        ge=1,
+        le=64,
+        description="Rows of `chains` weights read per cycle; cuts chains into so many equal segments",
     )
 
 

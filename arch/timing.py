@@ -5,8 +5,14 @@ Ours, checked by tests/: the RTL counters and the simulator against these forms,
 
 from gossamer.arch.isa import Opcode
 
-COMPUTE_PIPELINE_CYCLES = 8
-"""Registers from a weight swap to its first sum at the chain's head: read, rotate, select, A/D, AD, M, P, add."""
+COMPUTE_PIPELINE_CYCLES = 9
+"""Cycles of a COMPUTE beside its passes, the stages of a segment and the adder tree: 4 from the start to the first
+request (decode, position tables and products, first positions, address), 3 of buffer read, mask and feed register, then
+the registers of a DSP slice. The last 3 of the way to the accumulator count to the next instruction: nothing sees them.
+"""
+
+ACCUMULATE_CYCLES = 3
+"""Shortest pass: from the read of an accumulator entry to the first read that sees what was added."""
 
 VECTOR_PIPELINE_CYCLES = 12
 """Registers from a VECTOR operand read to its result's write."""
@@ -36,8 +42,13 @@ def ceil_div(numerator: int, denominator: int) -> int:
 
 
 def weight_load_cycles(stages: int, weight_rows_per_cycle: int) -> int:
-    """Return the cycles to bring one weight per chain into the shadow registers of `stages` stages."""
-    return ceil_div(stages, weight_rows_per_cycle)
+    """Return the cycles that bring one weight per chain to `stages` stages, and the least a pass takes."""
+    return max(ACCUMULATE_CYCLES, ceil_div(stages, weight_rows_per_cycle))
+
+
+def adder_levels(segments: int) -> int:
+    """Return the registered levels of the tree that adds the segments of a chain."""
+    return (segments - 1).bit_length()
 
 
 def burst_bytes(*, data_bits: int, burst_beats: int, interleave_bytes: int) -> int:
@@ -87,26 +98,28 @@ def compute_cycles(
     """Return busy cycles of one COMPUTE.
 
     A run of `run_words` words is covered by folds of at most `chain_length` words; each fold takes `steps` passes over
-    ceil(positions / lanes) cycles. The weights of the next pass load during this one; a pass shorter than that load
-    waits for it. The first load, the chain and the pipeline are the fill. For one fold of a full chain with
-    ceil(positions / lanes) >= weight load: steps * ceil(positions / lanes) + fill (DESIGN section 4).
+    ceil(positions / lanes) cycles. The weights of a pass run down the stages just in front of its first activations, so
+    a pass starts as soon as the rows of its predecessor have been read, and when that one has presented all positions;
+    the last pass has no successor. The chain, cut into segments of chain_length / weight_rows_per_cycle stages, the
+    tree that adds the segments, and the pipeline are the fill. For one fold of a full chain with ceil(positions /
+    lanes) >=
+    weight load: steps * ceil(positions / lanes) + fill (DESIGN section 4).
     """
     pass_cycles = ceil_div(positions, lanes)
     full_folds, ragged_words = divmod(run_words, chain_length)
-    full_load = weight_load_cycles(chain_length, weight_rows_per_cycle)
-    ragged_load = weight_load_cycles(ragged_words, weight_rows_per_cycle)
-    passes = runs * steps * (full_folds * max(pass_cycles, full_load))
+    full_pass = max(pass_cycles, weight_load_cycles(chain_length, weight_rows_per_cycle))
+    ragged_pass = max(pass_cycles, weight_load_cycles(ragged_words, weight_rows_per_cycle))
+    passes = runs * steps * full_folds * full_pass
     if ragged_words:
-        passes += runs * steps * max(pass_cycles, ragged_load)
-    first_load = full_load if full_folds else ragged_load
-    first_wait = max(pass_cycles, first_load) - pass_cycles  # the first pass waits for no successor's load
-    return first_load + passes - first_wait + chain_length + COMPUTE_PIPELINE_CYCLES
+        passes += runs * steps * ragged_pass
+    last_wait = (ragged_pass if ragged_words else full_pass) - pass_cycles
+    return passes - last_wait + compute_fill_cycles(chain_length, weight_rows_per_cycle)
 
 
-def compute_fill_cycles(*, run_words: int, chain_length: int, weight_rows_per_cycle: int) -> int:
-    """Return the part of `compute_cycles` that is fill: first weight load, chain and pipeline."""
-    first_load = weight_load_cycles(min(run_words, chain_length), weight_rows_per_cycle)
-    return first_load + chain_length + COMPUTE_PIPELINE_CYCLES
+def compute_fill_cycles(chain_length: int, weight_rows_per_cycle: int) -> int:
+    """Return the part of `compute_cycles` that is fill: a segment's stages, the adder tree and the pipeline."""
+    segment_stages = chain_length // weight_rows_per_cycle
+    return segment_stages + adder_levels(weight_rows_per_cycle) + COMPUTE_PIPELINE_CYCLES
 
 
 def vector_cycles(

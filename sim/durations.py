@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.arch.isa import Opcode
-from gossamer.arch.timing import COMPUTE_PIPELINE_CYCLES, DIVIDE_CYCLES, VECTOR_PIPELINE_CYCLES
+from gossamer.arch.timing import ACCUMULATE_CYCLES, COMPUTE_PIPELINE_CYCLES, DIVIDE_CYCLES, VECTOR_PIPELINE_CYCLES
 from gossamer.sim.kernels import kernel
 
 _MAXIMUM, _AVERAGE = int(Opcode.MAXIMUM), int(Opcode.AVERAGE)
@@ -21,11 +21,12 @@ def ceil_ratio(numerator: int, denominator: int) -> int:
 
 
 @kernel(allocates=False)
-def compute_fill(run_words: int, chain_length: int, weight_rows_per_cycle: int) -> int:
+def compute_fill(chain_length: int, weight_rows_per_cycle: int) -> int:
     """Return `gossamer.arch.timing.compute_fill_cycles`."""
-    return (
-        ceil_ratio(min(run_words, chain_length), weight_rows_per_cycle) + chain_length + COMPUTE_PIPELINE_CYCLES
-    )  # fmt: skip
+    levels = 0
+    while 1 << levels < weight_rows_per_cycle:
+        levels += 1
+    return chain_length // weight_rows_per_cycle + levels + COMPUTE_PIPELINE_CYCLES
 
 
 @kernel(allocates=False)
@@ -35,14 +36,13 @@ def compute_duration(
     """Return `gossamer.arch.timing.compute_cycles`."""
     pass_cycles = ceil_ratio(positions, lanes)
     full_folds, ragged_words = run_words // chain_length, run_words % chain_length
-    full_load = ceil_ratio(chain_length, weight_rows_per_cycle)
-    ragged_load = ceil_ratio(ragged_words, weight_rows_per_cycle)
-    passes = runs * steps * full_folds * max(pass_cycles, full_load)
+    shortest = max(pass_cycles, ACCUMULATE_CYCLES)
+    last_pass = full_pass = max(shortest, ceil_ratio(chain_length, weight_rows_per_cycle))
+    passes = runs * steps * full_folds * full_pass
     if ragged_words:
-        passes += runs * steps * max(pass_cycles, ragged_load)
-    first_load = full_load if full_folds else ragged_load
-    first_wait = max(pass_cycles, first_load) - pass_cycles
-    return first_load + passes - first_wait + chain_length + COMPUTE_PIPELINE_CYCLES
+        last_pass = max(shortest, ceil_ratio(ragged_words, weight_rows_per_cycle))
+        passes += runs * steps * last_pass
+    return passes - (last_pass - pass_cycles) + compute_fill(chain_length, weight_rows_per_cycle)
 
 
 @kernel(allocates=False)
@@ -76,7 +76,7 @@ def compute_columns(
 ) -> None:
     """Fill busy and fill cycles, int64 [n], of COMPUTE instructions."""
     for at in range(positions.size):
-        fill[at] = compute_fill(run_words[at], chain_length, weight_rows_per_cycle)
+        fill[at] = compute_fill(chain_length, weight_rows_per_cycle)
         busy[at] = compute_duration(
             positions[at], runs[at], run_words[at], steps[at], chain_length, lanes, weight_rows_per_cycle
         )

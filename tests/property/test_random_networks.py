@@ -29,11 +29,13 @@ def random_spec(seed: int) -> SparseAccelerator:
         activation=int(random.choice([2048, 4096, 32768])), weight=chains * rows, index=chains * rows,
         accumulator=4 * chains * int(random.choice([8, 32, 256])), parameter=int(random.choice([2048, 4096, 16384])),
     )  # fmt: skip
+    chain_length = int(random.integers(1, 9))
+    rows_per_cycle = [rows for rows in range(1, 9) if chain_length % rows == 0]
     array = spec.array.model_copy(
         update={
-            "chain_length": int(random.integers(1, 9)),
+            "chain_length": chain_length,
             "lanes": int(random.integers(1, 5)),
-            "weight_rows_per_cycle": int(random.choice([1, 2, 8])),
+            "weight_rows_per_cycle": int(random.choice(rows_per_cycle)),
         }
     )
     dispatch = spec.dispatch.model_copy(update={"queue_depth": int(random.integers(1, 9))})

@@ -34,9 +34,10 @@ def timing_spec(random: np.random.Generator) -> SparseAccelerator:
     """Return a small config with random off-chip memory, ports, queues and array timing."""
     spec = small_spec(group=8, chains=8)
     pick = random.choice
+    rows = int(pick([1, 2, 3]))
     array = spec.array.model_copy(
-        update={"lanes": int(pick([1, 2, 3])), "chain_length": int(pick([1, 3, 4])),
-                "weight_rows_per_cycle": int(pick([1, 2, 8]))}
+        update={"lanes": int(pick([1, 2, 3])), "chain_length": rows * int(pick([1, 3, 4])),
+                "weight_rows_per_cycle": rows}
     )  # fmt: skip
     off_chip = spec.off_chip.model_copy(
         update={"channels": int(pick([1, 2, 3])), "channel_bandwidth_gb_s": float(pick([0.11, 0.8, 3.7])),

@@ -40,9 +40,7 @@ def test_one_compute_is_divided_into_useful_fill_and_edges() -> None:
         positions=16, runs=1, run_words=2, steps=8, chain_length=array.chain_length, lanes=array.lanes,
         weight_rows_per_cycle=array.weight_rows_per_cycle,
     )  # fmt: skip
-    fill = compute_fill_cycles(
-        run_words=2, chain_length=array.chain_length, weight_rows_per_cycle=array.weight_rows_per_cycle
-    )
+    fill = compute_fill_cycles(array.chain_length, array.weight_rows_per_cycle)
     useful = result.macs // peak_macs_per_cycle(spec)
     assert result.engines[Engine.COMPUTE].busy == busy
     assert result.classes[CycleClass.FILL] == fill

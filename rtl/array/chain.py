@@ -1,0 +1,85 @@
+"""Generate a chain of stages, and a segment: the chains of all output channels that load weights side by side."""
+
+from amaranth.hdl import Cat, Const, Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from gossamer.rtl.array.shape import ArrayShape
+from gossamer.rtl.array.stage import Stage
+from gossamer.rtl.copies import Copies
+
+
+class Chain(wiring.Component):
+    """Add one product per stage: the partial sums run down the chain, one stage per cycle.
+
+    Members
+    -------
+    words: one word per stage and lane, [stage][lane]; stage k's words come k cycles after stage 0's.
+    weight, select: one weight per cycle, on a bus that all stages see.
+    load_weight, load_select: one bit per stage; stage k's bit comes k cycles after stage 0's.
+    sums: one signed sum per lane.
+
+    Protocol
+    --------
+    See `gossamer.rtl.array.stage.Stage`; a weight is on the bus in the cycle its stage's load bit is high.
+
+    Latency and throughput
+    ----------------------
+    segment_stages + 3 cycles from the words of stage 0 to the sums; one row of every lane per cycle.
+    """
+
+    def __init__(self, shape: ArrayShape) -> None:
+        self.shape = shape
+        super().__init__(_chain_members(shape, chains=1))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        shape = self.shape
+        bits = shape.lanes * shape.segment_sum_bits
+        m.submodules.stages = stages = Copies(Stage(shape), shape.segment_stages, shared=("weight", "select"))
+        m.d.comb += [
+            stages.words.eq(self.words),
+            stages.weight.eq(self.weight),
+            stages.select.eq(self.select),
+            stages.load_weight.eq(self.load_weight),
+            stages.load_select.eq(self.load_select),
+            stages.sums_in.eq(Cat(Const(0, bits), stages.sums_out)),
+            self.sums.eq(stages.sums_out[-bits:]),
+        ]
+        return m
+
+
+class Segment(wiring.Component):
+    """The chains of all output channels: they share activations and load waves, each has weights of its own.
+
+    Members
+    -------
+    As `Chain`; weight, select and sums are [chain] and [chain][lane], chain 0 in the least significant bits.
+
+    Protocol, Latency and throughput
+    --------------------------------
+    As `Chain`.
+    """
+
+    def __init__(self, shape: ArrayShape) -> None:
+        self.shape = shape
+        super().__init__(_chain_members(shape, chains=shape.chains))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        shared = ("words", "load_weight", "load_select")
+        m.submodules.chains = chains = Copies(Chain(self.shape), self.shape.chains, shared=shared)
+        m.d.comb += [getattr(chains, name).eq(getattr(self, name)) for name in (*shared, "weight", "select")]
+        m.d.comb += self.sums.eq(chains.sums)
+        return m
+
+
+def _chain_members(shape: ArrayShape, *, chains: int) -> dict[str, wiring.Member]:
+    return {
+        "words": In(shape.segment_stages * shape.lanes * shape.word_bits),
+        "weight": In(chains * 8),
+        "select": In(chains * shape.select_bits),
+        "load_weight": In(shape.segment_stages),
+        "load_select": In(shape.segment_stages),
+        "sums": Out(chains * shape.lanes * shape.segment_sum_bits),
+    }
