@@ -19,6 +19,12 @@ VECTOR_PIPELINE_CYCLES = 16
 VECTOR_FILL_CYCLES = VECTOR_SETUP_CYCLES + VECTOR_PIPELINE_CYCLES
 """Of every VECTOR instruction."""
 
+ROW_PIPELINE_CYCLES = 5
+"""How much longer SOFTMAX, LAYER_NORM and LRN take from an element's read to the write of its word."""
+
+LAYER_NORM_GAP_CYCLES = 86
+"""Between the two passes of a LAYER_NORM over a row: variance, 31 bits of its root, 49 of the root's reciprocal."""
+
 VECTOR_TABLE_LEAD_CYCLES = 6
 """Reads of a byte table before the first operand's; the others come while operands are on their way to the table."""
 
@@ -150,10 +156,17 @@ def vector_cycles(
 
     The activation buffer serves reads or one write per cycle, so a beat takes a cycle per tap and one for its result;
     with a single array lane, and so a single bank, the two sources of ADD and MULTIPLY take a cycle each. REQUANTIZE
-    reads the accumulator: one cycle per beat.
+    reads the accumulator: one cycle per beat. SOFTMAX, LAYER_NORM and LRN take one element per cycle: SOFTMAX in three
+    passes over each row, LAYER_NORM in two with a gap; the results of LRN lag by half a window.
     """
+    row = nc * group_size
+    rows = {
+        Opcode.SOFTMAX: 3 * row, Opcode.LAYER_NORM: 2 * row + LAYER_NORM_GAP_CYCLES, Opcode.LRN: row + window // 2
+    }  # fmt: skip
     beats = ny * nx * ceil_div(nc * group_size, vector_lanes)
     fill = parameter_cycles(opcode, nc=nc, group_size=group_size, vector_lanes=vector_lanes) + VECTOR_FILL_CYCLES
+    if opcode in rows:
+        return fill + ROW_PIPELINE_CYCLES + ny * nx * rows[opcode]
     if opcode is Opcode.REQUANTIZE:
         return fill + beats
     if opcode in (Opcode.ADD, Opcode.MULTIPLY):

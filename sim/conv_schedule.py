@@ -255,7 +255,9 @@ def _step_work(
     if part != parts - 1:
         return
     words = ceil_ratio(blocks[block, BLOCK_CHANNELS], layer[GROUP_SIZE])
-    busy = vector_duration(REQUANTIZE_OPCODE, positions, words, ONE, layer[GROUP_SIZE], layer[VECTOR_LANES], ONE)
+    busy = vector_duration(
+        REQUANTIZE_OPCODE, positions, words, ONE, layer[GROUP_SIZE], layer[VECTOR_LANES], layer[LANES], ONE
+    )
     out = place[_OUT_TURN] % SLOTS
     requantize = _append(
         jobs, place, VECTOR, busy, ZERO, ZERO, compute, held[OUT_STORE, out], held[P_LOAD, pending[8]], NONE

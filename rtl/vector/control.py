@@ -1,12 +1,11 @@
 """Tell the lanes, stage by stage, what to do with each operand, and with which constants."""
 
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from gossamer.dataflow.numerics import HEADER_DTYPE
 from gossamer.rtl.vector.lane import LANE_LATENCY, PRODUCT_STAGE
-from gossamer.rtl.vector.parameters import HEADER_BITS, READ_LATENCY
+from gossamer.rtl.vector.parameters import HEADER_BITS, READ_LATENCY, header_layout
 from gossamer.rtl.vector.walk import row_bits
 
 PASS_FACTOR = 2
@@ -14,16 +13,6 @@ PASS_FACTOR = 2
 
 CAPTURE_STAGE = READ_LATENCY + LANE_LATENCY - 1
 """Cycles from the read of a result's last operand to its capture."""
-
-
-def header_layout() -> data.StructLayout:
-    """Return the header of a parameter block as an Amaranth layout."""
-    members = {}
-    for name in HEADER_DTYPE.names or ():
-        kind = HEADER_DTYPE.fields[name][0] if HEADER_DTYPE.fields else None
-        assert kind is not None
-        members[name] = (signed if kind.kind == "i" else unsigned)(8 * kind.itemsize)
-    return data.StructLayout(members)
 
 
 class LaneControl(wiring.Component):

@@ -12,10 +12,11 @@ from gossamer.arch.timing import ceil_div, parameter_read_bytes
 from gossamer.dataflow.numerics import MAX_SHIFT, MIN_SHIFT
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.engine import INSTRUCTION_BITS, EngineControl, instruction_fields
-from gossamer.rtl.vector.control import LaneControl, header_layout
+from gossamer.rtl.vector.control import LaneControl
 from gossamer.rtl.vector.lane import VectorLane
-from gossamer.rtl.vector.parameters import PARAMETER_ADDRESS_BITS, ParameterLoader
+from gossamer.rtl.vector.parameters import PARAMETER_ADDRESS_BITS, ParameterLoader, header_layout
 from gossamer.rtl.vector.reader import CHANNEL_BITS, ENTRY_ADDRESS_BITS, BeatReader
+from gossamer.rtl.vector.rows import LARGEST_ROW, RowUnit
 from gossamer.rtl.vector.walk import ADDRESS_BITS
 from gossamer.rtl.vector.writer import BeatWriter
 
@@ -41,13 +42,14 @@ class VectorEngine(wiring.Component):
         word on, 3 cycles later. A and B are read together only if `ports` >= 2, and never while something is written.
     d_valid, d_address, d_words, d_data: write of whole words.
     par_valid, par_address, par_data: reads of the parameter buffer, 3 cycles.
-    acc_valid, acc_entry, acc_channel, acc_data, acc_conflict: reads of the accumulator, 3 cycles: vector_lanes sums of an
-        entry from a channel on; acc_conflict: COMPUTE works in that half.
+    acc_valid, acc_entry, acc_channel, acc_data, acc_conflict: reads of the accumulator, 3 cycles: vector_lanes sums of
+        an entry from a channel on; acc_conflict: COMPUTE works in that half.
 
     Protocol
     --------
-    No port stalls. The first read comes 4 cycles after start. Faults: OPCODE, FIELD (a count of zero, a window where the
-    operation has none, a shift outside 1 to 62, channels that do not exist) and ACCUMULATOR_CONFLICT.
+    No port stalls. The first read comes 4 cycles after start. Faults: OPCODE, FIELD (a count of zero, a window where
+    the operation has none, a shift outside 1 to 62, channels that do not exist, a sum of exponentials of 0, a variance
+    of more than 46 bits) and ACCUMULATOR_CONFLICT.
 
     Latency and throughput
     ----------------------
@@ -72,8 +74,8 @@ class VectorEngine(wiring.Component):
                 "control": Out(EngineControl()),
                 "a_valid": Out(1), "a_address": Out(ADDRESS_BITS), "a_data": In(byte_lanes),
                 "b_valid": Out(1), "b_address": Out(ADDRESS_BITS), "b_data": In(byte_lanes),
-                "d_valid": Out(1), "d_address": Out(ADDRESS_BITS), "d_words": Out(range(vector_lanes // group_size + 1)),
-                "d_data": Out(byte_lanes),
+                "d_valid": Out(1), "d_address": Out(ADDRESS_BITS),
+                "d_words": Out(range(vector_lanes // group_size + 1)), "d_data": Out(byte_lanes),
                 "par_valid": Out(1), "par_address": Out(PARAMETER_ADDRESS_BITS),
                 "par_data": In(8 * parameter_read_bytes(vector_lanes)),
                 "acc_valid": Out(1), "acc_entry": Out(ENTRY_ADDRESS_BITS), "acc_channel": Out(CHANNEL_BITS),
@@ -98,38 +100,57 @@ class VectorEngine(wiring.Component):
         m.submodules.writer = writer = Copies(BeatWriter(**sizes))
         m.submodules.steps = steps = Copies(LaneControl(group_size=self.group_size, rows=self.rows))
         m.submodules.lanes = lanes = Copies(VectorLane(self.rows), self.vector_lanes, VectorLane.SHARED)
+        m.submodules.rows = rows = Copies(RowUnit(**sizes))
         word = Signal(INSTRUCTION_BITS)
         fields = instruction_fields(Opcode.ADD, word)
         running, loading, beginning = Signal(), Signal(), Signal()
         bad_block = self._sequence(m, word, fields, running=running, loading=loading, beginning=beginning,
                                    finished=writer.finished)  # fmt: skip
-        for part in (reader, writer):
+        for part in (reader, writer, rows):
             m.d.comb += [getattr(part, name).eq(fields[name]) for name in part.ports if name in fields]
             m.d.comb += part.load.eq(loading)
-        started = Signal()
-        m.d.sync += started.eq(running & (started | loader.may_start))
+        started, go, is_rows = Signal(), Signal(), Signal()
+        m.d.sync += started.eq(go)
         m.d.comb += [
-            reader.go.eq(running & (started | loader.may_start)),
+            go.eq(running & (started | loader.may_start)), is_rows.eq(self._is(fields, *ROWS)),
+            reader.go.eq(go & ~is_rows), rows.go.eq(go & is_rows),
             reader.requantize.eq(self._is(fields, Opcode.REQUANTIZE)),
             reader.two_sources.eq(self._is(fields, *TWO_SOURCES)),
             loader.begin.eq(beginning), loader.address.eq(fields["par"]), loader.words.eq(fields["nc"]),
-            loader.with_header.eq(~self._is(fields, *WITHOUT_BLOCK)),
-            loader.with_entries.eq(self._is(fields, Opcode.REQUANTIZE)),
-            loader.with_table.eq(self._is(fields, Opcode.REQUANTIZE, Opcode.TABLE)),
-            self.par_valid.eq(loader.valid), self.par_address.eq(loader.read_address), loader.data.eq(self.par_data),
-            writer.single.eq(0), writer.capture.eq(steps.capture & running), writer.reading.eq(reader.a_valid | reader.b_valid),
+            loader.with_header.eq(~self._is(fields, *WITHOUT_BLOCK)), loader.with_entries.eq(reader.requantize),
+            loader.with_table.eq(reader.requantize | self._is(fields, Opcode.TABLE)),
+            rows.softmax.eq(self._is(fields, Opcode.SOFTMAX)), rows.lrn.eq(self._is(fields, Opcode.LRN)),
+            rows.layer_norm.eq(self._is(fields, Opcode.LAYER_NORM)), rows.parameters.eq(fields["par"]),
+            rows.header.eq(loader.header), loader.data.eq(self.par_data), rows.par_data.eq(self.par_data),
+            rows.a_data.eq(self.a_data),
+            writer.single.eq(is_rows), writer.capture.eq(running & (steps.capture | rows.capture)),
+            writer.reading.eq(self.a_valid | self.b_valid),
         ]  # fmt: skip
-        for name in ("a_valid", "a_address", "b_valid", "b_address", "acc_valid", "acc_entry", "acc_channel"):
+        m.d.comb += [
+            self.a_valid.eq(reader.a_valid | rows.a_valid),
+            self.a_address.eq(Mux(is_rows, rows.a_address, reader.a_address)),
+            self.par_valid.eq(loader.valid | rows.par_valid),
+            self.par_address.eq(Mux(rows.par_valid, rows.par_address, loader.read_address)),
+            self.d_data.eq(Mux(is_rows, rows.word, lanes.result)),
+        ]
+        for name in ("b_valid", "b_address", "acc_valid", "acc_entry", "acc_channel"):
             m.d.comb += getattr(self, name).eq(getattr(reader, name))
         for name in ("d_valid", "d_address", "d_words"):
             m.d.comb += getattr(self, name).eq(getattr(writer, name))
         self._join_lanes(m, fields, loader, reader, steps, lanes)
-        header = data.View(header_layout(), loader.header)
-        shift_wrong = (header.shift < MIN_SHIFT) | (header.shift > MAX_SHIFT)
         m.d.comb += bad_block.eq(
-            (loader.header_done & self._is(fields, *SHIFTED) & shift_wrong) | lanes.bad_shift.any()
-        )
+            (loader.header_done & self._bad_header(fields, loader)) | lanes.bad_shift.any() | rows.bad
+        )  # fmt: skip
         return m
+
+    def _bad_header(self, f: dict[str, Value], loader: Copies) -> Value:
+        """Return whether the header holds what the operation cannot use."""
+        header = data.View(header_layout(), loader.header)
+        shift = self._is(f, *SHIFTED) & ((header.shift < MIN_SHIFT) | (header.shift > MAX_SHIFT))
+        channels = self._is(f, *ROWS) & ((header.channels == 0) | (header.channels > f["nc"] * self.group_size))
+        window = self._is(f, Opcode.LRN) & (header.extra[:8] == 0)
+        norm = self._is(f, Opcode.LAYER_NORM) & ((header.channels > LARGEST_ROW) | (header.epsilon < 0))
+        return shift | channels | window | norm
 
     @staticmethod
     def _is(fields: dict[str, Value], *opcodes: Opcode) -> Signal:
@@ -195,7 +216,7 @@ class VectorEngine(wiring.Component):
             lanes.table_write.eq(loader.table_write), lanes.table_row.eq(loader.table_row),
             lanes.table_data.eq(loader.table_data), lanes.constants_write.eq(loader.entries_write),
             lanes.constants_row.eq(loader.entries_row), lanes.constants_entry.eq(loader.entries),
-            lanes.accumulator.eq(self.acc_data), self.d_data.eq(lanes.result),
+            lanes.accumulator.eq(self.acc_data),
         ]  # fmt: skip
         for name in VectorLane.SHARED:
             if name in steps.ports and name not in ("requantize", "maximum", "first"):

@@ -111,7 +111,7 @@ class VectorLane(wiring.Component):
     Members
     -------
     operand, accumulator: what this channel takes in, one step of an operation per cycle.
-    requantize: the operand is `accumulator`, its constants are the channel's own; else `operand` and the constants below.
+    requantize: the operand is `accumulator`, its constants are the channel's own; else `operand` and those below.
     offset: added to the operand (minus its zero point), one cycle after it.
     first, second, product, maximum: two cycles after the operand: the operand begins a window; it is the second source;
         multiply it by the first source; keep the larger one of the window. Otherwise operands of a window are summed.

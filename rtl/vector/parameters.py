@@ -1,9 +1,9 @@
 """Read the parameter block of a VECTOR instruction: header, REQUANTIZE entries, byte table."""
 
-from math import gcd
+from itertools import pairwise
 
-from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from gossamer.arch.timing import VECTOR_TABLE_LEAD_CYCLES, parameter_read_bytes, requantize_entries
@@ -21,6 +21,16 @@ ENTRY_READS = 3
 """Reads of `entry_count` words of 4 bytes that hold `entry_count` entries of 12."""
 
 
+def header_layout() -> data.StructLayout:
+    """Return the header of a parameter block as an Amaranth layout."""
+    members = {}
+    for name in HEADER_DTYPE.names or ():
+        kind = HEADER_DTYPE.fields[name][0] if HEADER_DTYPE.fields else None
+        assert kind is not None
+        members[name] = (signed if kind.kind == "i" else unsigned)(8 * kind.itemsize)
+    return data.StructLayout(members)
+
+
 class ParameterLoader(wiring.Component):
     """Read a parameter block once, at the start of an instruction.
 
@@ -30,22 +40,21 @@ class ParameterLoader(wiring.Component):
         channels, each `group_size` entries; all held until the next begin.
     may_start: the first operand may be read in this cycle: what it needs will have come when it needs it.
     valid, read_address, data: port of the parameter buffer.
-    header: the 32 bytes, from READ_LATENCY + 1 cycles after their last read on; header_done: high in the first such cycle.
+    header: the 32 bytes, from READ_LATENCY + 1 cycles after their last read on; header_done: high in the first of them.
     entries_write: one bit per lane; entries_row, entries: write these 12-byte entries, one field per lane.
     table_write, table_row, table_data: write 16 entries of the byte table.
 
     Latency and throughput
     ----------------------
     The first read follows `begin` by one cycle. 16 bytes of header or table per cycle, so 2 and 16 cycles; entries of
-    `requantize_entries(vector_lanes)` channels in three cycles. may_start is high from the cycle after the last read on,
-    with a table from its read number `VECTOR_TABLE_LEAD_CYCLES` on, since operands take longer to reach the table.
+    `requantize_entries(vector_lanes)` channels in three cycles. may_start is high in the cycle after the last read;
+    with a table already from its read number `VECTOR_TABLE_LEAD_CYCLES` on, since operands take longer to get there.
     """
 
     def __init__(self, *, group_size: int, vector_lanes: int, rows: int) -> None:
         self.group_size, self.lanes, self.rows = group_size, vector_lanes, rows
         self.entry_count = requantize_entries(vector_lanes)
         self.data_bytes = parameter_read_bytes(vector_lanes)
-        assert vector_lanes % self.entry_count == 0 and gcd(self.data_bytes, 16) == 16
         super().__init__(
             {
                 "begin": In(1), "address": In(PARAMETER_ADDRESS_BITS), "words": In(14), "with_header": In(1),
@@ -61,7 +70,7 @@ class ParameterLoader(wiring.Component):
         """Return the reads, and what is done with their data."""
         m = Module()
         kinds = [Signal(3, name=f"kind_{stage}") for stage in range(READ_LATENCY + 1)]
-        m.d.sync += [after.eq(before) for before, after in zip(kinds, kinds[1:], strict=False)]
+        m.d.sync += [after.eq(before) for before, after in pairwise(kinds)]
         is_header, is_entries, is_table = kinds[READ_LATENCY]
         self._reads(m, kinds[0])
         row_data = self.data[: 8 * TABLE_ROW_BYTES]

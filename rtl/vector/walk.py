@@ -105,8 +105,8 @@ class BlockPointer(wiring.Component):
         super().__init__(
             {
                 "load": In(1), "base": In(ADDRESS_BITS), "advance": In(1), "restart": In(1), "next_column": In(1),
-                "next_row": In(1), "step": In(ADDRESS_BITS), "column_stride": In(STRIDE_BITS), "row_stride": In(ADDRESS_BITS),
-                "address": Out(ADDRESS_BITS),
+                "next_row": In(1), "step": In(ADDRESS_BITS), "column_stride": In(STRIDE_BITS),
+                "row_stride": In(ADDRESS_BITS), "address": Out(ADDRESS_BITS),
             }
         )  # fmt: skip
 

@@ -9,7 +9,7 @@ from gossamer.arch.encoding import encode
 from gossamer.arch.isa import Opcode
 from gossamer.arch.registers import ErrorCause
 from gossamer.arch.timing import vector_cycles
-from gossamer.dataflow.numerics import HEADER_DTYPE, REQUANTIZE_DTYPE
+from gossamer.dataflow.numerics import HEADER_DTYPE, LAYER_NORM_DTYPE, REQUANTIZE_DTYPE
 from gossamer.sim.golden.executor_blocks import run_vector
 
 WINDOWED = (Opcode.MAXIMUM, Opcode.AVERAGE)
@@ -116,18 +116,39 @@ class Cases:
             entries["reserved"] = 9
             table = rng.integers(-128, 128, 256).astype(np.int8).tobytes()
             return self.header(opcode, f, has_table=int(rng.integers(0, 3))) + entries.tobytes() + table
+        if opcode in ROWS:
+            return self._row_block(opcode, f, channels)
         head = self.header(opcode, f)
         if opcode is Opcode.TABLE:
             return head + rng.integers(-128, 128, 256).astype(np.int8).tobytes()
         return head
 
+    def _row_block(self, opcode: Opcode, f: dict[str, int], channels: int) -> bytes:
+        """Return a random block of an operation on rows: header, and table or entries."""
+        rng = self.rng
+        real = self._pick(1, channels, channels, max(1, channels - 1), int(rng.integers(1, channels + 1)))
+        if opcode is Opcode.SOFTMAX:
+            table = rng.integers(0, 2**32, 256, np.int64) >> np.minimum(31, np.arange(256) // self._pick(1, 4, 16, 300))
+            table[0] = self._pick(1, 2**20, 2**32 - 1)
+            return self.header(opcode, f, channels=real) + table.astype("<u4").tobytes()
+        if opcode is Opcode.LRN:
+            window, index_shift = self._pick(1, 2, 3, 5, 8, 100, 255), self._pick(0, 4, 9, 11, 16, 31, 32, 70)
+            table = rng.integers(-(2**31), 2**31, 256) >> rng.integers(0, 31, 256)
+            head = self.header(opcode, f, channels=real, extra=window | index_shift << 8)
+            return head + table.astype("<i4").tobytes()
+        entries = np.zeros(channels, LAYER_NORM_DTYPE)
+        entries["gamma"] = rng.integers(-(2**31), 2**31, channels) >> rng.integers(0, 31, channels)
+        entries["beta"] = rng.integers(-(2**61), 2**61, channels) >> rng.integers(0, 61, channels)
+        epsilon = self._pick(0, 0, 1, 100, 10**6, 2**44)
+        return self.header(opcode, f, channels=real, epsilon=epsilon) + entries.tobytes()
+
     def add(self, opcode: Opcode, **changes: int) -> None:
         """Append a random instruction and run it on the golden model; `changes` fix some of its fields."""
         f = self.fields(opcode) | changes
         block = self.block(opcode, f)
-        self.par_end = f["par"] + len(block) + -len(block) % 4
-        self.par[f["par"] : f["par"] + len(block)] = np.frombuffer(block, np.uint8)
-        self.run(opcode, f)
+        self._place(f["par"], block)
+        extra = np.frombuffer(block[:32], HEADER_DTYPE)["extra"][0] if block else 0
+        self.run(opcode, f, window=int(extra) & 255)
 
     def run(self, opcode: Opcode, f: dict[str, int], window: int = 1) -> None:
         """Append an instruction whose block is in place."""
@@ -141,9 +162,20 @@ class Cases:
         )  # fmt: skip
         self._append(opcode, f, cycles)
 
-    def add_fault(self, opcode: Opcode, cause: ErrorCause, *, conflict: bool = False, **changes: int) -> None:
-        """Append an instruction that must stop with a fault; its block is what `add` left there, if any."""
-        self._append(opcode, self.fields(opcode) | changes, 1000, cause, conflict)
+    def add_fault(
+        self, opcode: Opcode, cause: ErrorCause, *, header: dict[str, int] | None = None, conflict: bool = False,
+        block: bytes | None = None, **changes: int,
+    ) -> None:  # fmt: skip
+        """Append an instruction that must stop with a fault because of its fields or block."""
+        f = self.fields(opcode) | changes
+        if block is None:
+            block = self.header(opcode, f, **{"shift": 1, "channels": 1, "extra": 1, **(header or {})}) + bytes(1280)
+        self._place(f["par"], block)
+        self._append(opcode, f, 1000, cause, conflict)
+
+    def _place(self, at: int, block: bytes) -> None:
+        self.par_end = at + len(block) + -len(block) % 4
+        self.par[at : at + len(block)] = np.frombuffer(block, np.uint8)
 
     def _append(
         self,

@@ -127,7 +127,7 @@ async def execute(dut, memories, instruction: bytes, limit: int) -> tuple[int, i
             dut.control__instruction.value = int.from_bytes(instruction, "little") if cycle == 1 else 0
         await ReadOnly()
         if cycle <= 4:
-            assert not int(dut.a_valid.value) and not int(dut.par_valid.value) and not int(dut.acc_valid.value)
+            assert not any(int(port.value) for port in (dut.a_valid, dut.b_valid, dut.par_valid, dut.acc_valid))
         memories.sample()
         if int(dut.control__fault.value):
             return cycle, int(dut.control__cause.value)
