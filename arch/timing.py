@@ -3,6 +3,8 @@
 Ours, checked by tests/: the RTL counters and the simulator against these forms, these forms against brute-force loops.
 """
 
+from math import gcd
+
 from gossamer.arch.isa import Opcode
 
 COMPUTE_PIPELINE_CYCLES = 9
@@ -14,11 +16,23 @@ the registers of a DSP slice. The last 3 of the way to the accumulator count to 
 ACCUMULATE_CYCLES = 3
 """Shortest pass: from the read of an accumulator entry to the first read that sees what was added."""
 
-VECTOR_PIPELINE_CYCLES = 12
-"""Registers from a VECTOR operand read to its result's write."""
+VECTOR_SETUP_CYCLES = 4
+"""From the start of a VECTOR instruction to its first read."""
 
-DIVIDE_CYCLES = 40
-"""Cycles per position of the serial divider and square root of SOFTMAX and LAYER_NORM, hidden by nothing."""
+VECTOR_PIPELINE_CYCLES = 16
+"""From the read of a VECTOR operand to its result's write: buffer 3, multiply 6, sum, shift 4, table 2."""
+
+VECTOR_FILL_CYCLES = VECTOR_SETUP_CYCLES + VECTOR_PIPELINE_CYCLES
+"""Of every VECTOR instruction."""
+
+ROW_PIPELINE_CYCLES = 5
+"""How much longer SOFTMAX, LAYER_NORM and LRN take from an element's read to the write of its word."""
+
+LAYER_NORM_GAP_CYCLES = 86
+"""Between the two passes of a LAYER_NORM over a row: variance, 31 bits of its root, 49 of the root's reciprocal."""
+
+VECTOR_TABLE_LEAD_CYCLES = 6
+"""Reads of a byte table before the first operand's; the others come while operands are on their way to the table."""
 
 AXI_BOUNDARY_BYTES = 4096
 """No AXI burst crosses this boundary (AMBA AXI4, A3.4.1)."""
@@ -122,18 +136,52 @@ def compute_fill_cycles(chain_length: int, weight_rows_per_cycle: int) -> int:
     return segment_stages + adder_levels(weight_rows_per_cycle) + COMPUTE_PIPELINE_CYCLES
 
 
+def parameter_read_bytes(vector_lanes: int) -> int:
+    """Return the bytes per read of the parameter buffer: a power of two, at least 16 and at least the lanes."""
+    return 1 << (max(16, vector_lanes) - 1).bit_length()
+
+
+def requantize_entries(vector_lanes: int) -> int:
+    """Return the entries of 12 bytes that three reads bring: as many as fill them, if that divides the lanes."""
+    return gcd(vector_lanes, parameter_read_bytes(vector_lanes) // 4)
+
+
+def parameter_cycles(opcode: Opcode, *, nc: int, group_size: int, vector_lanes: int) -> int:
+    """Return the cycles a VECTOR instruction reads its parameter block before its first operand.
+
+    Header 2; entries of REQUANTIZE in groups of three reads; of a byte table the part that operands do not hide.
+    """
+    if opcode in (Opcode.MAXIMUM, Opcode.COPY):
+        return 0
+    cycles = 2
+    if opcode is Opcode.REQUANTIZE:
+        cycles += 3 * ceil_div(nc * group_size, requantize_entries(vector_lanes))
+    if opcode in (Opcode.REQUANTIZE, Opcode.TABLE):
+        cycles += VECTOR_TABLE_LEAD_CYCLES
+    return cycles
+
+
 def vector_cycles(
-    opcode: Opcode, *, ny: int, nx: int, nc: int, kh: int, kw: int, group_size: int, vector_lanes: int, window: int = 1
-) -> int:
-    """Return busy cycles of one VECTOR instruction; `window` is the channel window of an LRN."""
-    positions = ny * nx
-    beats = ceil_div(nc * group_size, vector_lanes)
-    if opcode in (Opcode.MAXIMUM, Opcode.AVERAGE):
-        work = positions * beats * kh * kw
-    elif opcode in (Opcode.SOFTMAX, Opcode.LAYER_NORM):
-        work = positions * (3 * beats + DIVIDE_CYCLES)
-    elif opcode is Opcode.LRN:
-        work = positions * beats * window
-    else:
-        work = positions * beats
-    return work + VECTOR_PIPELINE_CYCLES
+    opcode: Opcode, *, ny: int, nx: int, nc: int, kh: int, kw: int, group_size: int, vector_lanes: int, lanes: int,
+    window: int = 1,
+) -> int:  # fmt: skip
+    """Return busy cycles of one VECTOR instruction; `window` is the channel window of an LRN.
+
+    The activation buffer serves reads or one write per cycle, so a beat takes a cycle per tap and one for its result;
+    with a single array lane, and so a single bank, the two sources of ADD and MULTIPLY take a cycle each. REQUANTIZE
+    reads the accumulator: one cycle per beat. SOFTMAX, LAYER_NORM and LRN take one element per cycle: SOFTMAX in three
+    passes over each row, LAYER_NORM in two with a gap; the results of LRN lag by half a window.
+    """
+    row = nc * group_size
+    rows = {
+        Opcode.SOFTMAX: 3 * row, Opcode.LAYER_NORM: 2 * row + LAYER_NORM_GAP_CYCLES, Opcode.LRN: row + window // 2
+    }  # fmt: skip
+    beats = ny * nx * ceil_div(nc * group_size, vector_lanes)
+    fill = parameter_cycles(opcode, nc=nc, group_size=group_size, vector_lanes=vector_lanes) + VECTOR_FILL_CYCLES
+    if opcode in rows:
+        return fill + ROW_PIPELINE_CYCLES + ny * nx * rows[opcode]
+    if opcode is Opcode.REQUANTIZE:
+        return fill + beats
+    if opcode in (Opcode.ADD, Opcode.MULTIPLY):
+        return fill + beats * (2 if lanes >= 2 else 3) + (0 if lanes >= 2 else -1)
+    return fill + beats * (kh * kw + 1) - 1

@@ -8,17 +8,19 @@ move, or its pieces. It ranks mappings; reports show the timing simulator's cycl
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.arch.isa import Opcode
 from gossamer.arch.timing import (
     LOAD_SETUP_CYCLES,
     STORE_SETUP_CYCLES,
-    VECTOR_PIPELINE_CYCLES,
     ceil_div,
 )
 from gossamer.dataflow.mapping import SLOTS, input_extent
-from gossamer.sim.durations import compute_duration
+from gossamer.sim.durations import compute_duration, vector_duration
 from gossamer.sim.kernels import kernel
 
 Ints = NDArray[np.int64]
+
+_REQUANTIZE = int(Opcode.REQUANTIZE)
 
 DISPATCH_CYCLES = 4
 """Guessed cycles between two instructions of one engine: token, start."""
@@ -170,7 +172,10 @@ def estimate(layer: Ints, chip: Ints, choice: Ints) -> float:
     share = layer[BATCH] * layer[OUT_ROWS] * layer[OUT_COLUMNS] / (tiles * positions)  # ragged tiles do less
     step = _mean_step(layer, chip, choice)
     beats = _ceil_div(layer[BLOCK_OUT_WORDS] * chip[GROUP_SIZE], chip[VECTOR_LANES])
-    vector = positions * share * beats + VECTOR_PIPELINE_CYCLES + DISPATCH_CYCLES
+    vector_fill = vector_duration(
+        _REQUANTIZE, 0, layer[BLOCK_OUT_WORDS], 1, chip[GROUP_SIZE], chip[VECTOR_LANES], chip[LANES], 1
+    )
+    vector = positions * share * beats + vector_fill + DISPATCH_CYCLES
     _, out_bytes = tile_bytes(layer, chip, choice)
     out_run = min(layer[OUT_WORDS], group * layer[BLOCK_OUT_WORDS]) * chip[GROUP_SIZE]
     if group == blocks:

@@ -3,14 +3,25 @@
 The statement of the forms is in `gossamer.arch.timing`; tests/unit/test_timing_durations.py holds both equal.
 """
 
+from math import gcd
+
 import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.arch.isa import Opcode
-from gossamer.arch.timing import ACCUMULATE_CYCLES, COMPUTE_PIPELINE_CYCLES, DIVIDE_CYCLES, VECTOR_PIPELINE_CYCLES
+from gossamer.arch.timing import (
+    ACCUMULATE_CYCLES,
+    COMPUTE_PIPELINE_CYCLES,
+    LAYER_NORM_GAP_CYCLES,
+    ROW_PIPELINE_CYCLES,
+    VECTOR_FILL_CYCLES,
+    VECTOR_TABLE_LEAD_CYCLES,
+)
 from gossamer.sim.kernels import kernel
 
-_MAXIMUM, _AVERAGE = int(Opcode.MAXIMUM), int(Opcode.AVERAGE)
+_REQUANTIZE, _TABLE = int(Opcode.REQUANTIZE), int(Opcode.TABLE)
+_ADD, _MULTIPLY = int(Opcode.ADD), int(Opcode.MULTIPLY)
+_MAXIMUM, _COPY = int(Opcode.MAXIMUM), int(Opcode.COPY)
 _SOFTMAX, _LAYER_NORM, _LRN = int(Opcode.SOFTMAX), int(Opcode.LAYER_NORM), int(Opcode.LRN)
 
 
@@ -46,20 +57,47 @@ def compute_duration(
 
 
 @kernel(allocates=False)
+def parameter_duration(opcode: int, words: int, group_size: int, vector_lanes: int) -> int:
+    """Return `gossamer.arch.timing.parameter_cycles`."""
+    if opcode in (_MAXIMUM, _COPY):
+        return 0
+    cycles = 2
+    if opcode == _REQUANTIZE:
+        read_bytes = 16
+        while read_bytes < vector_lanes:
+            read_bytes *= 2
+        cycles += 3 * ceil_ratio(words * group_size, gcd(vector_lanes, read_bytes // 4))
+    if opcode in (_REQUANTIZE, _TABLE):
+        cycles += VECTOR_TABLE_LEAD_CYCLES
+    return cycles
+
+
+@kernel(allocates=False)
 def vector_duration(
-    opcode: int, positions: int, words: int, taps: int, group_size: int, vector_lanes: int, window: int
+    opcode: int,
+    positions: int,
+    words: int,
+    taps: int,
+    group_size: int,
+    vector_lanes: int,
+    lanes: int,
+    window: int,
 ) -> int:
     """Return `gossamer.arch.timing.vector_cycles` for `taps` = kh * kw."""
-    beats = ceil_ratio(words * group_size, vector_lanes)
-    if opcode in (_MAXIMUM, _AVERAGE):
-        work = positions * beats * taps
-    elif opcode in (_SOFTMAX, _LAYER_NORM):
-        work = positions * (3 * beats + DIVIDE_CYCLES)
-    elif opcode == _LRN:
-        work = positions * beats * window
-    else:
-        work = positions * beats
-    return work + VECTOR_PIPELINE_CYCLES
+    row = words * group_size
+    beats = positions * ceil_ratio(row, vector_lanes)
+    fill = parameter_duration(opcode, words, group_size, vector_lanes) + VECTOR_FILL_CYCLES
+    if opcode == _SOFTMAX:
+        return fill + ROW_PIPELINE_CYCLES + positions * 3 * row
+    if opcode == _LAYER_NORM:
+        return fill + ROW_PIPELINE_CYCLES + positions * (2 * row + LAYER_NORM_GAP_CYCLES)
+    if opcode == _LRN:
+        return fill + ROW_PIPELINE_CYCLES + positions * (row + window // 2)
+    if opcode == _REQUANTIZE:
+        return fill + beats
+    if opcode in (_ADD, _MULTIPLY):
+        return fill + (beats * 2 if lanes >= 2 else beats * 3 - 1)
+    return fill + beats * (taps + 1) - 1
 
 
 @kernel(allocates=False)
@@ -90,11 +128,12 @@ def vector_columns(
     taps: NDArray[np.int64],
     group_size: int,
     vector_lanes: int,
+    lanes: int,
     windows: NDArray[np.int64],
     busy: NDArray[np.int64],
 ) -> None:
     """Fill busy cycles, int64 [n], of VECTOR instructions."""
     for at in range(opcodes.size):
         busy[at] = vector_duration(
-            opcodes[at], positions[at], words[at], taps[at], group_size, vector_lanes, windows[at]
+            opcodes[at], positions[at], words[at], taps[at], group_size, vector_lanes, lanes, windows[at]
         )

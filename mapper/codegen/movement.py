@@ -122,7 +122,15 @@ def _resize_tile(emitter: Emitter, layer: Resize, source: TensorPlace, *, interl
             loaded = y * x * w * group_size
             spread = loaded * columns_by if interleave else 0
             work = columns_by * vector_cycles(
-                Opcode.COPY, ny=y, nx=x, nc=w, kh=1, kw=1, group_size=group_size, vector_lanes=lanes
+                Opcode.COPY,
+                ny=y,
+                nx=x,
+                nc=w,
+                kh=1,
+                kw=1,
+                group_size=group_size,
+                vector_lanes=lanes,
+                lanes=emitter.spec.array.lanes,
             )
             yield TileCost(
                 sizes=(y, x, w), on_chip_bytes=loaded + spread, loaded_bytes=loaded,

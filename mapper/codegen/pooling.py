@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from gossamer.arch.isa import FIELDS, Opcode
+from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import ceil_div, vector_cycles
 from gossamer.dataflow.network import Pool2d, PoolKind
 from gossamer.dataflow.numerics import INT8_MIN
@@ -48,11 +49,14 @@ class Pass:
             return 1, self.nx * self.words
         return self.nx, self.words
 
-    def cycles(self, opcode: Opcode, group_size: int, lanes: int) -> int:
+    def cycles(self, opcode: Opcode, spec: SparseAccelerator) -> int:
         """Return the cycles of the VECTOR instruction."""
-        nx, nc = self.packed(group_size)
+        nx, nc = self.packed(spec.array.group_size)
         kh, kw = self.kernel
-        return vector_cycles(opcode, ny=self.ny, nx=nx, nc=nc, kh=kh, kw=kw, group_size=group_size, vector_lanes=lanes)
+        return vector_cycles(
+            opcode, ny=self.ny, nx=nx, nc=nc, kh=kh, kw=kw, group_size=spec.array.group_size,
+            vector_lanes=spec.vector.lanes, lanes=spec.array.lanes,
+        )  # fmt: skip
 
     def emit(self, emitter: Emitter, opcode: Opcode, par: tuple[int, int] = (0, 0)) -> None:
         """Append the instruction."""
@@ -180,7 +184,7 @@ def _maximum_passes(
 def _candidates(emitter: Emitter, layer: Pool2d, opcode: Opcode, out: TensorPlace) -> Iterator[TileCost]:
     """Yield tiles (rows, columns, words, separable) of the output with the input bytes they need."""
     batch, rows, columns, _ = out.shape
-    group_size, lanes = emitter.group_size, emitter.spec.vector.lanes
+    group_size = emitter.group_size
     both = opcode is Opcode.MAXIMUM and min(layer.kernel) > 1
     sides = max(layer.pads[1], layer.pads[3] + layer.extra_pads[1])
     shapes = product(halvings(rows), halvings(columns), halvings(out.words), (0, 1) if both else (0,))
@@ -196,7 +200,7 @@ def _candidates(emitter: Emitter, layer: Pool2d, opcode: Opcode, out: TensorPlac
             sizes=(y, x, w, separable), on_chip_bytes=loaded + stored + between, loaded_bytes=loaded,
             load_runs=runs, stored_bytes=stored,
             tiles=batch * ceil_div(rows, y) * ceil_div(columns, x) * ceil_div(out.words, w),
-            work_cycles=sum(each.cycles(opcode, group_size, lanes) for each in passes),
+            work_cycles=sum(each.cycles(opcode, emitter.spec) for each in passes),
         )  # fmt: skip
 
 

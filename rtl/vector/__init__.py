@@ -1,0 +1,1 @@
+"""VECTOR engine: everything that is not a multiply-accumulate."""

@@ -1,0 +1,145 @@
+"""The VECTOR engine against the golden executor, byte for byte, and against its closed form, cycle for cycle."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from vector_cases import ROWS, Cases, Shape
+
+from gossamer.arch.isa import Opcode
+from gossamer.arch.registers import ErrorCause
+from gossamer.dataflow.numerics import REQUANTIZE_DTYPE
+from gossamer.rtl.testbench.simulate import SimulationFailed, build, run
+from gossamer.rtl.vector.engine import BadVectorParameter, VectorEngine
+from gossamer.rtl.verilog import VerilogModule, verilog_modules
+
+SEED = int(os.environ.get("GOSSAMER_SEED", "1"))
+BENCHES = Path(__file__).parent / "benches"
+SHAPES = {
+    "tiny": Shape(group_size=8, vector_lanes=8, lanes=2, chains=8),
+    "odd": Shape(group_size=4, vector_lanes=16, lanes=1, chains=24),
+}
+BEATS = (Opcode.REQUANTIZE, Opcode.ADD, Opcode.MULTIPLY, Opcode.TABLE, Opcode.MAXIMUM, Opcode.AVERAGE, Opcode.COPY)
+
+
+def modules_of(shape: Shape) -> tuple[VerilogModule, ...]:
+    """Return the engine's Verilog."""
+    return verilog_modules(
+        VectorEngine(
+            group_size=shape.group_size, vector_lanes=shape.vector_lanes, lanes=shape.lanes, chains=shape.chains
+        )
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def builds() -> Path:
+    """Return the folder of Verilator builds, which outlives the tests: equal sources are built once."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gossamer" / "verilator"
+
+
+def run_cases(modules: tuple[VerilogModule, ...], cases: Cases, builds: Path, folder: Path) -> None:
+    """Build and run the bench on cases."""
+    cases.save(folder / "cases.npz")
+    target = build(modules, builds)
+    run(
+        target, "vector_engine", "vector_bench", folder=folder,
+        environment={"GOSSAMER_CASES": str(folder / "cases.npz")}, python_path=[BENCHES],
+    )  # fmt: skip
+
+
+def mixed(shape: Shape, opcodes: tuple[Opcode, ...], count: int) -> Cases:
+    """Return `count` instructions of every opcode, shuffled."""
+    print(f"GOSSAMER_SEED={SEED}")
+    cases = Cases(shape=shape, rng=np.random.default_rng(SEED))
+    for number in cases.rng.permutation(count * len(opcodes)):
+        cases.add(opcodes[number % len(opcodes)])
+    return cases
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_channelwise_operations(name: str, builds: Path, tmp_path: Path) -> None:
+    run_cases(modules_of(SHAPES[name]), mixed(SHAPES[name], BEATS, 16), builds, tmp_path)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_operations_on_rows(name: str, builds: Path, tmp_path: Path) -> None:
+    run_cases(modules_of(SHAPES[name]), mixed(SHAPES[name], ROWS, 12), builds, tmp_path)
+
+
+def test_what_cannot_be_executed_stops_with_a_fault(builds: Path, tmp_path: Path) -> None:
+    shape = SHAPES["tiny"]
+    cases = Cases(shape=shape, rng=np.random.default_rng(SEED))
+    field = ErrorCause.FIELD
+    for name in ("ny", "nx", "nc", "kh", "kw"):
+        cases.add_fault(Opcode.MAXIMUM, field, **{name: 0})
+    cases.add(Opcode.COPY)
+    for opcode in (Opcode.REQUANTIZE, Opcode.ADD, Opcode.COPY, Opcode.SOFTMAX):
+        cases.add_fault(opcode, field, kh=2)
+        cases.add_fault(opcode, field, kw=2)
+    cases.add_fault(Opcode.REQUANTIZE, field, nc=shape.chains // shape.group_size + 1)
+    for opcode in (Opcode.ADD, Opcode.MULTIPLY, Opcode.AVERAGE, Opcode.LAYER_NORM, Opcode.LRN):
+        for shift in (0, 63, 255):
+            cases.add_fault(opcode, field, header={"shift": shift})
+    for opcode in ROWS:
+        cases.add_fault(opcode, field, header={"channels": 0})
+        cases.add_fault(opcode, field, header={"channels": 17}, nc=2)
+    cases.add_fault(Opcode.LRN, field, header={"extra": 4 << 8})
+    cases.add_fault(Opcode.SOFTMAX, field)  # its table is all zeros
+    cases.add_fault(Opcode.LAYER_NORM, field, header={"epsilon": -1})
+    cases.add_fault(Opcode.LAYER_NORM, field, header={"epsilon": 2**46})
+    for shift in (0, 63, 128):
+        entries = np.zeros(shape.chains, REQUANTIZE_DTYPE)
+        entries["shift"] = 1
+        entries["shift"][-1] = shift
+        cases.add_fault(Opcode.REQUANTIZE, field, block=bytes(32) + entries.tobytes() + bytes(256), nc=1)
+    cases.add(Opcode.ADD)
+    entries["shift"] = 1
+    block = bytes(32) + entries.tobytes() + bytes(256)
+    cases.add_fault(Opcode.REQUANTIZE, ErrorCause.ACCUMULATOR_CONFLICT, block=block, conflict=True, nc=1)
+    cases.add(Opcode.REQUANTIZE)
+    run_cases(modules_of(shape), cases, builds, tmp_path)
+
+
+MUTANTS = {
+    "no rounding": ("rounding_shift", r"\(shifted\) \+ \$signed\(2'h1\)", "(shifted) + $signed(2'h0)"),
+    "one word too few": ("block_loops", r"words_left <= 1'h1", "words_left <= 2'h2"),
+    "quotient off by one": ("divide_stage", r"= (.*) >= (.*);", r"= \1 > \2;"),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_mutants_fail(name: str, builds: Path, tmp_path: Path) -> None:
+    module, pattern, replacement = MUTANTS[name]
+    modules = []
+    matches = 0
+    for each in modules_of(SHAPES["tiny"]):
+        text = each.text
+        if each.name == module:
+            text, matches = re.subn(pattern, replacement, text)
+        modules.append(VerilogModule(name=each.name, text=text))
+    assert matches == 1
+    cases = mixed(SHAPES["tiny"], (Opcode.ADD, Opcode.SOFTMAX, Opcode.REQUANTIZE), 5)
+    with pytest.raises(SimulationFailed, match="instruction"):
+        run_cases(tuple(modules), cases, builds, tmp_path)
+
+
+def test_bad_parameters_are_refused() -> None:
+    good = {"group_size": 8, "vector_lanes": 16, "lanes": 2, "chains": 8}
+    for name, value, message in (
+        ("group_size", 5, "group_size must be 4, 8 or 16, not 5"),
+        ("vector_lanes", 12, r"vector_lanes must be a multiple of group_size \(8\), not 12"),
+        ("lanes", 0, "lanes must be at least 1"),
+        ("chains", 12, "chains a multiple of 8, not 2 and 12"),
+    ):
+        with pytest.raises(BadVectorParameter, match=message):
+            VectorEngine(**(good | {name: value}))
+
+
+def test_the_text_does_not_grow_with_the_lanes() -> None:
+    def lines(vector_lanes: int) -> int:
+        modules = verilog_modules(VectorEngine(group_size=8, vector_lanes=vector_lanes, lanes=2, chains=64))
+        return sum(module.text.count("\n") for module in modules)
+
+    assert abs(lines(64) - lines(16)) < 100
