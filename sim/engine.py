@@ -7,8 +7,9 @@ then take their closed form; LOAD and STORE issue bursts (`gossamer.sim.offchip`
 
 Only bursts compete (for channels and ports), so only they are ordered in time. Everything else is a maximum of times
 already known, and the kernel runs ahead with it; then it serves the earliest possible burst of FETCH, LOAD and STORE
-(in this order in the same cycle). No unknown time can be earlier: whatever is still blocked waits for a completion,
-which lies after the earliest request. Ours; checked against a cycle-stepped twin by tests/unit/test_timing_twin.py.
+(in this order in the same cycle; a port carries one read request per cycle). No unknown time can be earlier: whatever
+is still blocked waits for a completion, which lies after the earliest request. Ours; checked against a cycle-stepped
+twin by tests/unit/test_timing_twin.py.
 
 All times are int64 cycles from the start command; UNKNOWN is -1.
 """
@@ -24,7 +25,9 @@ from gossamer.sim.offchip import (
     BURST_BYTES,
     CHANNELS,
     OUTSTANDING,
+    PORT_ROWS,
     PORTS,
+    REQUEST,
     WRITE,
     beats_between,
     burst_end,
@@ -218,7 +221,7 @@ def _request_time(
             if needed > control[NEXT]:
                 return UNKNOWN
             earliest = max(earliest, times[needed - 1, DISPATCHED] + 1)
-        return int(earliest)
+        return int(max(earliest, port_free[REQUEST, 0]))
     at = agents[agent, CURRENT]
     if at == UNKNOWN:
         return UNKNOWN
@@ -228,9 +231,7 @@ def _request_time(
     if work[at, SCATTER]:
         slot = served % memory[OUTSTANDING]
     earliest = max(earliest, rings[agent, port, slot])
-    if agent == STORE_AGENT:
-        earliest = max(earliest, port_free[WRITE, port])
-    return int(earliest)
+    return int(max(earliest, port_free[WRITE if agent == STORE_AGENT else REQUEST, port]))
 
 
 @kernel
@@ -251,6 +252,7 @@ def _fetch_burst(
     last = min(stream_bytes, first + fetch_bytes)
     beats = beats_between(first, last, memory[BEAT_BYTES])
     fetch_times[burst] = read_burst(memory, channel_free, port_free, ZERO, when, first, beats, beats, ZERO)
+    port_free[REQUEST, 0] = when + 1
     agents[FETCH_AGENT, REQUESTED] = when
     control[FETCHED] = burst + 1
 
@@ -281,6 +283,7 @@ def _transfer_burst(
         port, slot = served % memory[PORTS], (served // memory[PORTS]) % memory[OUTSTANDING]
         pieces = pieces_between(base, first, last, work[at, SEGMENT_BYTES], memory[BEAT_BYTES])
     if agent == LOAD_AGENT:
+        port_free[REQUEST, port] = when + 1
         done = read_burst(memory, channel_free, port_free, port, when, first, beats, pieces, state[FILLED])
     else:
         done = write_burst(memory, channel_free, port_free, port, when, first, beats, pieces)
@@ -382,7 +385,7 @@ def run_engines(
     agents[:, REQUESTED] = UNKNOWN
     rings = np.zeros((AGENTS, memory[PORTS], memory[OUTSTANDING]), dtype=np.int64)
     channel_free = np.zeros(memory[CHANNELS], dtype=np.int64)
-    port_free = np.zeros((2, memory[PORTS]), dtype=np.int64)
+    port_free = np.zeros((PORT_ROWS, memory[PORTS]), dtype=np.int64)
     while True:
         _run_ahead(work, times, control, fetch_times, fetch_bytes, queue_depth, order, counters, tokens, token_base,
                    token_counts, token_waits, agents)  # fmt: skip

@@ -23,6 +23,7 @@ from gossamer.sim.offchip import (
     CHANNELS,
     LATENCY,
     OUTSTANDING,
+    PORT_ROWS,
     PORTS,
     TICK_BITS,
     WRITE,
@@ -61,7 +62,7 @@ def transfer_alone(memory: NDArray[np.int64], move: NDArray[np.int64]) -> tuple[
         return setup + fill_beats, 0, 0
     ports, outstanding = memory[PORTS], memory[OUTSTANDING]
     channel_free = np.zeros(memory[CHANNELS], dtype=np.int64)
-    port_free = np.zeros((2, ports), dtype=np.int64)
+    port_free = np.zeros((PORT_ROWS, ports), dtype=np.int64)
     ring = np.zeros((ports, outstanding), dtype=np.int64)
     filled, latest, at = setup + fill_beats, setup + fill_beats, setup - 1
     served, moved, beats_moved, half, half_moved, port_pieces = 0, 0, 0, 0, 0, 0
