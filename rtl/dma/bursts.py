@@ -55,10 +55,13 @@ class BurstCutter(wiring.Component):
         """Return two stages: the addresses of the runs, and the bursts of one run."""
         m = Module()
         beat, burst = self.port.beat_shift, self.port.burst_shift
-        next_run, run_valid, run_last = Signal(), Signal(), Signal()
+        next_run = Signal()
+        run_valid = Signal()
+        run_last = Signal()
         run_address = self._runs(m, next_run, run_valid, run_last)
         bursts_left = Signal(max(1, LENGTH_BITS + 1 - burst))
-        last_of_run, run_is_last = Signal(), Signal()
+        last_of_run = Signal()
+        run_is_last = Signal()
         span = Signal(LENGTH_BITS + 1)
         m.d.comb += [
             span.eq(run_address[:burst] + self.length - 1),
@@ -92,8 +95,10 @@ class BurstCutter(wiring.Component):
 
     def _runs(self, m: Module, next_run: Signal, run_valid: Signal, run_last: Signal) -> Signal:
         """Add the stage that walks over the runs; return the address of the one it is at."""
-        run, line = Signal(ADDRESS_BITS, name="run_address"), Signal(ADDRESS_BITS, name="line_address")
-        x, y = Signal(COUNT_BITS), Signal(COUNT_BITS)
+        run = Signal(ADDRESS_BITS, name="run_address")
+        line = Signal(ADDRESS_BITS, name="line_address")
+        x = Signal(COUNT_BITS)
+        y = Signal(COUNT_BITS)
         last_of_line = Signal()
         beyond = Signal(ADDRESS_BITS)
         m.d.comb += [

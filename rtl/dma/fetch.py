@@ -93,7 +93,8 @@ class Fetch(wiring.Component):
         burst_units, room_units = burst // unit, FETCH_BUFFER_BYTES // unit
         left = Signal(32 + ceil_log2(INSTRUCTION_BYTES // unit))
         ahead = Signal(range(room_units + 1))
-        shown, sent = Signal(), Signal()
+        shown = Signal()
+        sent = Signal()
         units = Signal(range(burst_units + 1))
         to_end = burst_units - self.address[ceil_log2(unit) : ceil_log2(burst)]
         narrow = unit >= self.port.beat_bytes
@@ -109,7 +110,11 @@ class Fetch(wiring.Component):
         m.d.sync += shown.eq(self.request_valid & ~self.request_ready)
         taken = Mux(self.valid & self.ready, INSTRUCTION_BYTES // unit, 0)
         with m.If(self.start):
-            m.d.sync += [self.address.eq(self.base), left.eq(self.instructions * (INSTRUCTION_BYTES // unit)), ahead.eq(0)]
+            m.d.sync += [
+                self.address.eq(self.base),
+                left.eq(self.instructions * (INSTRUCTION_BYTES // unit)),
+                ahead.eq(0),
+            ]
         with m.Elif(sent):
             m.d.sync += [
                 self.address.eq(self.address + units * unit),
@@ -127,8 +132,10 @@ class Fetch(wiring.Component):
         rows = FETCH_BUFFER_BYTES // row_bytes
         m.submodules.buffer = buffer = memory.Memory(shape=8 * row_bytes, depth=rows, init=())
         write, read = buffer.write_port(granularity=8 * beat), buffer.read_port(domain="comb")
-        arrived, complete = Signal(range(2 * rows * beats)), Signal(range(2 * ENTRIES))
-        taken, left = Signal(range(2 * ENTRIES)), Signal(32)
+        arrived = Signal(range(2 * rows * beats))
+        complete = Signal(range(2 * ENTRIES))
+        taken = Signal(range(2 * ENTRIES))
+        left = Signal(32)
         lane, word = ceil_log2(beats), ceil_log2(words)
         after = Signal.like(arrived)
         m.d.comb += [

@@ -73,18 +73,24 @@ class FillWalker(wiring.Component):
         m = Module()
         width = self.port.beat_bytes
         remaining = Signal(CHIP_BITS)
-        part, then, more = Signal(2), Signal(2), Signal()
-        line, count = Signal(CHIP_BITS), Signal(COUNT_BITS)
-        start, skip, then_count = Signal(CHIP_BITS), Signal(CHIP_BITS), Signal(COUNT_BITS)
-        begin, part_ends = Signal(), Signal()
+        part = Signal(2)
+        then = Signal(2)
+        more = Signal()
+        line = Signal(CHIP_BITS)
+        count = Signal(COUNT_BITS)
+        start = Signal(CHIP_BITS)
+        skip = Signal(CHIP_BITS)
+        then_count = Signal(COUNT_BITS)
+        next_part = Signal()
+        part_ends = Signal()
         self._choose(m, part, line, count, then, start, skip, then_count, more)
         m.d.comb += [
             part_ends.eq(remaining <= width),
             self.size.eq(Mux(part_ends, remaining, width)),
             self.last.eq(part_ends & ~more),
-            begin.eq(self.load | (self.valid & self.ready & part_ends)),
+            next_part.eq(self.load | (self.valid & self.ready & part_ends)),
         ]
-        with m.If(begin):
+        with m.If(next_part):
             m.d.sync += [
                 self.valid.eq(more),
                 part.eq(then),
@@ -106,7 +112,9 @@ class FillWalker(wiring.Component):
     def _choose(self, m: Module, part: Signal, line: Signal, count: Signal, then: Signal, start: Signal,
                 skip: Signal, then_count: Signal, more: Signal) -> None:  # fmt: skip
         """Add the choice of the next part that is not empty, its line, and the lines of its kind after that."""
-        to_data, to_bottom, same_line = Signal(), Signal(), Signal()
+        to_data = Signal()
+        to_bottom = Signal()
+        same_line = Signal()
         sides = Signal()
         first_side = Mux(self.left != 0, Part.LEFT, Part.RIGHT)
         m.d.comb += [

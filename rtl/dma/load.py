@@ -36,8 +36,8 @@ class Load(wiring.Component):
     control: see `EngineControl`.
     request_valid, address, length, request_ready: a read request; length in beats less one.
     beat, data, last, error, offset: what comes back, see `ReadPort`. take: the beat is taken.
-    write_valid, write_space, write_address, write_length, write_data, write_ready: one piece to a buffer, its first byte
-        in the least significant bits.
+    write_valid, write_space, write_address, write_length, write_data, write_ready: one piece to a buffer, its first
+        byte in the least significant bits.
 
     Protocol
     --------
@@ -86,16 +86,19 @@ class Load(wiring.Component):
         """Return the parts and what starts and ends an instruction."""
         m = Module()
         used = sum(field.bits for field in FIELDS[Opcode.LOAD])
-        word, busy, failed, writing = Signal(used), Signal(), Signal(), Signal()
+        word = Signal(used)
+        busy = Signal()
+        failed = Signal()
+        writing = Signal()
         with m.If(self.control.start):
             m.d.sync += word.eq(self.control.instruction)
         fields = instruction_fields(Opcode.LOAD, word)
         m.submodules.setup = setup = Copies(TransferSetup())
         self._set_up(m, setup, fields)
-        begin = Signal()
-        m.d.comb += begin.eq(setup.begin & (fields["ny"] != 0))
-        one_left = self._requests(m, setup, fields, begin, failed)
-        wrote = self._writes(m, setup, fields, begin, failed, one_left)
+        move = Signal()
+        m.d.comb += move.eq(setup.go & (fields["ny"] != 0))
+        written = self._requests(m, setup, fields, move, failed)
+        wrote = self._writes(m, setup, fields, move, failed, written)
         field_fault, read_fault = setup.fail, self.beat & self.error & ~failed
         m.d.comb += [
             writing.eq(self.write_valid & self.write_ready),
@@ -143,14 +146,16 @@ class Load(wiring.Component):
             setup.count_5.eq(fields["pad_top"]),
         ]
 
-    def _requests(self, m: Module, setup: Copies, fields: Fields, begin: Signal, failed: Signal) -> Signal:
+    def _requests(self, m: Module, setup: Copies, fields: Fields, move: Signal, failed: Signal) -> Signal:
         """Add the requests and their window; return a signal to raise when a burst has been written."""
         m.submodules.cutter = cutter = Copies(BurstCutter(self.port))
-        first, shown, written = Signal(ADDRESS_BITS), Signal(), Signal()
+        first = Signal(ADDRESS_BITS)
+        shown = Signal()
+        written = Signal()
         flying = Signal(range(self.port.max_outstanding + 1))
         m.d.sync += [first.eq(self.base + fields["dram"]), shown.eq(self.request_valid & ~self.request_ready)]
         m.d.comb += [
-            cutter.load.eq(begin),
+            cutter.load.eq(move),
             cutter.first.eq(first),
             *(getattr(cutter, name).eq(getattr(setup, name)) for name in ("runs_less_one", "lines_less_one", "length")),
             cutter.run_pitch.eq(fields["dram_x"]),
@@ -168,14 +173,16 @@ class Load(wiring.Component):
             m.d.sync += flying.eq(flying - 1)
         return written
 
-    def _writes(self, m: Module, setup: Copies, fields: Fields, begin: Signal, failed: Signal,
+    def _writes(self, m: Module, setup: Copies, fields: Fields, move: Signal, failed: Signal,
                 written: Signal) -> Value:  # fmt: skip
         """Add padding and pieces; return whether the last byte is being written."""
         m.submodules.fill = fill = Copies(FillWalker(self.port))
         m.submodules.pieces = pieces = Copies(PieceWalker(self.port))
         self._connect_fill(m, setup, fields, fill)
-        self._connect_pieces(m, setup, fields, begin, pieces)
-        piece, stopped, no_data = Signal(), Signal(), Signal()
+        self._connect_pieces(m, setup, fields, move, pieces)
+        piece = Signal()
+        stopped = Signal()
+        no_data = Signal()
         m.d.sync += no_data.eq(fields["ny"] == 0)
         m.d.comb += [
             stopped.eq(failed | self.error),
@@ -200,11 +207,13 @@ class Load(wiring.Component):
 
     def _connect_fill(self, m: Module, setup: Copies, fields: Fields, fill: Copies) -> None:
         """Connect the padding, which begins one cycle after the last step of the setup."""
-        ends, line_bytes, right_offset = Signal(CHIP_BITS), Signal(CHIP_BITS), Signal(CHIP_BITS)
+        ends = Signal(CHIP_BITS)
+        line_bytes = Signal(CHIP_BITS)
+        right_offset = Signal(CHIP_BITS)
         going = Signal()
         m.d.sync += [
             ends.eq(fields["pad_left"] + fields["run_bytes"]),
-            going.eq(setup.begin),
+            going.eq(setup.go),
         ]
         with m.If(setup.step[2]):
             m.d.sync += right_offset.eq(setup.product + ends)
@@ -223,12 +232,14 @@ class Load(wiring.Component):
             m.d.sync += data_bytes.eq(setup.product)
         m.d.comb += fill.data_bytes.eq(Mux(going, setup.product, data_bytes))
 
-    def _connect_pieces(self, m: Module, setup: Copies, fields: Fields, begin: Signal, pieces: Copies) -> None:
+    def _connect_pieces(self, m: Module, setup: Copies, fields: Fields, move: Signal, pieces: Copies) -> None:
         """Connect the pieces of data, which can begin two cycles after the last step of the setup."""
         shift = self.port.beat_shift
-        starts, corner, place = Signal(2), Signal(CHIP_BITS), Signal(shift)
+        starts = Signal(2)
+        corner = Signal(CHIP_BITS)
+        place = Signal(shift)
         m.d.sync += [
-            starts.eq((starts << 1) | begin),
+            starts.eq((starts << 1) | move),
             corner.eq(fields["dst"] + fields["pad_left"]),
             place.eq(self.base[:shift] + fields["dram"][:shift]),
         ]

@@ -70,8 +70,11 @@ class PieceWalker(wiring.Component):
         """Return the walk over bytes of a segment; `_segments` adds that over segments."""
         m = Module()
         width = self.port.beat_bytes
-        room, left = Signal(bits_for(width)), Signal(LENGTH_BITS)
-        segment_ends, beat_full, run_ends = Signal(), Signal(), Signal()
+        room = Signal(bits_for(width))
+        left = Signal(LENGTH_BITS)
+        segment_ends = Signal()
+        beat_full = Signal()
+        run_ends = Signal()
         m.d.comb += [
             room.eq(Mux(self.scatter, 1, width - self.offset)),
             segment_ends.eq(left <= room),
@@ -97,11 +100,16 @@ class PieceWalker(wiring.Component):
     def _segments(self, m: Module, segment_ends: Signal, run_ends: Signal) -> tuple[Signal, Signal]:
         """Add the walk over segments; return the address and the place of the one after this."""
         shift = self.port.beat_shift
-        x, y = Signal(COUNT_BITS), Signal(COUNT_BITS)
-        line_chip, line_place = Signal(CHIP_BITS), Signal(shift)
-        segment_chip, segment_place = Signal(CHIP_BITS), Signal(shift)
-        last_of_line, last_segment = Signal(), Signal()
-        next_chip, next_place = Signal(CHIP_BITS), Signal(shift)
+        x = Signal(COUNT_BITS)
+        y = Signal(COUNT_BITS)
+        line_chip = Signal(CHIP_BITS)
+        line_place = Signal(shift)
+        segment_chip = Signal(CHIP_BITS)
+        segment_place = Signal(shift)
+        last_of_line = Signal()
+        last_segment = Signal()
+        next_chip = Signal(CHIP_BITS)
+        next_place = Signal(shift)
         m.d.comb += [
             last_of_line.eq(x == self.segments_less_one),
             last_segment.eq(last_of_line & (y == self.segment_lines_less_one)),

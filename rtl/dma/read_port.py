@@ -69,7 +69,9 @@ class ReadPort(wiring.Component):
         m = Module()
         depth = self.port.max_outstanding + FETCH_BUFFER_BYTES // self.port.fetch_bytes
         m.submodules.owners = owners = fifo.SyncFIFO(width=1 + OFFSET_BITS, depth=depth)
-        shown, shown_load, load_goes = Signal(), Signal(), Signal()
+        shown = Signal()
+        shown_load = Signal()
+        load_goes = Signal()
         owner_is_load = Signal()
         m.d.comb += [
             *constants(self, "ar", self.port.beat_shift),

@@ -23,7 +23,7 @@ class TransferSetup(wiring.Component):
     factor_2, count_2, ... _4, _5: operands of products that the engine needs, looked at in cycles S + 1, S + 3, S + 4.
     product: of the operands of two cycles before, so in S + 3, S + 5 and S + 6.
     step: bit k is high in cycle S + 1 + k.
-    begin, fail: one is high in cycle S + 4: the transfer can start, or it has a bad field or is too long.
+    go, fail: one is high in cycle S + 4: the transfer can start, or it has a bad field or is too long.
     From cycle S + 5 on, until the next start:
     runs_less_one, lines_less_one, length: runs per line, lines, and bytes per run after joining what follows off chip.
     segments_less_one, segment_lines_less_one, segment: the same after joining only what follows on chip as well.
@@ -39,34 +39,39 @@ class TransferSetup(wiring.Component):
     times ny in S + 4.
     """
 
-    start: In(1)
-    first_run_bytes: In(20)
-    first_nx: In(COUNT_BITS)
-    ny: In(COUNT_BITS)
-    nx: In(COUNT_BITS)
-    run_bytes: In(20)
-    memory_y: In(32)
-    memory_x: In(32)
-    chip_y: In(CHIP_BITS)
-    chip_x: In(24)
-    scatter: In(1)
-    bad: In(1)
-    factor_2: In(LENGTH_BITS)
-    count_2: In(COUNT_BITS)
-    factor_4: In(LENGTH_BITS)
-    count_4: In(COUNT_BITS)
-    factor_5: In(LENGTH_BITS)
-    count_5: In(COUNT_BITS)
-    product: Out(PRODUCT_BITS)
-    step: Out(STEPS)
-    begin: Out(1)
-    fail: Out(1)
-    runs_less_one: Out(COUNT_BITS)
-    lines_less_one: Out(COUNT_BITS)
-    length: Out(LENGTH_BITS)
-    segments_less_one: Out(COUNT_BITS)
-    segment_lines_less_one: Out(COUNT_BITS)
-    segment: Out(LENGTH_BITS)
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "start": In(1),
+                "first_run_bytes": In(20),
+                "first_nx": In(COUNT_BITS),
+                "ny": In(COUNT_BITS),
+                "nx": In(COUNT_BITS),
+                "run_bytes": In(20),
+                "memory_y": In(32),
+                "memory_x": In(32),
+                "chip_y": In(CHIP_BITS),
+                "chip_x": In(24),
+                "scatter": In(1),
+                "bad": In(1),
+                "factor_2": In(LENGTH_BITS),
+                "count_2": In(COUNT_BITS),
+                "factor_4": In(LENGTH_BITS),
+                "count_4": In(COUNT_BITS),
+                "factor_5": In(LENGTH_BITS),
+                "count_5": In(COUNT_BITS),
+                "product": Out(PRODUCT_BITS),
+                "step": Out(STEPS),
+                "go": Out(1),
+                "fail": Out(1),
+                "runs_less_one": Out(COUNT_BITS),
+                "lines_less_one": Out(COUNT_BITS),
+                "length": Out(LENGTH_BITS),
+                "segments_less_one": Out(COUNT_BITS),
+                "segment_lines_less_one": Out(COUNT_BITS),
+                "segment": Out(LENGTH_BITS),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         """Return multiplier and comparisons."""
@@ -78,7 +83,8 @@ class TransferSetup(wiring.Component):
 
     def _multiply(self, m: Module) -> None:
         """Add the multiplier and the choice of its operands."""
-        factor, count = Signal(LENGTH_BITS), Signal(COUNT_BITS)
+        factor = Signal(LENGTH_BITS)
+        count = Signal(COUNT_BITS)
         m.d.sync += [self.product.eq(factor * count), factor.eq(self.factor_5), count.eq(self.count_5)]
         with m.If(self.start):
             m.d.sync += [factor.eq(self.first_run_bytes), count.eq(self.first_nx)]
@@ -93,11 +99,12 @@ class TransferSetup(wiring.Component):
         """Add the comparisons of pitches and lengths, runs of a line first, then lines."""
         join_x, chip_join_x, join_y, chip_join_y = (Signal(name=name) for name in ("join_x", "chip_join_x", "join_y",
                                                                                    "chip_join_y"))  # fmt: skip
-        overflow, line_overflow = Signal(), Signal()
+        overflow = Signal()
+        line_overflow = Signal()
         both_x = join_x & chip_join_x
         m.d.comb += [
             overflow.eq(self.product[LENGTH_BITS:].any()),
-            self.begin.eq(self.step[3] & ~(self.bad | line_overflow | overflow)),
+            self.go.eq(self.step[3] & ~(self.bad | line_overflow | overflow)),
             self.fail.eq(self.step[3] & (self.bad | line_overflow | overflow)),
         ]
         m.d.sync += [

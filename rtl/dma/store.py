@@ -1,5 +1,7 @@
 """Run STOREs: copy strided rows from the activation buffer to memory."""
 
+from itertools import pairwise
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
@@ -73,7 +75,10 @@ class Store(wiring.Component):
         """Return the parts and what starts and ends an instruction."""
         m = Module()
         used = sum(field.bits for field in FIELDS[Opcode.STORE])
-        word, busy, failed, all_sent = Signal(used), Signal(), Signal(), Signal()
+        word = Signal(used)
+        busy = Signal()
+        failed = Signal()
+        all_sent = Signal()
         with m.If(self.control.start):
             m.d.sync += word.eq(self.control.instruction)
         fields = instruction_fields(Opcode.STORE, word)
@@ -86,7 +91,8 @@ class Store(wiring.Component):
         self._walk(m, setup, fields, cutter, pieces)
         self._read(m, pieces, ahead)
         self._write(m, cutter, ahead, writer, failed)
-        sent, setting_up = Signal(), Signal(STORE_SETUP_CYCLES - 1)
+        sent = Signal()
+        setting_up = Signal(STORE_SETUP_CYCLES - 1)
         m.d.comb += [
             sent.eq(ahead.r_rdy & ahead.r_en),
             self.quiet.eq((writer.flying == 0) & ~writer.open),
@@ -124,12 +130,14 @@ class Store(wiring.Component):
 
     def _walk(self, m: Module, setup: Copies, fields: Fields, cutter: Copies, pieces: Copies) -> None:
         """Connect bursts and pieces."""
-        first, begun, shift = Signal(ADDRESS_BITS), Signal(), self.port.beat_shift
-        m.d.sync += [first.eq(self.base + fields["dram"]), begun.eq(setup.begin)]
+        first = Signal(ADDRESS_BITS)
+        begun = Signal()
+        shift = self.port.beat_shift
+        m.d.sync += [first.eq(self.base + fields["dram"]), begun.eq(setup.go)]
         runs = ("runs_less_one", "lines_less_one")
         shape = (*runs, "segments_less_one", "segment_lines_less_one", "segment")
         m.d.comb += [
-            cutter.load.eq(setup.begin),
+            cutter.load.eq(setup.go),
             cutter.first.eq(first),
             *(getattr(cutter, name).eq(getattr(setup, name)) for name in (*runs, "length")),
             cutter.run_pitch.eq(fields["dram_x"]),
@@ -149,7 +157,8 @@ class Store(wiring.Component):
     def _read(self, m: Module, pieces: Copies, ahead: fifo.SyncFIFO) -> None:
         """Add the reads, and what waits for their data: place, bytes, end of the beat."""
         width, shift = self.port.beat_bytes, self.port.beat_shift
-        granted, free = Signal(), Signal(range(PIECES_AHEAD + 1), init=PIECES_AHEAD)
+        granted = Signal()
+        free = Signal(range(PIECES_AHEAD + 1), init=PIECES_AHEAD)
         coming = Signal(READ_CYCLES)
         notes = [Signal(shift + len(pieces.size) + 1, name=f"note_{delay}") for delay in range(READ_CYCLES)]
         m.d.comb += [
@@ -159,14 +168,16 @@ class Store(wiring.Component):
             pieces.ready.eq(granted),
         ]
         m.d.sync += [coming.eq(Cat(granted, coming)), notes[0].eq(Cat(pieces.offset, pieces.size, pieces.beat_ends))]
-        m.d.sync += [after.eq(before) for before, after in zip(notes, notes[1:], strict=False)]
+        m.d.sync += [after.eq(before) for before, after in pairwise(notes)]
         taken = ahead.r_rdy & ahead.r_en
         with m.If(granted & ~taken):
             m.d.sync += free.eq(free - 1)
         with m.Elif(taken & ~granted):
             m.d.sync += free.eq(free + 1)
         place, size, ends = notes[-1][:shift], notes[-1][shift:-1], notes[-1][-1]
-        strobe, mask, data = Signal(width), Signal(8 * width), Signal(8 * width)
+        strobe = Signal(width)
+        mask = Signal(8 * width)
+        data = Signal(8 * width)
         m.d.comb += [
             strobe.eq(((1 << size) - 1) << place),
             mask.eq(Cat(bit.replicate(8) for bit in strobe)),

@@ -71,17 +71,22 @@ class WritePort(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Return the sequence of bursts, the beat being put together, and the FIFO of addresses on their way."""
         m = Module()
-        begin, active, address_sent, data_sent = Signal(), Signal(), Signal(), Signal()
-        address_done, data_done, beat = Signal(), Signal(), Signal(BURST_LENGTH_BITS)
+        opens = Signal()
+        active = Signal()
+        address_sent = Signal()
+        data_sent = Signal()
+        address_done = Signal()
+        data_done = Signal()
+        beat = Signal(BURST_LENGTH_BITS)
         m.d.comb += [
             *constants(self, "aw", self.port.beat_shift),
-            begin.eq(
+            opens.eq(
                 self.burst_valid
                 & self.piece_valid
                 & (self.flying != self.port.max_outstanding)
                 & ~(self.open | self.stop)
             ),
-            active.eq(begin | self.open),
+            active.eq(opens | self.open),
             self.awvalid.eq(active & ~address_sent),
             self.awaddr.eq(self.burst_address),
             self.awlen.eq(self.burst_length),
@@ -100,12 +105,13 @@ class WritePort(wiring.Component):
         with m.Elif(self.wvalid & self.wready & ~self.wlast):
             m.d.sync += beat.eq(beat + 1)
         self._assemble(m, active & ~data_sent)
-        self._answers(m, begin)
+        self._answers(m, opens)
         return m
 
     def _assemble(self, m: Module, sending: Signal) -> None:
         """Add the beat that is put together: earlier pieces are kept, the one that ends it goes straight through."""
-        data, strobe = Signal(8 * self.port.beat_bytes), Signal(self.port.beat_bytes)
+        data = Signal(8 * self.port.beat_bytes)
+        strobe = Signal(self.port.beat_bytes)
         m.d.comb += [
             self.wvalid.eq(sending & self.piece_valid & self.piece_ends_beat),
             self.wdata.eq(data | self.piece_data),
@@ -116,19 +122,19 @@ class WritePort(wiring.Component):
             keep = ~self.piece_ends_beat
             m.d.sync += [data.eq(Mux(keep, self.wdata, 0)), strobe.eq(Mux(keep, self.wstrb, 0))]
 
-    def _answers(self, m: Module, begin: Signal) -> None:
+    def _answers(self, m: Module, opens: Signal) -> None:
         """Add the count of bursts on their way, and their addresses."""
         m.submodules.begun = begun = fifo.SyncFIFO(width=OFFSET_BITS, depth=self.port.max_outstanding)
         m.d.comb += [
             self.bready.eq(1),
             self.answered.eq(self.bvalid),
             self.error.eq(self.bvalid & self.bresp[1]),
-            begun.w_en.eq(begin),
+            begun.w_en.eq(opens),
             begun.w_data.eq((self.burst_address - self.base)[:OFFSET_BITS]),
             begun.r_en.eq(self.bvalid),
             self.offset.eq(begun.r_data),
         ]
-        with m.If(begin & ~self.bvalid):
+        with m.If(opens & ~self.bvalid):
             m.d.sync += self.flying.eq(self.flying + 1)
-        with m.Elif(self.bvalid & ~begin):
+        with m.Elif(self.bvalid & ~opens):
             m.d.sync += self.flying.eq(self.flying - 1)

@@ -10,11 +10,11 @@ import numpy as np
 from hand_programs import small_spec
 from numpy.typing import NDArray
 from timing_programs import timing_program
+from timing_twin import bytes_of
 
 from gossamer.arch.encoding import decode, encode
-from gossamer.arch.isa import Opcode
+from gossamer.arch.isa import ENGINES, Engine, Opcode
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.rtl.dma.parameters import MemoryPort, memory_port
 from gossamer.rtl.testbench.simulate import run
 from gossamer.sim import engine
 from gossamer.sim.golden import executor_kernels
@@ -44,10 +44,6 @@ def dma_spec(
     return spec.model_copy(update={"axi": axi, "off_chip": off_chip})
 
 
-def port_of(spec: SparseAccelerator) -> MemoryPort:
-    return memory_port(spec)
-
-
 def _pitch(random: np.random.Generator, contiguous: int, most: int) -> int:
     """Return a distance between things of `contiguous` bytes: exactly that, a bit more, or any."""
     kind = random.integers(0, 4)
@@ -56,12 +52,10 @@ def _pitch(random: np.random.Generator, contiguous: int, most: int) -> int:
     return contiguous + int(random.integers(1, 9)) if kind == 2 else int(random.integers(1, most))
 
 
-def _fitting(random: np.random.Generator, first: str, extent: int, size: int) -> dict[str, int]:
-    return {first: int(random.integers(0, size - extent))}
-
-
-def transfer(random: np.random.Generator, opcode: Opcode, *, most: int = 1500) -> Line:
-    """Return a random LOAD or STORE of about `most` bytes that fits memory and buffers."""
+def transfer(
+    random: np.random.Generator, opcode: Opcode, *, most: int = 1500, low: int = 0, high: int = MEMORY_BYTES // 2
+) -> Line:
+    """Return a random LOAD or STORE of about `most` bytes that fits the buffers and off-chip bytes [low, high)."""
     chip = "dst" if opcode is Opcode.LOAD else "src"
     while True:
         run = int(random.integers(1, int(random.choice([4, 20, 200, most]))))
@@ -90,14 +84,43 @@ def transfer(random: np.random.Generator, opcode: Opcode, *, most: int = 1500) -
         off_chip = (ny - 1) * dram_y + (nx - 1) * dram_x + run
         if extra.get("pad_top", 0) + extra.get("pad_bottom", 0) and chip_y < line:
             continue
-        if on_chip + 256 < BUFFER_BYTES and off_chip + 4096 < MEMORY_BYTES // 2:
+        if on_chip + 256 < BUFFER_BYTES and off_chip < high - low:
             fields |= {"dram_x": dram_x, "dram_y": dram_y, f"{chip}_x": chip_x, f"{chip}_y": chip_y} | extra
-            fields |= _fitting(random, "dram", off_chip, MEMORY_BYTES // 2)
-            return opcode, fields | _fitting(random, chip, on_chip + 128, BUFFER_BYTES)
+            fields["dram"] = int(random.integers(low, high - off_chip))
+            fields[chip] = int(random.integers(0, BUFFER_BYTES - on_chip - 128))
+            return opcode, fields
 
 
 def transfers(random: np.random.Generator, count: int, *, most: int = 1500) -> list[Line]:
     return [transfer(random, Opcode(int(random.choice([Opcode.LOAD, Opcode.STORE]))), most=most) for _ in range(count)]
+
+
+READ_BYTES = 15 * 4096
+"""Off-chip bytes that streams read; they write those behind. So no transfer depends on when another one is done."""
+
+
+def stream(random: np.random.Generator, count: int, *, most: int = 300) -> list[Line]:
+    """Return random LOADs and STOREs that wait for each other's tokens, and do not touch each other's bytes."""
+    balance = {Opcode.LOAD: [0, 0], Opcode.STORE: [0, 0]}
+    bits = {Opcode.LOAD: 1 << ENGINES.index(Engine.LOAD), Opcode.STORE: 1 << ENGINES.index(Engine.STORE)}
+    lines = []
+    for _ in range(count):
+        opcode = Opcode(int(random.choice([Opcode.LOAD, Opcode.STORE])))
+        low, high = (0, READ_BYTES) if opcode is Opcode.LOAD else (READ_BYTES, MEMORY_BYTES - 4096)
+        _, fields = transfer(random, opcode, most=most, low=low, high=high)
+        if opcode is Opcode.LOAD:
+            fields["space"] = int(random.integers(1, 4))
+        fields["wait"] = fields["release"] = 0
+        for number, other in enumerate(bits):
+            if balance[opcode][number] and random.random() < 0.6:
+                balance[opcode][number] -= 1
+                fields["wait"] |= bits[other]
+        for taker in bits:
+            if random.random() < 0.4:
+                fields["release"] |= bits[taker]
+                balance[taker][list(bits).index(opcode)] += 1
+        lines.append((opcode, fields))
+    return lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +138,8 @@ def job_of(random: np.random.Generator, lines: Sequence[Line], spec: SparseAccel
     """Return a job with random memory and buffers; `timed`: the memory keeps the config's timing."""
     memory = offchip_timing(spec)
     every = {"base": base, "seed": int(random.integers(1 << 30)), "beat_bytes": memory.beat_bytes, "stall": 0.0,
-             "refuse": 0.0, "broken": [], "queue_depth": spec.dispatch.queue_depth} | settings  # fmt: skip
+             "refuse": 0.0, "broken": [], "queue_depth": spec.dispatch.queue_depth, "limit": 400_000,
+             "mutant": 0} | settings  # fmt: skip
     if timed:
         every["schedule"] = {
             name: getattr(memory, name)
@@ -171,3 +195,27 @@ def expected_cycles(line: Line, spec: SparseAccelerator) -> tuple[int, int, int]
     result = run_program(timing_program([line]), spec)
     cycles = result.times[0, engine.COMPLETED] - result.times[0, engine.STARTED]
     return int(cycles), int(result.traffic[0, engine.PIECES]), int(result.traffic[0, engine.BURSTS])
+
+
+def expected_times(lines: Sequence[Line], spec: SparseAccelerator) -> NDArray[np.int64]:
+    """Return the cycles each instruction of a stream is dispatched, started and completed, END included."""
+    result = run_program(timing_program(list(lines)), spec)
+    return result.times[:, [engine.DISPATCHED, engine.STARTED, engine.COMPLETED]]
+
+
+def first_broken_burst(line: Line, spec: SparseAccelerator, broken: Sequence[range]) -> int | None:
+    """Return the address of the first burst of a transfer that touches a broken range, byte by byte.
+
+    A read touches whole beats, a write the bytes it writes.
+    """
+    opcode, fields = line
+    memory = offchip_timing(spec)
+    width = memory.beat_bytes if opcode is Opcode.LOAD else 1
+    for pairs in bytes_of(fields, "dst" if opcode is Opcode.LOAD else "src"):
+        for at, (address, _) in enumerate(pairs):
+            if at == 0 or address % memory.burst_bytes == 0:
+                burst = address
+            place = address // width * width
+            if any(span.start < place + width and place < span.stop for span in broken):
+                return burst
+    return None

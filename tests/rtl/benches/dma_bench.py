@@ -16,7 +16,6 @@ from gossamer.arch.isa import ENGINE_OF, ENGINES, Engine, Opcode
 from gossamer.rtl.testbench.axi_memory import AxiMemory, Schedule, Stalls
 
 READ_CYCLES = 4
-LIMIT = 400_000
 
 
 class Bench:
@@ -38,6 +37,8 @@ class Bench:
     async def start(self) -> None:
         """Reset the DMA and connect the memory."""
         dut = self.dut
+        if self.settings["mutant"]:
+            dut.mutant.value = self.settings["mutant"]
         for name in ("rst", "start", "stop", "fetch_ready", "load__start", "store__start", "write_ready", "read_ready"):
             self.drive(name, 0)
         self.drive("base", self.settings["base"])
@@ -72,7 +73,7 @@ class Bench:
         """Run one cycle with these inputs up to its middle, where everything can be seen."""
         await RisingEdge(self.dut.clk)
         self.now += 1
-        assert self.now < LIMIT, "the bench ran into its limit"
+        assert self.now < self.settings["limit"], "the bench ran into its limit"
         for name, value in inputs.items():
             self.drive(name, value)
         self.drive("write_ready", self.agrees())
