@@ -37,11 +37,11 @@ VECTOR_TABLE_LEAD_CYCLES = 6
 AXI_BOUNDARY_BYTES = 4096
 """No AXI burst crosses this boundary (AMBA AXI4, A3.4.1)."""
 
-LOAD_SETUP_CYCLES = 4
-"""From the start of a LOAD to its first read request: decode, address generator, request register."""
+LOAD_SETUP_CYCLES = 6
+"""From the start of a LOAD to its first read request: two products, joins, first run, first burst."""
 
-STORE_SETUP_CYCLES = 6
-"""From the start of a STORE to its first write beat: the same, and two cycles of activation buffer read."""
+STORE_SETUP_CYCLES = 11
+"""From the start of a STORE to its first write beat: the same, and a read of the activation buffer."""
 
 FETCH_BUFFER_BYTES = 2048
 """Instructions FETCH holds or has requested ahead of dispatch."""

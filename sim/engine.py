@@ -7,7 +7,7 @@ then take their closed form; LOAD and STORE issue bursts (`gossamer.sim.offchip`
 
 Only bursts compete (for channels and ports), so only they are ordered in time. Everything else is a maximum of times
 already known, and the kernel runs ahead with it; then it serves the earliest possible burst of FETCH, LOAD and STORE
-(in this order in the same cycle). No unknown time can be earlier: whatever is still blocked waits for a completion,
+(in this order in the same cycle; a port carries one read request per cycle). No unknown time can be earlier: whatever is still blocked waits for a completion,
 which lies after the earliest request. Ours; checked against a cycle-stepped twin by tests/unit/test_timing_twin.py.
 
 All times are int64 cycles from the start command; UNKNOWN is -1.
@@ -24,7 +24,9 @@ from gossamer.sim.offchip import (
     BURST_BYTES,
     CHANNELS,
     OUTSTANDING,
+    PORT_ROWS,
     PORTS,
+    REQUEST,
     WRITE,
     beats_between,
     burst_end,
@@ -219,7 +221,7 @@ def _request_time(
             if needed > control[NEXT]:
                 return UNKNOWN
             earliest = max(earliest, times[needed - 1, DISPATCHED] + 1)
-        return int(earliest)
+        return int(max(earliest, port_free[REQUEST, 0]))
     at = agents[agent, CURRENT]
     if at == UNKNOWN:
         return UNKNOWN
@@ -229,9 +231,7 @@ def _request_time(
     if work[at, SCATTER]:
         slot = served % memory[OUTSTANDING]
     earliest = max(earliest, rings[agent, port, slot])
-    if agent == STORE_AGENT:
-        earliest = max(earliest, port_free[WRITE, port])
-    return int(earliest)
+    return int(max(earliest, port_free[WRITE if agent == STORE_AGENT else REQUEST, port]))
 
 
 @kernel(allocates=False)
@@ -252,6 +252,7 @@ def _fetch_burst(
     last = min(stream_bytes, first + fetch_bytes)
     beats = beats_between(first, last, memory[BEAT_BYTES])
     fetch_times[burst] = read_burst(memory, channel_free, port_free, ZERO, when, first, beats, beats, ZERO)
+    port_free[REQUEST, 0] = when + 1
     agents[FETCH_AGENT, REQUESTED] = when
     control[FETCHED] = burst + 1
 
@@ -295,6 +296,7 @@ def _transfer_bursts(
         if segment_bytes < run_bytes and not scatter:
             pieces = pieces_between(base, first, last, segment_bytes, memory[BEAT_BYTES])
         if agent == LOAD_AGENT:
+            port_free[REQUEST, port] = when + 1
             done = read_burst(memory, channel_free, port_free, port, when, first, beats, pieces, filled)
         else:
             done = write_burst(memory, channel_free, port_free, port, when, first, beats, pieces)
@@ -317,9 +319,7 @@ def _transfer_bursts(
             first = base
         if finished:
             break
-        earliest = max(when + 1, rings[agent, port, slot])
-        if agent == STORE_AGENT:
-            earliest = max(earliest, port_free[WRITE, port])
+        earliest = max(when + 1, rings[agent, port, slot], port_free[WRITE if agent == STORE_AGENT else REQUEST, port])
         if earliest >= before:
             break
         when = earliest
@@ -433,7 +433,7 @@ def memory_state(
     agents[:, CURRENT] = UNKNOWN
     agents[:, REQUESTED] = UNKNOWN
     rings = np.zeros((AGENTS, memory[PORTS], memory[OUTSTANDING]), dtype=np.int64)
-    return agents, rings, np.zeros(memory[CHANNELS], dtype=np.int64), np.zeros((2, memory[PORTS]), dtype=np.int64)
+    return agents, rings, np.zeros(memory[CHANNELS], dtype=np.int64), np.zeros((PORT_ROWS, memory[PORTS]), dtype=np.int64)
 
 
 @kernel

@@ -7,8 +7,9 @@ too; a byte scatter moves one byte per cycle through port 0.
 
 A channel is a first-in first-out server; the burst's first byte decides the channel (addresses are interleaved). Its
 service time is a fixed-point number of cycles with `TICK_BITS` fraction bits. The LOAD bursts of a port, and the STORE
-bursts of a port, take its read and its write side in order. Requests of one engine leave one per cycle at most and
-take the ports in turn. Equations ours; checked by tests/unit/test_offchip_bursts.py and tests/unit/test_timing_twin.py.
+bursts of a port, take its read and its write side in order, and are acknowledged in order. Requests of one engine leave
+one per cycle at most and take the ports in turn. Equations ours; checked by tests/unit/test_offchip_bursts.py and
+tests/unit/test_timing_twin.py.
 """
 
 from dataclasses import dataclass
@@ -26,8 +27,9 @@ TICK_BITS = 16
 
 TICKS_PER_CYCLE = 1 << TICK_BITS
 
-READ, WRITE = 0, 1
-"""Sides of a port."""
+READ, WRITE, ANSWER, REQUEST, PORT_ROWS = range(5)
+"""Rows of `port_free`: first cycle a port's read or write side can move another piece, cycle after its latest
+acknowledgement, first cycle it can carry another read request."""
 
 # Rows of the parameter array that kernels take.
 BEAT_BYTES, BURST_BYTES, PORTS, OUTSTANDING, CHANNELS, INTERLEAVE, BEAT_TICKS, LATENCY, PARAMETERS = range(9)
@@ -167,7 +169,7 @@ def read_burst(
 
     The first beat comes `latency` after the channel takes the request, the last one `latency` after it is served; the
     port delivers a piece per cycle, after those of the burst before and not before cycle `accepted` (LOAD fills first).
-    port_free int64 [2, ports].
+    port_free int64 [PORT_ROWS, ports].
     """
     start = channel_service(channel_free, channel_of(memory, address), at, beats, memory[BEAT_TICKS])
     first = ceil_cycles(start) + memory[LATENCY]
@@ -188,7 +190,13 @@ def write_burst(
     beats: int,
     pieces: int,
 ) -> int:
-    """Serve one write burst whose first piece leaves at cycle `at`; return the cycle of its acknowledgement."""
+    """Serve one write burst whose first piece leaves at cycle `at`; return the cycle after its acknowledgement.
+
+    Acknowledgements of a port come in the order of its bursts, one per cycle.
+    """
     start = channel_service(channel_free, channel_of(memory, address), at, beats, memory[BEAT_TICKS])
     port_free[WRITE, port] = at + pieces
-    return max(at + pieces, ceil_cycles(start + beats * memory[BEAT_TICKS])) + int(memory[LATENCY])
+    done = max(at + pieces, ceil_cycles(start + beats * memory[BEAT_TICKS])) + int(memory[LATENCY])
+    done = max(done, int(port_free[ANSWER, port]) + 1)
+    port_free[ANSWER, port] = done
+    return done

@@ -16,7 +16,7 @@ from gossamer.arch.timing import compute_cycles, vector_cycles
 from gossamer.dataflow.program import Program
 from gossamer.sim.offchip import OffChipTiming, offchip_timing
 
-LOAD_SETUP, STORE_SETUP, FETCH_AHEAD_BYTES, FETCH_LONGEST = 4, 6, 2048, 1024
+LOAD_SETUP, STORE_SETUP, FETCH_AHEAD_BYTES, FETCH_LONGEST = 6, 11, 2048, 1024
 """Repeated here on purpose: a changed constant must be changed twice."""
 
 
@@ -97,6 +97,8 @@ class Twin:
         self.semaphores: dict[tuple[Engine, Engine], int] = {}
         self.channel_free = [Fraction(0)] * self.memory.channels
         self.read_free, self.write_free = [0] * self.memory.ports, [0] * self.memory.ports
+        self.answered = [0] * self.memory.ports
+        self.requested = [-1] * self.memory.ports
         self.flying: dict[Engine, list[list[int]]] = {}
         self.served = {Engine.LOAD: 0, Engine.STORE: 0}
         self.filled = 0
@@ -196,6 +198,7 @@ class Twin:
         return ceil(start), ceil(end)
 
     def _read(self, burst: Burst, port: int, accepted: int) -> int:
+        self.requested[port] = self.now
         first, last = self._serve(burst)
         begin = max(self.read_free[port], first + self.memory.latency_cycles, accepted)
         done = max(begin + burst.pieces, last + self.memory.latency_cycles)
@@ -224,6 +227,8 @@ class Twin:
             return
         if engine is Engine.STORE and self.write_free[port] > self.now:
             return
+        if engine is Engine.LOAD and self.requested[port] == self.now:
+            return
         burst = job.bursts.popleft()
         if engine is Engine.LOAD:
             done = self._read(burst, port, self.filled)
@@ -231,6 +236,7 @@ class Twin:
             _, last = self._serve(burst)
             self.write_free[port] = self.now + burst.pieces
             done = max(self.now + burst.pieces, last) + self.memory.latency_cycles
+            done = self.answered[port] = max(done, self.answered[port] + 1)
         flying.append(done)
         self.served[engine] += 1
         self.last[engine] = max(self.last[engine], done)

@@ -1,0 +1,158 @@
+"""Read the instruction stream ahead of dispatch."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from gossamer.arch.isa import INSTRUCTION_BYTES
+from gossamer.arch.registers import ErrorCause
+from gossamer.arch.timing import FETCH_BUFFER_BYTES
+from gossamer.rtl.dma.parameters import ADDRESS_BITS, BURST_LENGTH_BITS, OFFSET_BITS, MemoryPort
+from gossamer.rtl.engine import INSTRUCTION_BITS
+
+ENTRIES = FETCH_BUFFER_BYTES // INSTRUCTION_BYTES
+"""Instructions the buffer holds."""
+
+
+class Fetch(wiring.Component):
+    """Read `instructions` instructions from `base` on, in bursts, and present them one by one.
+
+    Members
+    -------
+    start: high for one cycle, in the cycle before cycle 0 of a run; once between two resets.
+    base, instructions: where the instructions are, a multiple of 64 and of a beat, and how many; held during the run.
+    stop: send no new request.
+    request_valid, address, length, request_ready: a read request; length in beats less one.
+    beat, data, last, error, offset: what comes back, see `ReadPort`; it is taken at once.
+    valid, instruction, ready: the next instruction.
+    fault, cause, fault_address: high for one cycle when the memory answered with an error; nothing is presented then.
+
+    Protocol
+    --------
+    Bursts end at multiples of min(burst_bytes, FETCH_BURST_BYTES) and at the end of the stream. One is requested when
+    the buffer has room for it, besides what it holds and what is on its way. An instruction is presented when the
+    whole burst with its last byte has arrived. Equal to FETCH of `gossamer.sim.engine` if `base` is a multiple of
+    burst_bytes.
+
+    Latency and throughput
+    ----------------------
+    `start` in cycle -1: first request in cycle 0, then one per cycle. The last beat of a burst in cycle t: its
+    instructions from t + 1 on, one per cycle; room of one taken in cycle t can be requested for in t + 1.
+
+    Parameters
+    ----------
+    port: sizes of the memory port.
+    """
+
+    def __init__(self, port: MemoryPort) -> None:
+        self.port = port
+        self.unit_bytes = min(INSTRUCTION_BYTES, port.fetch_bytes)
+        super().__init__(
+            {
+                "start": In(1),
+                "base": In(ADDRESS_BITS),
+                "instructions": In(32),
+                "stop": In(1),
+                "request_valid": Out(1),
+                "address": Out(ADDRESS_BITS),
+                "length": Out(BURST_LENGTH_BITS),
+                "request_ready": In(1),
+                "beat": In(1),
+                "data": In(8 * port.beat_bytes),
+                "last": In(1),
+                "error": In(1),
+                "offset": In(OFFSET_BITS),
+                "valid": Out(1),
+                "instruction": Out(INSTRUCTION_BITS),
+                "ready": In(1),
+                "fault": Out(1),
+                "cause": Out(4),
+                "fault_address": Out(OFFSET_BITS),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Return requests, buffer and faults."""
+        m = Module()
+        failed = Signal()
+        m.d.comb += [
+            self.fault.eq(self.beat & self.error & ~failed),
+            self.cause.eq(ErrorCause.READ_RESPONSE),
+            self.fault_address.eq(self.offset),
+        ]
+        with m.If(self.fault):
+            m.d.sync += failed.eq(1)
+        self._request(m, failed)
+        self._buffer(m, failed)
+        return m
+
+    def _request(self, m: Module, failed: Signal) -> None:
+        """Add the requests; everything is counted in units of an instruction, or of a burst if that is shorter."""
+        unit, burst = self.unit_bytes, self.port.fetch_bytes
+        burst_units, room_units = burst // unit, FETCH_BUFFER_BYTES // unit
+        left = Signal(32 + ceil_log2(INSTRUCTION_BYTES // unit))
+        ahead = Signal(range(room_units + 1))
+        shown = Signal()
+        sent = Signal()
+        units = Signal(range(burst_units + 1))
+        to_end = burst_units - self.address[ceil_log2(unit) : ceil_log2(burst)]
+        narrow = unit >= self.port.beat_bytes
+        beats = units * (unit // self.port.beat_bytes) if narrow else (units + 1) >> 1
+        m.d.comb += [
+            units.eq(Mux(left < to_end, left, to_end)),
+            self.length.eq(beats - 1),
+            self.request_valid.eq(
+                (left != 0) & (ahead <= room_units - burst_units) & (shown | ~(failed | self.stop))
+            ),
+            sent.eq(self.request_valid & self.request_ready),
+        ]  # fmt: skip
+        m.d.sync += shown.eq(self.request_valid & ~self.request_ready)
+        taken = Mux(self.valid & self.ready, INSTRUCTION_BYTES // unit, 0)
+        with m.If(self.start):
+            m.d.sync += [
+                self.address.eq(self.base),
+                left.eq(self.instructions * (INSTRUCTION_BYTES // unit)),
+                ahead.eq(0),
+            ]
+        with m.Elif(sent):
+            m.d.sync += [
+                self.address.eq(self.address + units * unit),
+                left.eq(left - units),
+                ahead.eq(ahead + units - taken),
+            ]
+        with m.Else():
+            m.d.sync += ahead.eq(ahead - taken)
+
+    def _buffer(self, m: Module, failed: Signal) -> None:
+        """Add the buffer: rows of one instruction, or of one beat if that is wider."""
+        beat = self.port.beat_bytes
+        row_bytes = max(beat, INSTRUCTION_BYTES)
+        beats, words = row_bytes // beat, row_bytes // INSTRUCTION_BYTES
+        rows = FETCH_BUFFER_BYTES // row_bytes
+        m.submodules.buffer = buffer = memory.Memory(shape=8 * row_bytes, depth=rows, init=())
+        write, read = buffer.write_port(granularity=8 * beat), buffer.read_port(domain="comb")
+        arrived = Signal(range(2 * rows * beats))
+        complete = Signal(range(2 * ENTRIES))
+        taken = Signal(range(2 * ENTRIES))
+        left = Signal(32)
+        lane, word = ceil_log2(beats), ceil_log2(words)
+        after = Signal.like(arrived)
+        m.d.comb += [
+            after.eq(arrived + 1),
+            write.addr.eq(arrived[lane:]),
+            write.data.eq(self.data.replicate(beats)),
+            write.en.eq(Mux(self.beat, 1 << arrived[:lane], 0)),
+            read.addr.eq(taken[word:]),
+            self.instruction.eq(read.data.word_select(taken[:word], INSTRUCTION_BITS)),
+            self.valid.eq((complete != taken) & (left != 0) & ~failed),
+        ]
+        with m.If(self.start):
+            m.d.sync += [arrived.eq(0), complete.eq(0), taken.eq(0), left.eq(self.instructions)]
+        with m.Else():
+            with m.If(self.beat):
+                m.d.sync += arrived.eq(after)
+                with m.If(self.last):
+                    m.d.sync += complete.eq(after[lane:] << word)
+            with m.If(self.valid & self.ready):
+                m.d.sync += [taken.eq(taken + 1), left.eq(left - 1)]

@@ -1,0 +1,207 @@
+"""Run STOREs: copy strided rows from the activation buffer to memory."""
+
+from itertools import pairwise
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import fifo, wiring
+from amaranth.lib.wiring import In, Out
+
+from gossamer.arch.isa import FIELDS, Opcode
+from gossamer.arch.registers import ErrorCause
+from gossamer.arch.timing import STORE_SETUP_CYCLES
+from gossamer.rtl.copies import Copies
+from gossamer.rtl.dma.bursts import BurstCutter
+from gossamer.rtl.dma.parameters import ADDRESS_BITS, CHIP_BITS, MemoryPort, write_members
+from gossamer.rtl.dma.pieces import PieceWalker
+from gossamer.rtl.dma.setup import STEPS, TransferSetup
+from gossamer.rtl.dma.write_port import WritePort
+from gossamer.rtl.engine import EngineControl, instruction_fields
+
+READ_CYCLES = 4
+"""From a read of the activation buffer to its data."""
+
+PIECES_AHEAD = 8
+"""Pieces read or being read ahead of the memory: at least READ_CYCLES + 2, so that a piece can go in every cycle."""
+
+assert STORE_SETUP_CYCLES == STEPS + 1 + READ_CYCLES + 1
+
+Fields = dict[str, Value]
+
+
+class Store(wiring.Component):
+    """Run one STORE at a time, as `gossamer.arch.isa` defines it.
+
+    Members
+    -------
+    base: the program's base address. stop: begin no new burst.
+    control: see `EngineControl`.
+    read_valid, read_address, read_ready: read a beat's bytes of the activation buffer, from any byte address on.
+    read_data: what was read, READ_CYCLES after the cycle with `read_valid` and `read_ready`.
+    quiet: no burst is on its way.
+    aw..., w..., b...: AXI4, see `write_members`.
+
+    Protocol
+    --------
+    Pieces are read ahead of the memory into a FIFO of PIECES_AHEAD; see `WritePort` for what becomes of them. An error
+    response stops new bursts; those begun are finished.
+
+    Latency and throughput
+    ----------------------
+    Start in cycle S: the first burst begins in S + STORE_SETUP_CYCLES, if no read is refused; then a piece per cycle.
+    `done` comes with the last acknowledgement: `store_cycles` of `gossamer.arch.timing`.
+
+    Parameters
+    ----------
+    port: sizes of the memory port.
+    """
+
+    def __init__(self, port: MemoryPort) -> None:
+        self.port = port
+        super().__init__(
+            {
+                "base": In(ADDRESS_BITS),
+                "stop": In(1),
+                "control": Out(EngineControl()),
+                "read_valid": Out(1),
+                "read_address": Out(CHIP_BITS),
+                "read_ready": In(1),
+                "read_data": In(8 * port.beat_bytes),
+                "quiet": Out(1),
+                **write_members(port.beat_bytes),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Return the parts and what starts and ends an instruction."""
+        m = Module()
+        used = sum(field.bits for field in FIELDS[Opcode.STORE])
+        word = Signal(used)
+        busy = Signal()
+        failed = Signal()
+        all_sent = Signal()
+        with m.If(self.control.start):
+            m.d.sync += word.eq(self.control.instruction)
+        fields = instruction_fields(Opcode.STORE, word)
+        m.submodules.setup = setup = Copies(TransferSetup())
+        m.submodules.cutter = cutter = Copies(BurstCutter(self.port))
+        m.submodules.pieces = pieces = Copies(PieceWalker(self.port))
+        m.submodules.writer = writer = Copies(WritePort(self.port))
+        m.submodules.ahead = ahead = fifo.SyncFIFO(width=9 * self.port.beat_bytes + 1, depth=PIECES_AHEAD)
+        self._set_up(m, setup, fields)
+        self._walk(m, setup, fields, cutter, pieces)
+        self._read(m, pieces, ahead)
+        self._write(m, cutter, ahead, writer, failed)
+        sent = Signal()
+        setting_up = Signal(STORE_SETUP_CYCLES - 1)
+        m.d.comb += [
+            sent.eq(ahead.r_rdy & ahead.r_en),
+            self.quiet.eq((writer.flying == 0) & ~writer.open),
+            self.control.done.eq(writer.answered & all_sent & (writer.flying == 1) & ~failed & ~writer.error),
+            self.control.waiting.eq(busy & ~setting_up.any() & ~sent),
+            self.control.fault.eq(setup.fail | (writer.error & ~failed)),
+            self.control.cause.eq(Mux(setup.fail, ErrorCause.FIELD, ErrorCause.WRITE_RESPONSE)),
+            self.control.address.eq(Mux(setup.fail, 0, writer.offset)),
+        ]
+        m.d.sync += [
+            busy.eq((busy | self.control.start) & ~self.control.done),
+            setting_up.eq(Cat(self.control.start, setting_up)),
+            all_sent.eq((all_sent | (writer.burst_ready & cutter.last)) & ~self.control.done),
+        ]
+        with m.If(self.control.fault):
+            m.d.sync += failed.eq(1)
+        return m
+
+    def _set_up(self, m: Module, setup: Copies, fields: Fields) -> None:
+        """Connect the setup; STORE needs no other product."""
+        first = instruction_fields(Opcode.STORE, self.control.instruction)
+        bad = Signal()
+        m.d.sync += bad.eq((fields["nx"] == 0) | (fields["run_bytes"] == 0) | (fields["ny"] == 0))
+        m.d.comb += [
+            setup.start.eq(self.control.start),
+            setup.first_run_bytes.eq(first["run_bytes"]),
+            setup.first_nx.eq(first["nx"]),
+            *(getattr(setup, name).eq(fields[name]) for name in ("ny", "nx", "run_bytes")),
+            setup.memory_y.eq(fields["dram_y"]),
+            setup.memory_x.eq(fields["dram_x"]),
+            setup.chip_y.eq(fields["src_y"]),
+            setup.chip_x.eq(fields["src_x"]),
+            setup.bad.eq(bad),
+        ]
+
+    def _walk(self, m: Module, setup: Copies, fields: Fields, cutter: Copies, pieces: Copies) -> None:
+        """Connect bursts and pieces."""
+        first = Signal(ADDRESS_BITS)
+        begun = Signal()
+        shift = self.port.beat_shift
+        m.d.sync += [first.eq(self.base + fields["dram"]), begun.eq(setup.go)]
+        runs = ("runs_less_one", "lines_less_one")
+        shape = (*runs, "segments_less_one", "segment_lines_less_one", "segment")
+        m.d.comb += [
+            cutter.load.eq(setup.go),
+            cutter.first.eq(first),
+            *(getattr(cutter, name).eq(getattr(setup, name)) for name in (*runs, "length")),
+            cutter.run_pitch.eq(fields["dram_x"]),
+            cutter.line_pitch.eq(fields["dram_y"]),
+            pieces.load.eq(begun),
+            pieces.chip.eq(fields["src"]),
+            pieces.place.eq(first[:shift]),
+            *(getattr(pieces, name).eq(getattr(setup, name)) for name in shape),
+            pieces.memory_y.eq(fields["dram_y"]),
+            pieces.memory_x.eq(fields["dram_x"]),
+            pieces.chip_y.eq(fields["src_y"]),
+            pieces.chip_x.eq(fields["src_x"]),
+            pieces.chip_e.eq(Const(1)),
+            pieces.scatter.eq(0),
+        ]
+
+    def _read(self, m: Module, pieces: Copies, ahead: fifo.SyncFIFO) -> None:
+        """Add the reads, and what waits for their data: place, bytes, end of the beat."""
+        width, shift = self.port.beat_bytes, self.port.beat_shift
+        granted = Signal()
+        free = Signal(range(PIECES_AHEAD + 1), init=PIECES_AHEAD)
+        coming = Signal(READ_CYCLES)
+        notes = [Signal(shift + len(pieces.size) + 1, name=f"note_{delay}") for delay in range(READ_CYCLES)]
+        m.d.comb += [
+            self.read_valid.eq(pieces.valid & (free != 0)),
+            self.read_address.eq(pieces.address),
+            granted.eq(self.read_valid & self.read_ready),
+            pieces.ready.eq(granted),
+        ]
+        m.d.sync += [coming.eq(Cat(granted, coming)), notes[0].eq(Cat(pieces.offset, pieces.size, pieces.beat_ends))]
+        m.d.sync += [after.eq(before) for before, after in pairwise(notes)]
+        taken = ahead.r_rdy & ahead.r_en
+        with m.If(granted & ~taken):
+            m.d.sync += free.eq(free - 1)
+        with m.Elif(taken & ~granted):
+            m.d.sync += free.eq(free + 1)
+        place, size, ends = notes[-1][:shift], notes[-1][shift:-1], notes[-1][-1]
+        strobe = Signal(width)
+        mask = Signal(8 * width)
+        data = Signal(8 * width)
+        m.d.comb += [
+            strobe.eq(((1 << size) - 1) << place),
+            mask.eq(Cat(bit.replicate(8) for bit in strobe)),
+            data.eq((self.read_data << (place << 3)) & mask),
+            ahead.w_en.eq(coming[-1]),
+            ahead.w_data.eq(Cat(data, strobe, ends)),
+        ]
+
+    def _write(self, m: Module, cutter: Copies, ahead: fifo.SyncFIFO, writer: Copies, failed: Signal) -> None:
+        """Connect the memory's side."""
+        width = self.port.beat_bytes
+        m.d.comb += [
+            writer.base.eq(self.base),
+            writer.stop.eq(self.stop | failed),
+            writer.burst_valid.eq(cutter.valid),
+            writer.burst_address.eq(cutter.address),
+            writer.burst_length.eq(cutter.beats_less_one),
+            cutter.ready.eq(writer.burst_ready),
+            writer.piece_valid.eq(ahead.r_rdy),
+            writer.piece_data.eq(ahead.r_data[: 8 * width]),
+            writer.piece_strobe.eq(ahead.r_data[8 * width : 9 * width]),
+            writer.piece_ends_beat.eq(ahead.r_data[-1]),
+            ahead.r_en.eq(writer.piece_ready),
+        ]
+        for name, member in write_members(width).items():
+            mine, theirs = getattr(self, name), getattr(writer, name)
+            m.d.comb += mine.eq(theirs) if member.flow is Out else theirs.eq(mine)

@@ -1,0 +1,140 @@
+"""Write bursts through an AXI4 write master."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import fifo, wiring
+from amaranth.lib.wiring import In, Out
+
+from gossamer.rtl.dma.parameters import (
+    ADDRESS_BITS,
+    BURST_LENGTH_BITS,
+    OFFSET_BITS,
+    MemoryPort,
+    constants,
+    write_members,
+)
+
+
+class WritePort(wiring.Component):
+    """Send the bursts of STORE, put its pieces together to beats, and count the answers.
+
+    Members
+    -------
+    base: the program's base address. stop: begin no new burst.
+    burst_valid, burst_address, burst_length, burst_ready: the next burst; length in beats less one. It is taken when
+        its address and its last beat have been.
+    piece_valid, piece_data, piece_strobe, piece_ends_beat, piece_ready: the next piece, in its place in the beat, zero
+        where the strobe is.
+    answered: the memory acknowledged a burst. error: it did so with an error. offset: off-chip address of that burst.
+    flying: bursts begun and not acknowledged. open: a burst has been begun and is not all sent.
+    aw..., w..., b...: AXI4, see `write_members`.
+
+    Protocol
+    --------
+    A burst begins when fewer than max_outstanding are on their way and its first piece is there: its address is shown
+    in the same cycle, and its data needs not wait until the address is taken; the next burst does. A begun burst is
+    always finished.
+
+    Latency and throughput
+    ----------------------
+    Combinational from piece to beat; one piece per cycle, and bursts without a gap. An acknowledgement in cycle t lets
+    a burst begin in t + 1.
+
+    Parameters
+    ----------
+    port: sizes of the memory port.
+    """
+
+    def __init__(self, port: MemoryPort) -> None:
+        self.port = port
+        super().__init__(
+            {
+                "base": In(ADDRESS_BITS),
+                "stop": In(1),
+                "burst_valid": In(1),
+                "burst_address": In(ADDRESS_BITS),
+                "burst_length": In(BURST_LENGTH_BITS),
+                "burst_ready": Out(1),
+                "piece_valid": In(1),
+                "piece_data": In(8 * port.beat_bytes),
+                "piece_strobe": In(port.beat_bytes),
+                "piece_ends_beat": In(1),
+                "piece_ready": Out(1),
+                "answered": Out(1),
+                "error": Out(1),
+                "offset": Out(OFFSET_BITS),
+                "flying": Out(range(port.max_outstanding + 1)),
+                "open": Out(1),
+                **write_members(port.beat_bytes),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Return the sequence of bursts, the beat being put together, and the FIFO of addresses on their way."""
+        m = Module()
+        opens = Signal()
+        active = Signal()
+        address_sent = Signal()
+        data_sent = Signal()
+        address_done = Signal()
+        data_done = Signal()
+        beat = Signal(BURST_LENGTH_BITS)
+        m.d.comb += [
+            *constants(self, "aw", self.port.beat_shift),
+            opens.eq(
+                self.burst_valid
+                & self.piece_valid
+                & (self.flying != self.port.max_outstanding)
+                & ~(self.open | self.stop)
+            ),
+            active.eq(opens | self.open),
+            self.awvalid.eq(active & ~address_sent),
+            self.awaddr.eq(self.burst_address),
+            self.awlen.eq(self.burst_length),
+            self.wlast.eq(beat == self.burst_length),
+            address_done.eq(address_sent | (self.awvalid & self.awready)),
+            data_done.eq(data_sent | (self.wvalid & self.wready & self.wlast)),
+            self.burst_ready.eq(active & address_done & data_done),
+        ]
+        m.d.sync += [
+            self.open.eq(active & ~self.burst_ready),
+            address_sent.eq(active & address_done & ~data_done),
+            data_sent.eq(active & data_done & ~address_done),
+        ]
+        with m.If(self.burst_ready):
+            m.d.sync += beat.eq(0)
+        with m.Elif(self.wvalid & self.wready & ~self.wlast):
+            m.d.sync += beat.eq(beat + 1)
+        self._assemble(m, active & ~data_sent)
+        self._answers(m, opens)
+        return m
+
+    def _assemble(self, m: Module, sending: Signal) -> None:
+        """Add the beat that is put together: earlier pieces are kept, the one that ends it goes straight through."""
+        data = Signal(8 * self.port.beat_bytes)
+        strobe = Signal(self.port.beat_bytes)
+        m.d.comb += [
+            self.wvalid.eq(sending & self.piece_valid & self.piece_ends_beat),
+            self.wdata.eq(data | self.piece_data),
+            self.wstrb.eq(strobe | self.piece_strobe),
+            self.piece_ready.eq(sending & (self.wready | ~self.piece_ends_beat)),
+        ]
+        with m.If(self.piece_valid & self.piece_ready):
+            keep = ~self.piece_ends_beat
+            m.d.sync += [data.eq(Mux(keep, self.wdata, 0)), strobe.eq(Mux(keep, self.wstrb, 0))]
+
+    def _answers(self, m: Module, opens: Signal) -> None:
+        """Add the count of bursts on their way, and their addresses."""
+        m.submodules.begun = begun = fifo.SyncFIFO(width=OFFSET_BITS, depth=self.port.max_outstanding)
+        m.d.comb += [
+            self.bready.eq(1),
+            self.answered.eq(self.bvalid),
+            self.error.eq(self.bvalid & self.bresp[1]),
+            begun.w_en.eq(opens),
+            begun.w_data.eq((self.burst_address - self.base)[:OFFSET_BITS]),
+            begun.r_en.eq(self.bvalid),
+            self.offset.eq(begun.r_data),
+        ]
+        with m.If(opens & ~self.bvalid):
+            m.d.sync += self.flying.eq(self.flying + 1)
+        with m.Elif(self.bvalid & ~opens):
+            m.d.sync += self.flying.eq(self.flying - 1)

@@ -1,0 +1,244 @@
+"""Give a core a memory: the AXI model of cocotbext-axi, with a schedule for when its beats and answers come.
+
+The model and its bytes are cocotbext-axi's; this file only pauses its channels. `Schedule` is a memory of fixed latency
+and bandwidth: channels are first-in first-out servers, a beat takes `beat_ticks` / 65536 cycles of its channel, and
+comes `latency_cycles` after that. `Stalls` pauses every channel at random. Reads and writes share the channels, and are
+served in the order of their requests; in one cycle, the read first.
+"""
+
+import random
+import warnings
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import cocotb
+from cocotb.triggers import FallingEdge
+
+from gossamer.arch.errors import GossamerError
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"cocotb(ext|_bus)?\b")
+    from cocotbext.axi import AxiBus, AxiSlave
+
+TICK_BITS = 16
+"""Fraction bits of channel time."""
+
+MINIMAL_LATENCY_CYCLES = 2
+"""From a request to its first beat, in the model."""
+
+_INCREMENT = 1
+
+
+class BadSchedule(GossamerError):
+    """The AXI model cannot keep a schedule."""
+
+
+class ProtocolError(AssertionError):
+    """The core broke a rule of AXI4."""
+
+
+@dataclass(kw_only=True)
+class Schedule:
+    """A memory of fixed latency and bandwidth, in cycles of the core's clock; all plain integers.
+
+    `beat_ticks`: channel time of one beat in 1/65536 cycles. `interleave_bytes`: consecutive bytes of one channel.
+    """
+
+    beat_bytes: int
+    channels: int
+    interleave_bytes: int
+    beat_ticks: int
+    latency_cycles: int
+    free: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.latency_cycles < MINIMAL_LATENCY_CYCLES:
+            raise BadSchedule(
+                f"`latency_cycles` must be at least {MINIMAL_LATENCY_CYCLES} for this model, not {self.latency_cycles}"
+            )
+        self.free = [0] * self.channels
+
+    def serve(self, cycle: int, address: int, beats: int) -> int:
+        """Serve a burst requested in `cycle` on its channel; return the tick at which that starts."""
+        channel = address // self.interleave_bytes % self.channels
+        start = max(cycle << TICK_BITS, self.free[channel])
+        self.free[channel] = start + beats * self.beat_ticks
+        return start
+
+    def beat_cycles(self, start: int, beats: int) -> Iterator[int]:
+        """Yield the first cycle each beat of a read burst can be on the port, if it is served from tick `start` on."""
+        first = _whole(start) + self.latency_cycles
+        for beat in range(1, beats + 1):
+            yield max(first, _whole(start + beat * self.beat_ticks) + self.latency_cycles - 1)
+
+    def answer_cycle(self, start: int, beats: int, last_beat: int) -> int:
+        """Return the cycle of the acknowledgement of a write burst whose last beat came in cycle `last_beat`."""
+        return max(last_beat + 1, _whole(start + beats * self.beat_ticks)) + self.latency_cycles - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stalls:
+    """Pause each channel at random: a cycle of it with this probability, in [0, 1)."""
+
+    seed: int
+    probability: float
+
+    def generator(self, channel: str) -> Iterator[bool]:
+        """Yield whether a channel is paused, cycle by cycle."""
+        source = random.Random(f"{self.seed}-{channel}")
+        while True:
+            yield source.random() < self.probability
+
+
+def _whole(ticks: int) -> int:
+    """Return ticks as whole cycles, rounded up."""
+    return -(-ticks >> TICK_BITS)
+
+
+class _Bytes:
+    """Bytes behind the AXI model; ranges in `broken` answer with an error. Addresses wrap at the size."""
+
+    def __init__(self, content: bytearray) -> None:
+        self.content = content
+        self.broken: list[range] = []
+
+    def _check(self, address: int, length: int) -> int:
+        address %= len(self.content)
+        if any(span.start < address + length and address < span.stop for span in self.broken):
+            raise ValueError("this address answers with an error")
+        return address
+
+    async def read(self, address: int, length: int, **_: Any) -> bytes:
+        """Return bytes, for the AXI model."""
+        address = self._check(address, length)
+        return bytes(self.content[address : address + length])
+
+    async def write(self, address: int, data: bytes, **_: Any) -> None:
+        """Write bytes, for the AXI model."""
+        address = self._check(address, len(data))
+        self.content[address : address + len(data)] = data
+
+
+class AxiMemory:
+    """A memory on the AXI4 port of a core.
+
+    entity: the core, with the port's signals under their AXI names behind `prefix`, if there is one. content: the
+    memory, whose size is a power of two; higher address bits are ignored. broken: ranges of it whose beats get an error
+    response. timing: how fast it is; without one it is as fast as the model can be.
+
+    Watches the port meanwhile and raises ProtocolError if a request or a beat is withdrawn or changed before it was
+    taken, or a burst crosses 4 KiB. Counters: reads, writes, read_beats, write_beats, in bursts and beats.
+    """
+
+    def __init__(self, entity: Any, clock: Any, content: bytearray, *, prefix: str | None = None,
+                 timing: Schedule | Stalls | None = None) -> None:  # fmt: skip
+        if len(content) & (len(content) - 1):
+            raise BadSchedule(f"the size of the memory must be a power of two, not {len(content)}")
+        self.target = _Bytes(content)
+        self.timing = timing
+        self.clock = clock
+        self.cycle = 0
+        self.reads = self.writes = self.read_beats = self.write_beats = 0
+        bus = AxiBus.from_entity(entity) if prefix is None else AxiBus.from_prefix(entity, prefix)
+        self.model = AxiSlave(bus, clock, target=self.target)
+        read, write = self.model.read_if, self.model.write_if
+        self.channels = {
+            "ar": read.ar_channel, "r": read.r_channel, "aw": write.aw_channel, "w": write.w_channel,
+            "b": write.b_channel,
+        }  # fmt: skip
+        for channel in self.channels.values():
+            channel.queue_occupancy_limit = -1
+        self._held: dict[str, tuple[int, ...]] = {}
+        self._due_beats: deque[int] = deque()
+        self._due_answers: deque[int] = deque()
+        self._started: deque[tuple[int, int]] = deque()
+        self._data_ends: deque[int] = deque()
+        self._wires = {name: self._wire(name) for name in self.channels}
+        if isinstance(timing, Stalls):
+            for name, channel in self.channels.items():
+                channel.set_pause_generator(timing.generator(name))
+        cocotb.start_soon(self._watch())
+
+    @property
+    def broken(self) -> list[range]:
+        """Ranges of addresses that answer with an error."""
+        return self.target.broken
+
+    @property
+    def busy(self) -> bool:
+        """Whether a beat or an acknowledgement is still to come."""
+        return bool(self._due_beats or self._started or self._due_answers)
+
+    def _wire(self, name: str) -> tuple[Any, Any, tuple[Any, ...]]:
+        """Return a channel's valid, ready, and what must not change while it waits."""
+        channel = self.channels[name]
+        names = {"ar": ("araddr", "arlen"), "aw": ("awaddr", "awlen"), "w": ("wdata", "wstrb", "wlast")}
+        return channel.valid, channel.ready, tuple(getattr(channel.bus, each) for each in names.get(name, ()))
+
+    def _transfers(self, name: str) -> bool:
+        """Return whether a channel moves in this cycle; check that the core withdraws nothing."""
+        valid, ready, payload = self._wires[name]
+        if not int(valid.value):
+            if name in self._held:
+                raise ProtocolError(f"cycle {self.cycle}: {name}valid was withdrawn")
+            return False
+        taken = bool(int(ready.value))
+        if payload:
+            now = tuple(int(wire.value) for wire in payload)
+            if self._held.get(name, now) != now:
+                raise ProtocolError(f"cycle {self.cycle}: {name} changed before it was taken")
+            self._held.pop(name, None)
+            if not taken:
+                self._held[name] = now
+        return taken
+
+    async def _watch(self) -> None:
+        """Look at every cycle in its middle: what moves in it, and what may move in the next."""
+        while True:
+            await FallingEdge(self.clock)
+            if self._transfers("ar"):
+                self._request("ar")
+            if self._transfers("aw"):
+                self._request("aw")
+            if self._transfers("w"):
+                self.write_beats += 1
+                if int(self.channels["w"].bus.wlast.value):
+                    self._data_ends.append(self.cycle)
+            if self._transfers("r"):
+                self.read_beats += 1
+                self._due_beats.popleft()
+            if self._transfers("b"):
+                self._due_answers.popleft()
+            self._answer()
+            if isinstance(self.timing, Schedule):
+                for name, due in (("r", self._due_beats), ("b", self._due_answers)):
+                    self.channels[name].pause = not due or due[0] > self.cycle + 1
+            self.cycle += 1
+
+    def _request(self, name: str) -> None:
+        """Take note of a burst."""
+        bus = self.channels[name].bus
+        address, beats = int(getattr(bus, f"{name}addr").value), int(getattr(bus, f"{name}len").value) + 1
+        size = 1 << int(getattr(bus, f"{name}size").value)
+        first = address // size * size
+        if first // 4096 != (first + beats * size - 1) // 4096:
+            raise ProtocolError(f"cycle {self.cycle}: burst of {beats} beats at {address:#x} crosses 4 KiB")
+        if int(getattr(bus, f"{name}burst").value) != _INCREMENT:
+            raise ProtocolError(f"cycle {self.cycle}: {name}burst must be {_INCREMENT}")
+        start = self.timing.serve(self.cycle, address, beats) if isinstance(self.timing, Schedule) else 0
+        if name == "ar":
+            self.reads += 1
+            times = self.timing.beat_cycles(start, beats) if isinstance(self.timing, Schedule) else [0] * beats
+            self._due_beats.extend(times)
+        else:
+            self.writes += 1
+            self._started.append((start, beats))
+
+    def _answer(self) -> None:
+        """Give every write burst whose address and data are complete the cycle of its acknowledgement."""
+        while self._started and self._data_ends:
+            (start, beats), last_beat = self._started.popleft(), self._data_ends.popleft()
+            at = self.timing.answer_cycle(start, beats, last_beat) if isinstance(self.timing, Schedule) else 0
+            self._due_answers.append(at)
