@@ -38,7 +38,7 @@ def verilog_modules(top: wiring.Component) -> tuple[VerilogModule, ...]:
     """
     components: dict[str, wiring.Component] = {}
     arrays: dict[str, str] = {}
-    texts = {}
+    texts: dict[str, str] = {}
     pending = [top]
     while pending:
         component = pending.pop()
@@ -106,7 +106,7 @@ def _split(text: str, names: tuple[str, ...]) -> dict[str, str]:
         owner = match.group(1).strip().lstrip("\\").split(".")[0]
         parts[owner].append(re.sub(r"^\(\*.*\*\)\n", "", block, flags=re.M))
     return {
-        name: "\n".join(sorted(blocks, key=lambda block: len(_MODULE.match(block)[1])))
+        name: "\n".join(sorted(blocks, key=lambda block: len(_MODULE.findall(block)[0])))
         for name, blocks in parts.items()
     }
 
