@@ -65,8 +65,8 @@ PROGRAM_MAGIC = b"GSMR"
 ISA_VERSION = 1
 
 SEMAPHORE_BITS = 16
-"""Width of a semaphore. Tokens pile up when a giver is dispatched far ahead of its taker or is never answered: the bound
-is what a program gives without taking, not the queues' depth."""
+"""Width of a semaphore. Tokens pile up when a giver is dispatched far ahead of its taker, or when nobody takes them:
+the bound is what a program gives without taking, not the queues' depth."""
 
 
 class Engine(StrEnum):

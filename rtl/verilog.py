@@ -7,6 +7,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from amaranth._toolchain.yosys import find_yosys
 from amaranth.back import rtlil
@@ -15,6 +16,7 @@ from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
 from gossamer.rtl.copies import CLOCK, RESET, Copies, flat_ports, module_name
+from gossamer.rtl.tidy import tidy
 
 _MODULE = re.compile(r"^module\s+(\\\S+ |\w+)", re.M)
 
@@ -99,12 +101,12 @@ def _split(text: str, names: tuple[str, ...]) -> dict[str, str]:
     """Return the text of each component: its module and the submodules `name.below` that Amaranth made for it."""
     starts = [*(match.start() for match in _MODULE.finditer(text)), len(text)]
     parts: dict[str, list[str]] = {name: [] for name in names}
-    for start, end in zip(starts, starts[1:], strict=False):
+    for start, end in pairwise(starts):
         block = text[start:end].rstrip() + "\n"
         match = _MODULE.match(block)
         assert match is not None
         owner = match.group(1).strip().lstrip("\\").split(".")[0]
-        parts[owner].append(re.sub(r"^\(\*.*\*\)\n", "", block, flags=re.M))
+        parts[owner].append(tidy(block))
     return {
         name: "\n".join(sorted(blocks, key=lambda block: len(_MODULE.findall(block)[0])))
         for name, blocks in parts.items()

@@ -35,9 +35,9 @@ class Control(wiring.Component):
     load, compute, vector, store: the engines, see `EngineControl`.
     memory_quiet: no transfer on any memory port is under way, or about to be.
     reset: for one cycle: FETCH and all engines must forget what they do.
-    start: FETCH must begin with `program` and `length` in the next cycle, which is cycle 0 of the run.
-    running: cycles 0 to the one in which END was dispatched or an error came. program: base address; length:
-    instructions.
+    start: FETCH must begin with `base` and `length` in the next cycle, which is cycle 0 of the run.
+    running: cycles 0 to the one in which END was dispatched or an error came. base: address of
+    the program; length: its instructions.
 
     Protocol
     --------
@@ -69,7 +69,7 @@ class Control(wiring.Component):
                 "reset": Out(1),
                 "start": Out(1),
                 "running": Out(1),
-                "program": Out(ADDRESS_BITS),
+                "base": Out(ADDRESS_BITS),
                 "length": Out(COUNT_BITS),
             }
         )
@@ -119,7 +119,7 @@ class Control(wiring.Component):
             registers.counter_value.eq(counters.value),
             run.memory_quiet.eq(self.memory_quiet),
             self.interrupt.eq(registers.interrupt),
-            self.program.eq(registers.program),
+            self.base.eq(registers.base),
             self.length.eq(registers.length),
             self.reset.eq(run.reset),
             self.start.eq(run.start),
@@ -141,19 +141,20 @@ class Control(wiring.Component):
             issue.instruction.eq(self.fetch_instruction),
             issue.clear.eq(run.reset),
             issue.go.eq(run.running & ~dispatcher.bad_opcode & ~dispatcher.bad_bits),
-            run.end.eq(dispatcher.end),
+            run.ends.eq(dispatcher.ends),
             run.dispatched.eq(dispatcher.dispatched),
         ]
 
     def _connect_engines(self, m: Module, issue: Copies, semaphores: Copies, run: Copies) -> None:
         """Connect queues, engines and semaphores; semaphore `engines * taker + giver` is what giver gave to taker."""
         engines = len(ENGINES)
+        order = [(taker, giver) for taker in range(engines) for giver in range(engines)]
         m.d.comb += [
             semaphores.clear.eq(run.reset),
             semaphores.take.eq(issue.take),
-            semaphores.give.eq(Cat(issue.give[engines * giver + taker] for taker in range(engines) for giver in range(engines))),
+            semaphores.give.eq(Cat(issue.give[engines * giver + taker] for taker, giver in order)),
             issue.available.eq(semaphores.available),
-        ]  # fmt: skip
+        ]
         for number, engine in enumerate(ENGINES):
             port = getattr(self, engine.value)
             m.d.comb += [

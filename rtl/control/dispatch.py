@@ -19,7 +19,7 @@ class Dispatcher(wiring.Component):
     fetch_valid, fetch_instruction, fetch_ready: the stream from FETCH.
     room: queues that take an instruction in this cycle, in the order of ENGINES. quiet: no engine has any instruction.
     push: queue that takes the instruction in this cycle.
-    end: END was taken in this cycle.
+    ends: END was taken in this cycle.
     bad_opcode, bad_bits: the instruction taken in the cycle before has an unknown opcode, or unused bits that are set.
     no_end: all `length` instructions were taken and none was END.
     dispatched: instructions taken, without one that is bad.
@@ -35,20 +35,25 @@ class Dispatcher(wiring.Component):
     `push` and `fetch_ready` are combinational in `fetch_valid`, the opcode and `room`; one instruction per cycle.
     """
 
-    clear: In(1)
-    running: In(1)
-    length: In(COUNT_BITS)
-    fetch_valid: In(1)
-    fetch_instruction: In(INSTRUCTION_BITS)
-    fetch_ready: Out(1)
-    room: In(len(ENGINES))
-    quiet: In(1)
-    push: Out(len(ENGINES))
-    end: Out(1)
-    bad_opcode: Out(1)
-    bad_bits: Out(1)
-    no_end: Out(1)
-    dispatched: Out(COUNT_BITS)
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "clear": In(1),
+                "running": In(1),
+                "length": In(COUNT_BITS),
+                "fetch_valid": In(1),
+                "fetch_instruction": In(INSTRUCTION_BITS),
+                "fetch_ready": Out(1),
+                "room": In(len(ENGINES)),
+                "quiet": In(1),
+                "push": Out(len(ENGINES)),
+                "ends": Out(1),
+                "bad_opcode": Out(1),
+                "bad_bits": Out(1),
+                "no_end": Out(1),
+                "dispatched": Out(COUNT_BITS),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         """Return decoder, handshake, checks and count."""
@@ -79,7 +84,7 @@ class Dispatcher(wiring.Component):
             self.fetch_ready.eq(self.running & ((target & self.room).any() | ~known | (is_end & self.quiet))),
             taken.eq(self.fetch_valid & self.fetch_ready),
             self.push.eq(target & taken.replicate(len(ENGINES))),
-            self.end.eq(taken & is_end),
+            self.ends.eq(taken & is_end),
             bad.eq(Cat(self.bad_opcode, self.bad_bits).any()),
             self.no_end.eq(self.running & (self.dispatched == self.length)),
         ]

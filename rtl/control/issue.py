@@ -70,7 +70,7 @@ class EngineIssue(wiring.Component):
         m = Module()
         m.submodules.queue = queue = Copies(InstructionQueue(self.queue_depth))
         header = instruction_fields(Opcode.END, queue.head)
-        release = Signal.like(self.give)
+        given = Signal.like(self.give)
         ready = Signal()
         working = Signal()
         m.d.comb += [
@@ -85,7 +85,7 @@ class EngineIssue(wiring.Component):
             self.missing.eq(Mux(ready, header["wait"] & ~self.available, 0)),
             self.start.eq(ready & self.go & ~self.missing.any()),
             self.take.eq(Mux(self.start, header["wait"], 0)),
-            self.give.eq(Mux(self.done, Mux(self.start, header["release"], release), 0)),
+            self.give.eq(Mux(self.done, Mux(self.start, header["release"], given), 0)),
             working.eq(self.start | self.active),
             self.busy.eq(working & ~self.waiting),
             self.waiting_memory.eq(working & self.waiting),
@@ -93,6 +93,6 @@ class EngineIssue(wiring.Component):
             self.waiting_token.eq(self.missing & ~(self.missing - 1)[: len(self.missing)]),
         ]
         with m.If(self.start):
-            m.d.sync += release.eq(header["release"])
+            m.d.sync += given.eq(header["release"])
         m.d.sync += self.active.eq(working & ~self.done & ~self.clear)
         return m

@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In, Out
 from gossamer.arch.isa import ENGINES, ISA_VERSION
 from gossamer.arch.registers import ADDRESS_BITS, CORE_ID, REGISTERS
 from gossamer.rtl.control.axi_lite import DATA_BITS
-from gossamer.rtl.control.run import CAUSE_BITS, COUNT_BITS
 from gossamer.rtl.control.run import ADDRESS_BITS as MEMORY_ADDRESS_BITS
+from gossamer.rtl.control.run import CAUSE_BITS, COUNT_BITS
 
 WORD_BITS = ADDRESS_BITS - 2
 FIRST_COUNTER = REGISTERS["CYCLES"].address // 4
@@ -40,7 +40,7 @@ class RegisterFile(wiring.Component):
     status: the STATUS register. error_cause, error_instruction, error_address: see `RunControl`.
     waiting_tokens: four bits per engine. finished: raise the interrupt. lower: lower it.
     start_command, reset_command: see `RunControl`. config_matches: the two PROGRAM_CONFIG registers are `fingerprint`.
-    program: address of the program in memory. length: its instructions. interrupt: to the host.
+    base: address of the program in memory. length: its instructions. interrupt: to the host.
 
     Protocol
     --------
@@ -81,7 +81,7 @@ class RegisterFile(wiring.Component):
                 "start_command": Out(1),
                 "reset_command": Out(1),
                 "config_matches": Out(1),
-                "program": Out(MEMORY_ADDRESS_BITS),
+                "base": Out(MEMORY_ADDRESS_BITS),
                 "length": Out(COUNT_BITS),
                 "interrupt": Out(1),
             }
@@ -114,11 +114,11 @@ class RegisterFile(wiring.Component):
             self.config_matches.eq(
                 Cat(stored["PROGRAM_CONFIG_LOW"], stored["PROGRAM_CONFIG_HIGH"]) == self.fingerprint
             ),
-            self.program.eq(Cat(Value.cast(0).replicate(_LOW_ADDRESS_BITS), program[_LOW_ADDRESS_BITS:])),
+            self.base.eq(Cat(Value.cast(0).replicate(_LOW_ADDRESS_BITS), program[_LOW_ADDRESS_BITS:])),
             self.length.eq(stored["PROGRAM_COUNT"]),
             self.interrupt.eq(pending & stored["INTERRUPT_ENABLE"]),
         ]
-        self._read(m, {**stored, **self._values(), "INTERRUPT_CLEAR": pending, "PROGRAM_LOW": self.program[:DATA_BITS]})
+        self._read(m, {**stored, **self._values(), "INTERRUPT_CLEAR": pending, "PROGRAM_LOW": self.base[:DATA_BITS]})
         return m
 
     def _write(self, m: Module, value: Signal) -> None:

@@ -35,8 +35,8 @@ class RunControl(wiring.Component):
     start_command, reset_command: high for one cycle when the host writes them.
     config_matches: the program's fingerprint is this core's.
     memory_quiet: no transfer on any memory port is under way.
-    end: END was dispatched in this cycle.
-    fault, cause, address: something cannot go on; `fault` may come in the cycle after `end` as well.
+    ends: END was dispatched in this cycle.
+    fault, cause, address: something cannot go on; `fault` may come in the cycle after `ends` as well.
     dispatched: instructions dispatched. settled: all counters are exact.
     reset: clear engines, queues, tokens and counters, one cycle. start: the next cycle is cycle 0 of the run.
     running: cycles 0 to that of END or the error.
@@ -56,27 +56,32 @@ class RunControl(wiring.Component):
     Start command in cycle t, memory quiet: `reset` in t + 2, `start` in t + 3, cycle 0 of the run is t + 4.
     """
 
-    start_command: In(1)
-    reset_command: In(1)
-    config_matches: In(1)
-    memory_quiet: In(1)
-    end: In(1)
-    fault: In(1)
-    cause: In(CAUSE_BITS)
-    address: In(ADDRESS_BITS)
-    dispatched: In(COUNT_BITS)
-    settled: In(1)
-    reset: Out(1)
-    start: Out(1)
-    running: Out(1)
-    active: Out(1)
-    done: Out(1)
-    failed: Out(1)
-    resetting: Out(1)
-    finished: Out(1)
-    error_cause: Out(CAUSE_BITS)
-    error_instruction: Out(COUNT_BITS)
-    error_address: Out(ADDRESS_BITS)
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "start_command": In(1),
+                "reset_command": In(1),
+                "config_matches": In(1),
+                "memory_quiet": In(1),
+                "ends": In(1),
+                "fault": In(1),
+                "cause": In(CAUSE_BITS),
+                "address": In(ADDRESS_BITS),
+                "dispatched": In(COUNT_BITS),
+                "settled": In(1),
+                "reset": Out(1),
+                "start": Out(1),
+                "running": Out(1),
+                "active": Out(1),
+                "done": Out(1),
+                "failed": Out(1),
+                "resetting": Out(1),
+                "finished": Out(1),
+                "error_cause": Out(CAUSE_BITS),
+                "error_instruction": Out(COUNT_BITS),
+                "error_address": Out(ADDRESS_BITS),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         """Return the state machine; a reset command is obeyed in every state."""
@@ -102,7 +107,7 @@ class RunControl(wiring.Component):
                 ]
             with m.Case(RunState.RUN):
                 m.d.comb += failing.eq(self.fault)
-                with m.If(self.fault | self.end):
+                with m.If(self.fault | self.ends):
                     m.d.sync += [self.running.eq(0), ended.eq(1), state.eq(RunState.SETTLE)]
             with m.Case(RunState.SETTLE):
                 m.d.comb += [failing.eq(ended & self.fault), self.finished.eq(self.settled & ~ended)]

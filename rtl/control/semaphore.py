@@ -26,11 +26,16 @@ class Semaphore(wiring.Component):
     One cycle; one token in and one out per cycle. `overflow` is combinational.
     """
 
-    clear: In(1)
-    give: In(1)
-    take: In(1)
-    available: Out(1)
-    overflow: Out(1)
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "clear": In(1),
+                "give": In(1),
+                "take": In(1),
+                "available": Out(1),
+                "overflow": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         """Return one counter."""

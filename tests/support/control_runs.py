@@ -108,18 +108,24 @@ def random_run(random: np.random.Generator, core: SparseAccelerator, count: int)
             return run_case(random, program, spec, core)
 
 
-def bench(build: Path, folder: Path, runs: list[dict[str, Any]], mutant: int | None = None) -> list[dict[str, Any]]:
-    """Do the runs on a build and return what was seen."""
+def bench(
+    build: Path, folder: Path, runs: list[dict[str, Any]], *, test: str = "runs", mutant: int | None = None,
+    plan: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Run one test of the bench on a build and return what was seen; `plan`: what else the test wants to know."""
     folder.mkdir(parents=True, exist_ok=True)
-    plan, seen = folder / "plan.json", folder / "seen.json"
+    cases, seen = folder / "cases.json", folder / "seen.json"
     seen.unlink(missing_ok=True)
     registers = {name: register.address for name, register in REGISTERS.items()}
-    plan.write_text(json.dumps({"registers": registers, "runs": runs}))
-    environment = {"GOSSAMER_CASES": str(plan), "GOSSAMER_SEEN": str(seen)}
+    cases.write_text(json.dumps({"registers": registers, "runs": runs, **(plan or {})}))
+    environment = {"GOSSAMER_CASES": str(cases), "GOSSAMER_SEEN": str(seen)}
     if mutant is not None:
         environment["GOSSAMER_MUTANT"] = str(mutant)
-    run(build, "control", "control_bench", folder=folder, environment=environment, python_path=[BENCHES])
-    return list(json.loads(seen.read_text()))
+    run(
+        build, "control", "control_bench", folder=folder, environment=environment, python_path=[BENCHES],
+        test_filter=rf".*\.{test}$",
+    )  # fmt: skip
+    return list(json.loads(seen.read_text())) if seen.exists() else []
 
 
 def check(case: dict[str, Any], seen: dict[str, Any]) -> None:
@@ -135,7 +141,7 @@ def check(case: dict[str, Any], seen: dict[str, Any]) -> None:
     assert (registers["ERROR_CAUSE"], registers["ERROR_INSTRUCTION"], registers["WAITING_TOKENS"]) == (0, 0, 0)
     assert registers["STATUS"] == seen["status"] == 2
     assert (seen["interrupt"], seen["after_clear"]) == (1, 0)
-    assert (seen["program"], seen["length"]) == (BASE, len(case["words"]))
+    assert (seen["base"], seen["length"]) == (BASE, len(case["words"]))
     assert registers["CYCLES"] == seen["cycles"] == expected["total"]
     assert {name: registers[name] for name in expected["counters"]} == expected["counters"]
     for owner in ENGINES:
