@@ -35,8 +35,10 @@ def generate_core(core: wiring.Component, spec: SparseAccelerator, version: str)
     ports = top_ports(core)
     buses = axi_buses(ports)
     array = spec.array
+    # The name is free text, and the scripts quote it for YAML and Tcl.
+    name = re.sub(r"[^A-Za-z0-9 ._-]", "_", spec.name)
     about = (
-        f"Sparse accelerator {spec.name}: {array.chains} chains of {array.chain_length} stages, {array.lanes} lanes, "
+        f"Sparse accelerator {name}: {array.chains} chains of {array.chain_length} stages, {array.lanes} lanes, "
         f"N:M with M up to {array.group_size}"
     )
     files = {

@@ -121,8 +121,8 @@ def readme(
     sections = {
         "Files": (
             f"`filelist.f` names the {len(verilog)} Verilog files, `verilog/{top}.v` is the top; every file begins "
-            "with what its module does. `gossamer_core.core` is for FuseSoC, `package_ip.tcl` for Vivado, `waivers.vlt` "
-            "for `verilator --lint-only -Wall`. `config.resolved.yaml` makes the same hardware again.\n"
+            "with what its module does. `gossamer_core.core` is for FuseSoC, `package_ip.tcl` for Vivado, "
+            "`waivers.vlt` for `verilator --lint-only -Wall`. `config.resolved.yaml` makes the same hardware again.\n"
         ),
         "Start a run": _START.format(core_id=CORE_ID),
         "Ports": _ports(ports, buses),

@@ -98,20 +98,28 @@ def vivado_script(
     return "\n".join(lines) + "\n"
 
 
+_INFER = """# Declare what Vivado has not found by itself.
+proc infer {name ports kind core} {
+    if {[ipx::get_bus_interfaces -quiet $name -of_objects $core] eq ""} {
+        ipx::infer_bus_interface $ports $kind $core
+    }
+    return [ipx::get_bus_interfaces $name -of_objects $core]
+}"""
+
+
 def _clocking(ports: Sequence[Port]) -> list[str]:
     """Return commands that declare clock, reset and interrupt."""
     lines = [
         "# Clock, reset (active high) and interrupt (high level).",
-        f"ipx::infer_bus_interface {CLOCK} xilinx.com:signal:clock_rtl:1.0 $core",
-        f"ipx::infer_bus_interface {RESET} xilinx.com:signal:reset_rtl:1.0 $core",
-        f"set reset [ipx::get_bus_interfaces {RESET} -of_objects $core]",
+        _INFER,
+        f"infer {CLOCK} {CLOCK} xilinx.com:signal:clock_rtl:1.0 $core",
+        f"set reset [infer {RESET} {RESET} xilinx.com:signal:reset_rtl:1.0 $core]",
         "set_property value ACTIVE_HIGH [ipx::add_bus_parameter POLARITY $reset]",
         f"ipx::associate_bus_interfaces -clock {CLOCK} -reset {RESET} $core",
     ]
     if any(port.name == INTERRUPT for port in ports):
         lines += [
-            f"ipx::infer_bus_interface {INTERRUPT} xilinx.com:signal:interrupt_rtl:1.0 $core",
-            f"set interrupt [ipx::get_bus_interfaces {INTERRUPT} -of_objects $core]",
+            f"set interrupt [infer {INTERRUPT} {INTERRUPT} xilinx.com:signal:interrupt_rtl:1.0 $core]",
             "set_property value LEVEL_HIGH [ipx::add_bus_parameter SENSITIVITY $interrupt]",
         ]
     return lines
@@ -122,26 +130,29 @@ def _bus(bus: Bus) -> list[str]:
     kind = "AXI4-Lite" if bus.is_lite else "AXI4"
     lines = [
         f"# {kind} {'master' if bus.is_master else 'slave'} {bus.name}.",
-        f"ipx::infer_bus_interface [list {_words(port.name for port in bus.ports)}] "
-        "xilinx.com:interface:aximm_rtl:1.0 $core",
+        f"set bus [infer {bus.name} [list {_words(port.name for port in bus.ports)}] "
+        "xilinx.com:interface:aximm_rtl:1.0 $core]",
         f"ipx::associate_bus_interfaces -busif {bus.name} -clock {CLOCK} $core",
-        f"set bus [ipx::get_bus_interfaces {bus.name} -of_objects $core]",
     ]
     size = 1 << bus.bits("araddr")
     if bus.is_master:
         return [
             *lines,
-            f"set space [ipx::add_address_space {bus.name} $core]",
-            f"set_property range {size} $space",
-            f"set_property width {bus.bits('rdata')} $space",
-            f"set_property master_address_space_ref {bus.name} $bus",
+            f'if {{[ipx::get_address_spaces -quiet {bus.name} -of_objects $core] eq ""}} {{',
+            f"    set space [ipx::add_address_space {bus.name} $core]",
+            f"    set_property range {size} $space",
+            f"    set_property width {bus.bits('rdata')} $space",
+            f"    set_property master_address_space_ref {bus.name} $bus",
+            "}",
         ]
     return [
         *lines,
-        f"set map [ipx::add_memory_map {bus.name} $core]",
-        "set block [ipx::add_address_block registers $map]",
-        f"set_property range {size} $block",
-        f"set_property width {bus.bits('rdata')} $block",
-        "set_property usage register $block",
-        f"set_property slave_memory_map_ref {bus.name} $bus",
+        f'if {{[ipx::get_memory_maps -quiet {bus.name} -of_objects $core] eq ""}} {{',
+        f"    set map [ipx::add_memory_map {bus.name} $core]",
+        "    set block [ipx::add_address_block registers $map]",
+        f"    set_property range {size} $block",
+        f"    set_property width {bus.bits('rdata')} $block",
+        "    set_property usage register $block",
+        f"    set_property slave_memory_map_ref {bus.name} $bus",
+        "}",
     ]

@@ -120,6 +120,7 @@ def test_files_named_in_scripts_exist(tmp_path: Path) -> None:
     listed = (folder / "filelist.f").read_text().split()
     assert listed[0] == f"verilog/{report.top}.v"
     assert sorted(listed) == verilog
+    assert "\\" not in (folder / "gossamer_core.core").read_text()
     head, description = (folder / "gossamer_core.core").read_text().split("\n", 1)
     assert head == "CAPI=2:"
     core = yaml.safe_load(description)
@@ -135,9 +136,11 @@ def test_files_named_in_scripts_exist(tmp_path: Path) -> None:
 
 def test_vivado_script_is_tcl_and_declares_every_interface(tmp_path: Path) -> None:
     tkinter = pytest.importorskip("tkinter")
-    gossamer.generate("ecp5-tiny", tmp_path / "core")
+    gossamer.generate("ecp5-tiny", tmp_path / "core", settings=["name='a\"]} [exit'"])
     interpreter = tkinter.Tcl()
-    interpreter.eval("set ::calls {}; proc unknown args { lappend ::calls $args; return object }")
+    interpreter.eval(
+        'set ::calls {}; proc unknown args { lappend ::calls $args; if {"-quiet" in $args} { return }; return object }'
+    )
     interpreter.eval(f"source {{{tmp_path / 'core' / 'package_ip.tcl'}}}")
     calls = [interpreter.splitlist(call) for call in interpreter.splitlist(interpreter.eval("set ::calls"))]
     inferred = [call for call in calls if call[0] == "ipx::infer_bus_interface"]
@@ -146,6 +149,7 @@ def test_vivado_script_is_tcl_and_declares_every_interface(tmp_path: Path) -> No
     associated = {call[2] for call in calls if call[:2] == ("ipx::associate_bus_interfaces", "-busif")}
     assert associated == {"s_axi", "m_axi"}
     files = next(call for call in calls if call[0] == "add_files")[2]
+    assert {call[0] for call in calls} >= {"ipx::add_memory_map", "ipx::add_address_space", "ipx::save_core"}
     assert all(Path(path).is_file() for path in interpreter.splitlist(files))
 
 
