@@ -14,6 +14,7 @@ _WAIVERS = (
     ("UNUSEDSIGNAL", "carry bits, and fields of the instruction word that an engine does not need"),
     ("UNUSEDPARAM", "simulation models of primitives have parameters that one use does not set"),
     ("PROCASSINIT", "registers have a power-up value besides their reset: FPGAs load it with the bitstream"),
+    ("DECLFILENAME", "modules that only one other uses stand in its file, as `owner.part`"),
     ("SYMRSVDWORD", "`interrupt` is a C++ word; Verilator renames it"),
 )
 """Rules of `verilator -Wall` that are switched off, each with the reason."""
