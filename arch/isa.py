@@ -8,6 +8,7 @@ Every instruction starts with `opcode`, `wait` and `release`. `wait` and `releas
 of `ENGINES`: before it starts, an instruction takes one token from the semaphore (E -> its own engine) for each engine
 E in `wait`; when it has completed (its last byte written, for STORE: acknowledged), it adds one token to the semaphore
 (own engine -> E) for each E in `release`. Each engine runs its queue strictly in order, one instruction at a time.
+A semaphore holds at most 2**SEMAPHORE_BITS - 1 tokens; giving one more stops the run with an error.
 
 LOAD copies strided rows from off-chip memory into a buffer, with padding::
 
@@ -62,6 +63,10 @@ from enum import IntEnum, StrEnum
 INSTRUCTION_BYTES = 64
 PROGRAM_MAGIC = b"GSMR"
 ISA_VERSION = 1
+
+SEMAPHORE_BITS = 16
+"""Width of a semaphore. Tokens pile up when a giver is dispatched far ahead of its taker, or when nobody takes them:
+the bound is what a program gives without taking, not the queues' depth."""
 
 
 class Engine(StrEnum):

@@ -32,6 +32,8 @@ class ErrorCause(IntEnum):
     """REQUANTIZE read the half of the accumulator that COMPUTE was adding in."""
     NO_END = 8
     """The instruction stream ended without END."""
+    TOKEN_OVERFLOW = 9
+    """An engine gave a token to a semaphore that held 2**SEMAPHORE_BITS - 1 already."""
 
 
 class Access(IntEnum):
@@ -60,8 +62,8 @@ _CONTROL = (
     ("CONFIG_LOW", Access.READ, "fingerprint of the config this core was generated from, first 4 bytes, little-endian"),
     ("CONFIG_HIGH", Access.READ, "fingerprint, bytes 4 to 7"),
     ("CONTROL", Access.WRITE, "bit 0: start a run; bit 1: reset engines, queues, tokens, counters and error"),
-    ("STATUS", Access.READ, "bit 0: running; bit 1: done; bit 2: error; bits 4 to 7: engines busy (LOAD first); "
-     "bits 8 to 11: engines waiting for a token"),
+    ("STATUS", Access.READ, "bit 0: running; bit 1: done; bit 2: error; bit 3: resetting; bits 4 to 7: engines "
+     "busy (LOAD first); bits 8 to 11: engines waiting for a token"),
     ("INTERRUPT_ENABLE", Access.WRITE, "bit 0: raise the interrupt when a run is done or stops with an error"),
     ("INTERRUPT_CLEAR", Access.WRITE, "bit 0: lower the interrupt"),
     ("PROGRAM_LOW", Access.WRITE, "address of the program in memory, a multiple of 64, low half"),

@@ -16,7 +16,7 @@ _TRIGGER = re.compile(r"^    if \((\\\$auto\S+ )\) begin end\n", re.M)
 _TARGET = re.compile(r"^ *(?:\\\S+ |\w[\w$]*) *(?:\[[^]]*\] *)?=", re.M)
 _NEXT = re.compile(r"^  always @\(posedge clk\)\n    (\w+) <= (\\\$\d+ );$", re.M)
 _ALIAS = re.compile(r"^  assign (\\\S+ |[A-Za-z_][\w$]*) = .*;\n", re.M)
-_WIRE = re.compile(r"^  wire (?:\[\d+:\d+\] )?(\\\S+ |[A-Za-z_][\w$]*);\n", re.M)
+_WIRE = re.compile(r"^  wire (?:\[-?\d+:\d+\] )?(\\\S+ |[A-Za-z_][\w$]*);\n", re.M)
 _PORT = re.compile(
     r"^  (input|output) (\[\d+:\d+\] )?(\\\S+ |\w+);\n  (wire|reg) (?:\[\d+:\d+\] )?(?:\\\S+ |\w+)( = [^;]*)?;$", re.M
 )

@@ -112,8 +112,9 @@ def build(modules: Sequence[VerilogModule], folder: Path, *, waves: bool = False
 
 
 def run(
-    target: Path, top: str, test_module: str, *, folder: Path, environment: Mapping[str, str],
-    python_path: Sequence[Path], test_filter: str | None = None, waves: bool = False,
+    target: Path, top: str, test_module: str, *,
+    folder: Path, environment: Mapping[str, str], python_path: Sequence[Path],
+    test_filter: str | None = None, waves: bool = False,
 ) -> None:  # fmt: skip
     """Run the tests of a cocotb module on a build; results and logs go to `folder`.
 

@@ -1,6 +1,7 @@
 """Gossamer: a co-design workbench for sparse neural-network accelerators on FPGAs.
 
-The verbs of the command line as functions: `load_config`, `load_model`, `prune`, `quantize`, `compile`, `simulate`.
+The verbs of the command line as functions: `load_config`, `load_model`, `prune`, `quantize`, `compile`, `simulate`,
+`generate`.
 They are imported on first use, so that `import gossamer` costs nothing.
 """
 
@@ -11,15 +12,17 @@ if TYPE_CHECKING:
     from gossamer.api import compile, simulate
     from gossamer.arch.config import load_config
     from gossamer.arch.errors import GossamerError
+    from gossamer.generation import generate
     from gossamer.mapper.pruning.prune import prune
     from gossamer.mapper.quantization.quantize import quantize
     from gossamer.models import load_model
 
-__all__ = ["GossamerError", "compile", "load_config", "load_model", "prune", "quantize", "simulate"]
+__all__ = ["GossamerError", "compile", "generate", "load_config", "load_model", "prune", "quantize", "simulate"]
 
 _HOMES = {
     "GossamerError": "gossamer.arch.errors",
     "compile": "gossamer.api",
+    "generate": "gossamer.generation",
     "load_config": "gossamer.arch.config",
     "load_model": "gossamer.models",
     "prune": "gossamer.mapper.pruning.prune",

@@ -194,6 +194,24 @@ def verify(
 
 
 @app.command()
+def generate(
+    config: ConfigOption,
+    output: Annotated[Path, typer.Option("-o", help="Folder to write; may hold an earlier generation")],
+    overrides: SetOption = [],  # noqa: B006 - typer copies it
+    as_json: JsonOption = False,
+) -> None:
+    """Generate the Verilog of a config, with AXI ports, scripts and documentation."""
+    from gossamer.generation import generate as generate_folder
+
+    with _progress(as_json) as stage:
+        report = generate_folder(config, output, settings=tuple(overrides), stage=stage)
+    if as_json:
+        _print_json(report.as_json())
+    else:
+        sys.stdout.write(report.text())
+
+
+@app.command()
 def prune(
     model: ModelArgument,
     output: Annotated[Path, typer.Option("-o", help="ONNX file to write")],

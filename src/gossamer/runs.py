@@ -3,13 +3,11 @@
 import csv
 import io
 import json
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gossamer.arch.errors import GossamerError
+from gossamer.folders import write_folder
 
 if TYPE_CHECKING:
     from gossamer.simulation import SimulationRun
@@ -29,26 +27,7 @@ def save_run(run: "SimulationRun", folder: Path | None) -> Path:
     target = _next_folder(Path("runs")) if folder is None else folder
     if target.exists() and not (target / "run.json").is_file() and (not target.is_dir() or any(target.iterdir())):
         raise GossamerError(f"{target}: exists and is not a run folder; name another with -o")
-    temporary: Path | None = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        temporary.chmod(0o755)
-        _write_files(run, temporary)
-        if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-            os.replace(target, old / "run")
-            os.replace(temporary, target)
-            shutil.rmtree(old)
-        else:
-            os.replace(temporary, target)
-    except OSError as error:
-        raise GossamerError(
-            f"{target}: cannot write the run folder ({error.strerror or error}); name a writable one with -o"
-        ) from error
-    finally:
-        if temporary is not None and temporary.exists():
-            shutil.rmtree(temporary, ignore_errors=True)
+    write_folder(target, lambda temporary: _write_files(run, temporary), what="run folder")
     return target
 
 

@@ -1,0 +1,105 @@
+"""AXI4-Lite slave: the host's reads and writes, one at a time, as requests to a register file."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from gossamer.arch.registers import ADDRESS_BITS
+
+DATA_BITS = 32
+
+SLAVE_PORTS: dict[str, wiring.Member] = {
+    "s_axi_awaddr": In(ADDRESS_BITS),
+    "s_axi_awprot": In(3),
+    "s_axi_awvalid": In(1),
+    "s_axi_awready": Out(1),
+    "s_axi_wdata": In(DATA_BITS),
+    "s_axi_wstrb": In(DATA_BITS // 8),
+    "s_axi_wvalid": In(1),
+    "s_axi_wready": Out(1),
+    "s_axi_bresp": Out(2),
+    "s_axi_bvalid": Out(1),
+    "s_axi_bready": In(1),
+    "s_axi_araddr": In(ADDRESS_BITS),
+    "s_axi_arprot": In(3),
+    "s_axi_arvalid": In(1),
+    "s_axi_arready": Out(1),
+    "s_axi_rdata": Out(DATA_BITS),
+    "s_axi_rresp": Out(2),
+    "s_axi_rvalid": Out(1),
+    "s_axi_rready": In(1),
+}
+"""Ports of the slave by their AXI names; protection bits are ignored."""
+
+
+class AxiLiteSlave(wiring.Component):
+    """Turn AXI4-Lite transfers into register reads and writes.
+
+    Members
+    -------
+    s_axi_*: AXI4-Lite slave (AMBA AXI4, B1), 32 bits.
+    write, write_address, write_data, write_strobe: write a register in this cycle; addresses count registers.
+    write_error: the register cannot be written; combinational.
+    read_address: register looked at. read_data, read_error: its value, or that there is none; combinational.
+
+    Protocol
+    --------
+    Write address and data come in any order; reads and writes are independent. The low two address bits are ignored.
+    An error is answered with SLVERR and changes nothing; a failed read returns 0.
+
+    Latency and throughput
+    ----------------------
+    A write takes effect one cycle after the later of address and data; its response follows one cycle later, as a
+    read's data does two cycles after its address. At most one read and one write every two cycles.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                **SLAVE_PORTS,
+                "write": Out(1),
+                "write_address": Out(ADDRESS_BITS - 2),
+                "write_data": Out(DATA_BITS),
+                "write_strobe": Out(DATA_BITS // 8),
+                "write_error": In(1),
+                "read_address": Out(ADDRESS_BITS - 2),
+                "read_data": In(DATA_BITS),
+                "read_error": In(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Return one register per channel."""
+        m = Module()
+        address_held = Signal()
+        data_held = Signal()
+        read_held = Signal()
+        read = Signal()
+        m.d.comb += [
+            self.s_axi_awready.eq(~address_held),
+            self.s_axi_wready.eq(~data_held),
+            self.s_axi_arready.eq(~read_held),
+            self.write.eq(address_held & data_held & (~self.s_axi_bvalid | self.s_axi_bready)),
+            read.eq(read_held & (~self.s_axi_rvalid | self.s_axi_rready)),
+        ]
+        with m.If(self.s_axi_awvalid & self.s_axi_awready):
+            m.d.sync += [address_held.eq(1), self.write_address.eq(self.s_axi_awaddr[2:])]
+        with m.If(self.s_axi_wvalid & self.s_axi_wready):
+            m.d.sync += [
+                data_held.eq(1),
+                self.write_data.eq(self.s_axi_wdata),
+                self.write_strobe.eq(self.s_axi_wstrb),
+            ]
+        with m.If(self.s_axi_arvalid & self.s_axi_arready):
+            m.d.sync += [read_held.eq(1), self.read_address.eq(self.s_axi_araddr[2:])]
+        with m.If(self.write):
+            m.d.sync += [address_held.eq(0), data_held.eq(0), self.s_axi_bvalid.eq(1)]
+            m.d.sync += self.s_axi_bresp.eq(self.write_error << 1)
+        with m.Elif(self.s_axi_bready):
+            m.d.sync += self.s_axi_bvalid.eq(0)
+        with m.If(read):
+            m.d.sync += [read_held.eq(0), self.s_axi_rvalid.eq(1), self.s_axi_rdata.eq(self.read_data)]
+            m.d.sync += self.s_axi_rresp.eq(self.read_error << 1)
+        with m.Elif(self.s_axi_rready):
+            m.d.sync += self.s_axi_rvalid.eq(0)
+        return m

@@ -1,0 +1,198 @@
+"""Control of the core: everything between the host's registers, the instruction stream and the four engines."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from gossamer.arch.config import fingerprint
+from gossamer.arch.isa import ENGINES
+from gossamer.arch.registers import ErrorCause
+from gossamer.arch.spec import SparseAccelerator
+from gossamer.rtl.control.axi_lite import SLAVE_PORTS, AxiLiteSlave
+from gossamer.rtl.control.counters import Counters
+from gossamer.rtl.control.dispatch import COUNT_BITS, Dispatcher
+from gossamer.rtl.control.issue import EngineIssue
+from gossamer.rtl.control.registers import COUNTERS, RegisterFile
+from gossamer.rtl.control.run import ADDRESS_BITS, RunControl
+from gossamer.rtl.control.semaphore import Semaphore
+from gossamer.rtl.copies import Copies
+from gossamer.rtl.engine import INSTRUCTION_BITS, EngineControl
+
+
+def config_number(spec: SparseAccelerator) -> int:
+    """Return the first 8 bytes of a config's fingerprint as a little-endian number: CONFIG_LOW and CONFIG_HIGH."""
+    return int.from_bytes(bytes.fromhex(fingerprint(spec))[:8], "little")
+
+
+class Control(wiring.Component):
+    """Run programs: registers for the host, dispatch, instruction queues, tokens and counters.
+
+    Members
+    -------
+    s_axi_*: AXI4-Lite slave with the registers of `gossamer.arch.registers`. interrupt: a run is done or has failed.
+    fetch_valid, fetch_instruction, fetch_ready: instructions of the program in order, from FETCH.
+    fetch_fault, fetch_address: FETCH was answered with an error, and the address asked.
+    load, compute, vector, store: the engines, see `EngineControl`.
+    memory_quiet: no transfer on any memory port is under way, or about to be.
+    reset: for one cycle: FETCH and all engines must forget what they do.
+    start: FETCH must begin with `base` and `length` in the next cycle, which is cycle 0 of the run.
+    running: cycles 0 to the one in which END was dispatched or an error came. base: address of
+    the program; length: its instructions.
+
+    Protocol
+    --------
+    Every run begins with a reset, which waits until the memory is quiet. When an error stops a run, no instruction
+    starts any more, those already started go on until they end by themselves; the next start resets them. Counters
+    count while `running` is high: CYCLES is the simulator's total.
+
+    Latency and throughput
+    ----------------------
+    One instruction per cycle. An instruction offered in cycle t starts in t + 1 if its engine is idle and its tokens
+    are there; tokens and the engine of one whose `done` is in cycle E are there in E + 1. Dispatch, starts, the end and
+    all counters are those of `gossamer.sim.engine`, cycle by cycle.
+    """
+
+    def __init__(self, spec: SparseAccelerator) -> None:
+        self.fingerprint = config_number(spec)
+        self.queue_depth = spec.dispatch.queue_depth
+        super().__init__(
+            {
+                **SLAVE_PORTS,
+                "interrupt": Out(1),
+                "fetch_valid": In(1),
+                "fetch_instruction": In(INSTRUCTION_BITS),
+                "fetch_ready": Out(1),
+                "fetch_fault": In(1),
+                "fetch_address": In(ADDRESS_BITS),
+                **{engine.value: In(EngineControl()) for engine in ENGINES},
+                "memory_quiet": In(1),
+                "reset": Out(1),
+                "start": Out(1),
+                "running": Out(1),
+                "base": Out(ADDRESS_BITS),
+                "length": Out(COUNT_BITS),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Return the parts and the wires between them."""
+        m = Module()
+        m.submodules.axi_lite = axi = Copies(AxiLiteSlave())
+        m.submodules.registers = registers = Copies(RegisterFile(self.fingerprint))
+        m.submodules.run = run = Copies(RunControl())
+        m.submodules.dispatcher = dispatcher = Copies(Dispatcher())
+        m.submodules.counters = counters = Copies(Counters(COUNTERS))
+        m.submodules.issue = issue = Copies(
+            EngineIssue(self.queue_depth), len(ENGINES), shared=("clear", "go", "instruction")
+        )
+        m.submodules.semaphores = semaphores = Copies(Semaphore(), len(ENGINES) ** 2, shared=("clear",))
+        m.d.comb += [getattr(axi, name).eq(getattr(self, name)) for name, way in SLAVE_PORTS.items() if way.flow == In]
+        m.d.comb += [getattr(self, name).eq(getattr(axi, name)) for name, way in SLAVE_PORTS.items() if way.flow == Out]
+        self._connect_host(m, axi, registers, run, counters)
+        self._connect_stream(m, dispatcher, issue, run)
+        self._connect_engines(m, issue, semaphores, run)
+        self._connect_faults(m, dispatcher, semaphores, run)
+        self._connect_counters(m, issue, run, counters)
+        m.d.comb += [
+            registers.status.eq(Cat(run.active, run.done, run.failed, run.resetting, issue.active, self._stuck(issue))),
+            registers.waiting_tokens.eq(issue.missing),
+        ]
+        return m
+
+    def _stuck(self, issue: Copies) -> Cat:
+        """Return which engines wait for a token."""
+        return Cat(issue.missing.word_select(number, len(ENGINES)).any() for number in range(len(ENGINES)))
+
+    def _connect_host(self, m: Module, axi: Copies, registers: Copies, run: Copies, counters: Copies) -> None:
+        """Connect slave, registers and run control."""
+        for name in ("write", "write_address", "write_data", "write_strobe", "read_address"):
+            m.d.comb += getattr(registers, name).eq(getattr(axi, name))
+        for name in ("write_error", "read_data", "read_error"):
+            m.d.comb += getattr(axi, name).eq(getattr(registers, name))
+        for name in ("start_command", "reset_command", "config_matches"):
+            m.d.comb += getattr(run, name).eq(getattr(registers, name))
+        for name in ("error_cause", "error_instruction", "error_address", "finished"):
+            m.d.comb += getattr(registers, name).eq(getattr(run, name))
+        m.d.comb += [
+            registers.lower.eq(run.reset),
+            counters.address.eq(registers.counter_address),
+            registers.counter_value.eq(counters.value),
+            run.memory_quiet.eq(self.memory_quiet),
+            self.interrupt.eq(registers.interrupt),
+            self.base.eq(registers.base),
+            self.length.eq(registers.length),
+            self.reset.eq(run.reset),
+            self.start.eq(run.start),
+            self.running.eq(run.running),
+        ]
+
+    def _connect_stream(self, m: Module, dispatcher: Copies, issue: Copies, run: Copies) -> None:
+        """Connect FETCH, dispatcher and queues."""
+        m.d.comb += [
+            dispatcher.clear.eq(run.reset),
+            dispatcher.running.eq(run.running),
+            dispatcher.length.eq(self.length),
+            dispatcher.fetch_valid.eq(self.fetch_valid),
+            dispatcher.fetch_instruction.eq(self.fetch_instruction),
+            self.fetch_ready.eq(dispatcher.fetch_ready),
+            dispatcher.room.eq(issue.room),
+            dispatcher.quiet.eq(issue.empty.all() & ~issue.active.any()),
+            issue.push.eq(dispatcher.push),
+            issue.instruction.eq(self.fetch_instruction),
+            issue.clear.eq(run.reset),
+            issue.go.eq(run.running & ~dispatcher.bad_opcode & ~dispatcher.bad_bits),
+            run.ends.eq(dispatcher.ends),
+            run.dispatched.eq(dispatcher.dispatched),
+        ]
+
+    def _connect_engines(self, m: Module, issue: Copies, semaphores: Copies, run: Copies) -> None:
+        """Connect queues, engines and semaphores; semaphore `engines * taker + giver` is what giver gave to taker."""
+        engines = len(ENGINES)
+        order = [(taker, giver) for taker in range(engines) for giver in range(engines)]
+        m.d.comb += [
+            semaphores.clear.eq(run.reset),
+            semaphores.take.eq(issue.take),
+            semaphores.give.eq(Cat(issue.give[engines * giver + taker] for taker, giver in order)),
+            issue.available.eq(semaphores.available),
+        ]
+        for number, engine in enumerate(ENGINES):
+            port = getattr(self, engine.value)
+            m.d.comb += [
+                port.start.eq(issue.start[number]),
+                port.instruction.eq(issue.head.word_select(number, INSTRUCTION_BITS)),
+                issue.done[number].eq(port.done),
+                issue.waiting[number].eq(port.waiting),
+            ]
+
+    def _connect_faults(self, m: Module, dispatcher: Copies, semaphores: Copies, run: Copies) -> None:
+        """Choose one of the errors of a cycle: the dispatcher's first, then FETCH's, the engines' and tokens'."""
+        ports = [getattr(self, engine.value) for engine in ENGINES]
+        errors = [
+            (dispatcher.bad_opcode, ErrorCause.OPCODE, 0),
+            (dispatcher.bad_bits, ErrorCause.RESERVED_BITS, 0),
+            (self.fetch_fault, ErrorCause.READ_RESPONSE, self.fetch_address),
+            *((port.fault, port.cause, port.address) for port in ports),
+            (semaphores.overflow.any(), ErrorCause.TOKEN_OVERFLOW, 0),
+            (dispatcher.no_end, ErrorCause.NO_END, 0),
+        ]
+        happens = Signal(len(errors))
+        m.d.comb += [happens.eq(Cat(error[0] for error in errors)), run.fault.eq(happens.any())]
+        cause, address = Signal.like(run.cause), Signal.like(run.address)
+        for number, (_, why, where) in reversed(list(enumerate(errors))):
+            cause = Mux(happens[number], why, cause)
+            address = Mux(happens[number], where, address)
+        m.d.comb += [run.cause.eq(cause), run.address.eq(address)]
+
+    def _connect_counters(self, m: Module, issue: Copies, run: Copies, counters: Copies) -> None:
+        """Bring the events of a cycle into the order of the registers: CYCLES, four per engine, then waits."""
+        events = [run.running]
+        for number, engine in enumerate(ENGINES):
+            done = getattr(self, engine.value).done
+            events += [done, issue.busy[number], issue.waiting_memory[number], issue.idle[number]]
+        counted = Cat(*events, issue.waiting_token)
+        m.d.comb += [
+            counters.clear.eq(run.reset),
+            counters.events.eq(Mux(run.running, counted, 0)),
+            counters.hold.eq(run.running),
+            run.settled.eq(counters.settled),
+        ]

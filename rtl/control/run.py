@@ -1,0 +1,147 @@
+"""Start, stop and reset runs, and remember why one stopped."""
+
+from enum import Enum
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from gossamer.arch.registers import ErrorCause
+
+CAUSE_BITS = 4
+ADDRESS_BITS = 64
+COUNT_BITS = 32
+
+
+class RunState(Enum):
+    """What the core is doing for the host."""
+
+    IDLE = 0
+    WAIT = 1
+    """A command was given; the memory is not quiet yet."""
+    RESET = 2
+    CHECK = 3
+    """The program's fingerprint is compared."""
+    RUN = 4
+    SETTLE = 5
+    """The run has stopped; counters are being added up."""
+
+
+class RunControl(wiring.Component):
+    """Bring a run from the host's command to its end.
+
+    Members
+    -------
+    start_command, reset_command: high for one cycle when the host writes them.
+    config_matches: the program's fingerprint is this core's.
+    memory_quiet: no transfer on any memory port is under way.
+    ends: END was dispatched in this cycle.
+    fault, cause, address: something cannot go on; `fault` may come in the cycle after `ends` as well.
+    dispatched: instructions dispatched. settled: all counters are exact.
+    reset: clear engines, queues, tokens and counters, one cycle. start: the next cycle is cycle 0 of the run.
+    running: cycles 0 to that of END or the error.
+    active, done, failed, resetting: bits of the STATUS register.
+    finished: a run became done or failed in this cycle.
+    error_cause, error_instruction, error_address: of the first error since the last reset.
+
+    Protocol
+    --------
+    Either command waits until the memory is quiet, then resets; a start goes on to check the fingerprint and to run.
+    A start is ignored unless idle; a reset is obeyed at any time. After END or an error `running` falls, and the run is
+    `done` or has `failed` when the counters have settled. Errors count only while running, and in the cycle after; the
+    first one stays.
+
+    Latency and throughput
+    ----------------------
+    Start command in cycle t, memory quiet: `reset` in t + 2, `start` in t + 3, cycle 0 of the run is t + 4.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "start_command": In(1),
+                "reset_command": In(1),
+                "config_matches": In(1),
+                "memory_quiet": In(1),
+                "ends": In(1),
+                "fault": In(1),
+                "cause": In(CAUSE_BITS),
+                "address": In(ADDRESS_BITS),
+                "dispatched": In(COUNT_BITS),
+                "settled": In(1),
+                "reset": Out(1),
+                "start": Out(1),
+                "running": Out(1),
+                "active": Out(1),
+                "done": Out(1),
+                "failed": Out(1),
+                "resetting": Out(1),
+                "finished": Out(1),
+                "error_cause": Out(CAUSE_BITS),
+                "error_instruction": Out(COUNT_BITS),
+                "error_address": Out(ADDRESS_BITS),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Return the state machine; a reset command is obeyed in every state."""
+        m = Module()
+        state = Signal(RunState)
+        then_start = Signal()
+        ended = Signal()
+        failing = Signal()
+        with m.Switch(state):
+            with m.Case(RunState.IDLE), m.If(self.start_command):
+                m.d.sync += [then_start.eq(1), state.eq(RunState.WAIT)]
+            with m.Case(RunState.WAIT), m.If(self.memory_quiet):
+                m.d.sync += [self.reset.eq(1), state.eq(RunState.RESET)]
+            with m.Case(RunState.RESET):
+                self._forget(m)
+                m.d.sync += state.eq(Mux(then_start, RunState.CHECK, RunState.IDLE))
+            with m.Case(RunState.CHECK):
+                m.d.comb += self.start.eq(self.config_matches)
+                m.d.sync += [
+                    self.running.eq(self.config_matches),
+                    self.error_cause.eq(Mux(self.config_matches, ErrorCause.NONE, ErrorCause.FINGERPRINT)),
+                    state.eq(Mux(self.config_matches, RunState.RUN, RunState.SETTLE)),
+                ]
+            with m.Case(RunState.RUN):
+                m.d.comb += failing.eq(self.fault)
+                with m.If(self.fault | self.ends):
+                    m.d.sync += [self.running.eq(0), ended.eq(1), state.eq(RunState.SETTLE)]
+            with m.Case(RunState.SETTLE):
+                m.d.comb += [failing.eq(ended & self.fault), self.finished.eq(self.settled & ~ended)]
+                m.d.sync += ended.eq(0)
+                with m.If(self.finished):
+                    m.d.sync += [self.failed.eq(self.error_cause != 0), self.done.eq(self.error_cause == 0)]
+                    m.d.sync += state.eq(RunState.IDLE)
+        with m.If(failing & (self.error_cause == ErrorCause.NONE)):
+            m.d.sync += [
+                self.error_cause.eq(self.cause),
+                self.error_instruction.eq(self.dispatched),
+                self.error_address.eq(self.address),
+            ]
+        with m.If(self.reset_command):
+            m.d.sync += [
+                self.running.eq(0),
+                self.reset.eq(0),
+                ended.eq(0),
+                then_start.eq(self.start_command),
+                state.eq(RunState.WAIT),
+            ]
+        m.d.comb += [
+            self.resetting.eq((state == RunState.WAIT) | (state == RunState.RESET)),
+            self.active.eq((state == RunState.CHECK) | (state == RunState.RUN) | (state == RunState.SETTLE)),
+        ]
+        return m
+
+    def _forget(self, m: Module) -> None:
+        """End the reset: no run has been done and nothing failed."""
+        m.d.sync += [
+            self.reset.eq(0),
+            self.done.eq(0),
+            self.failed.eq(0),
+            self.error_cause.eq(ErrorCause.NONE),
+            self.error_instruction.eq(0),
+            self.error_address.eq(0),
+        ]

