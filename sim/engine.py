@@ -7,8 +7,9 @@ then take their closed form; LOAD and STORE issue bursts (`gossamer.sim.offchip`
 
 Only bursts compete (for channels and ports), so only they are ordered in time. Everything else is a maximum of times
 already known, and the kernel runs ahead with it; then it serves the earliest possible burst of FETCH, LOAD and STORE
-(in this order in the same cycle; a port carries one read request per cycle). No unknown time can be earlier: whatever is still blocked waits for a completion,
-which lies after the earliest request. Ours; checked against a cycle-stepped twin by tests/unit/test_timing_twin.py.
+(in this order in the same cycle; a port carries one read request per cycle). No unknown time can be earlier: whatever
+is still blocked waits for a completion, which lies after the earliest request. Ours; checked against a cycle-stepped
+twin by tests/unit/test_timing_twin.py.
 
 All times are int64 cycles from the start command; UNKNOWN is -1.
 """
@@ -433,7 +434,12 @@ def memory_state(
     agents[:, CURRENT] = UNKNOWN
     agents[:, REQUESTED] = UNKNOWN
     rings = np.zeros((AGENTS, memory[PORTS], memory[OUTSTANDING]), dtype=np.int64)
-    return agents, rings, np.zeros(memory[CHANNELS], dtype=np.int64), np.zeros((PORT_ROWS, memory[PORTS]), dtype=np.int64)
+    return (
+        agents,
+        rings,
+        np.zeros(memory[CHANNELS], dtype=np.int64),
+        np.zeros((PORT_ROWS, memory[PORTS]), dtype=np.int64),
+    )
 
 
 @kernel

@@ -255,4 +255,4 @@ def _index(binding: TensorBinding, address: int) -> tuple[int, ...] | None:
     batch, rows, columns, channels = binding.shape
     if not 0 <= pixel < batch * rows * columns or channel >= channels:
         return None
-    return tuple(int(at) for at in np.unravel_index(pixel, (batch, rows, columns))) + (channel,)
+    return (*(int(at) for at in np.unravel_index(pixel, (batch, rows, columns))), channel)
