@@ -197,7 +197,17 @@ class Accumulator(wiring.Component):
         with m.Elif(self.lanes.any()):
             m.d.sync += row.eq(row + 1)
         self._write(m, banks, row, reading)
-        self._view(m, banks, row, self.working | reading.any())
+        prepared, busy_half = Signal(), Signal(2)
+        with m.If(self.prepare):
+            m.d.sync += prepared.eq(1)
+        with m.Elif(~self.working):
+            m.d.sync += prepared.eq(0)
+        # Between passes `row` is one beyond the last: it can lie in the other half, which COMPUTE does not touch.
+        own = prepared & self.working
+        m.d.comb += busy_half.eq(
+            Cat((own & ~first_row[-1]) | (reading.any() & ~row[-1]), (own & first_row[-1]) | (reading.any() & row[-1]))
+        )
+        self._view(m, banks, row, busy_half)
         return m
 
     def _write(self, m: Module, banks: Copies, row: Signal, reading: Signal) -> None:
@@ -219,8 +229,8 @@ class Accumulator(wiring.Component):
             banks.write.eq(writing[shape.lanes :]),
         ]
 
-    def _view(self, m: Module, banks: Copies, row: Signal, working: Value) -> None:
-        """Read for COMPUTE in its half and for VECTOR in the other; choose VECTOR's lane and channels."""
+    def _view(self, m: Module, banks: Copies, row: Signal, busy_half: Signal) -> None:
+        """Read for COMPUTE in the halves it is busy in, for VECTOR in the other; choose VECTOR's lane and channels."""
         shape = self.shape
         entry = self.acc_entry[: shape.entry_bits]
         view_row = Signal(shape.row_bits)
@@ -228,8 +238,8 @@ class Accumulator(wiring.Component):
         m.d.comb += view_row.eq(quotient(entry, shape.lanes))
         m.d.comb += view_lane.eq(entry - times_constant(view_row, shape.lanes))
         m.d.comb += [
-            banks.lower_row.eq(Mux(working & ~row[-1], row, view_row)),
-            banks.upper_row.eq(Mux(working & row[-1], row, view_row)),
+            banks.lower_row.eq(Mux(busy_half[0], row, view_row)),
+            banks.upper_row.eq(Mux(busy_half[1], row, view_row)),
         ]
         conflict = Signal(3)
         lanes = Signal(2 * len(view_lane), reset_less=True)
@@ -238,7 +248,7 @@ class Accumulator(wiring.Component):
         group = self.acc_channel[group_bits:]
         groups = Signal(2 * len(group), reset_less=True)
         m.d.sync += [
-            conflict.eq(Cat(self.acc_valid & working & (row[-1] == view_row[-1]), conflict)),
+            conflict.eq(Cat(self.acc_valid & Mux(view_row[-1], busy_half[1], busy_half[0]), conflict)),
             lanes.eq(Cat(view_lane, lanes)),
             halves.eq(Cat(view_row[-1], halves)),
             groups.eq(Cat(group, groups)),
