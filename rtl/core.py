@@ -82,8 +82,8 @@ class Core(wiring.Component):
     def __init__(self, spec: SparseAccelerator) -> None:
         if spec.axi.ports != 1:
             raise ConfigError(
-                f"{spec.name}: `axi.ports` must be 1 to generate hardware, not {spec.axi.ports}: more are only simulated "
-                "so far; try --set axi.ports=1"
+                f"{spec.name}: `axi.ports` must be 1 to generate hardware, not {spec.axi.ports}: more are only "
+                "simulated so far; try --set axi.ports=1"
             )
         self.module_name = "gossamer_core"
         self.spec = spec

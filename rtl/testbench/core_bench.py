@@ -81,6 +81,6 @@ async def programs(dut: Any) -> None:
         await host.run(job)
         results[job["name"]] = await host.registers()
         np.save(path.with_suffix(".after.npy"), np.frombuffer(content[: before.size], dtype=np.uint8))
-        if not results[job["name"]]["STATUS"] & DONE:
-            break  # the core may hang: no job after this one means anything
+        if not results[job["name"]]["STATUS"] & (DONE | ERROR):
+            break  # the core hangs: no job after this one would start
     Path(os.environ["RESULTS"]).write_text(json.dumps(results), encoding="utf-8")

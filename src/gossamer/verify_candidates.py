@@ -24,7 +24,10 @@ SPREAD = 40.0
 
 RANDOM_LAYERS = (1, 2, 3, 5, 8)
 BUFFER_DIVISORS = (1, 1, 2, 4, 8)
-"""Random programs are compiled for buffers this many times smaller than the core's, so that more layers are tiled."""
+"""Random programs are compiled for weight, index and parameter buffers this many times smaller than the core's, so that
+more layers are tiled. The other two are cut into halves that are the core's."""
+
+SHRUNK = ("weight", "index", "parameter")
 
 
 def random_values(shape: tuple[int, ...], random: np.random.Generator) -> NDArray[np.int8]:
@@ -123,7 +126,7 @@ def shrunk(spec: SparseAccelerator, divisor: int) -> SparseAccelerator:
     )
     sizes = {
         name: buffer.model_copy(update={"capacity_bytes": max(least[name][0], buffer.capacity_bytes // divisor)})
-        for name, buffer in ((name, getattr(spec.buffers, name)) for name in least)
+        for name, buffer in ((name, getattr(spec.buffers, name)) for name in SHRUNK)
     }
     return spec.model_copy(update={"buffers": spec.buffers.model_copy(update=sizes)})
 
