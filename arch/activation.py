@@ -7,6 +7,9 @@ upper: each half of a bank has a write port of its own.
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import ceil_div
 
+READERS_BESIDE_LANES = 2
+"""Copies of all activations beside one per lane of COMPUTE: one for VECTOR, one for STORE."""
+
 
 def window_words(spec: SparseAccelerator) -> int:
     """Return the most words a window touches: a fold, a vector beat, or a memory beat at any byte."""

@@ -1,6 +1,5 @@
 """The core: control, memory port, COMPUTE, VECTOR and the buffers between them."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from amaranth.hdl import Module, Mux
@@ -120,9 +119,8 @@ class Core(wiring.Component):
         self._compute_reads(m, compute, activations, weights, indices)
         self._vector_reads(m, vector, compute, activations, parameters)
         m.d.comb += [
-            activations.store_valid.eq(dma.read_valid),
             activations.store_address.eq(dma.read_address),
-            dma.read_ready.eq(activations.store_ready),
+            dma.read_ready.eq(1),
             dma.read_data.eq(activations.store_data),
         ]
         return m
@@ -183,15 +181,15 @@ class Core(wiring.Component):
 
     def _vector_reads(self, m: Module, vector: Any, compute: Any, activations: Any, parameters: Any) -> None:
         """Connect VECTOR with activations, parameters and sums."""
-        wires: Iterable[tuple[Any, tuple[str, ...], tuple[str, ...]]] = (
-            (
-                activations,
-                ("a_valid", "a_address", "b_valid", "b_address", "d_valid", "d_address", "d_words", "d_data"),
-                ("a_data", "b_data"),
-            ),
-            (compute, ("acc_valid", "acc_entry", "acc_channel"), ("acc_data", "acc_conflict")),
-        )
-        for part, given, taken in wires:
-            m.d.comb += [getattr(part, name).eq(getattr(vector, name)) for name in given]
-            m.d.comb += [getattr(vector, name).eq(getattr(part, name)) for name in taken]
-        m.d.comb += [parameters.read_address.eq(vector.par_address), vector.par_data.eq(parameters.read_data)]
+        m.d.comb += [
+            activations.vector_address.eq(Mux(vector.b_valid, vector.b_address, vector.a_address)),
+            vector.a_data.eq(activations.vector_data),
+            vector.b_data.eq(activations.vector_data),
+            parameters.read_address.eq(vector.par_address),
+            vector.par_data.eq(parameters.read_data),
+        ]
+        results = ("d_valid", "d_address", "d_words", "d_data")
+        m.d.comb += [getattr(activations, name).eq(getattr(vector, name)) for name in results]
+        requests, answers = ("acc_valid", "acc_entry", "acc_channel"), ("acc_data", "acc_conflict")
+        m.d.comb += [getattr(compute, name).eq(getattr(vector, name)) for name in requests]
+        m.d.comb += [getattr(vector, name).eq(getattr(compute, name)) for name in answers]

@@ -1,25 +1,22 @@
-"""Describe the activation buffer: a copy per lane for COMPUTE, and one more that VECTOR and STORE read.
+"""Describe the activation buffer: one copy of all activations per reader, written together.
 
-All copies hold all activations and are written together. COMPUTE reads lane l from copy l. VECTOR reads its first
-source from the service copy, where STORE reads too, its second through the write port of copy 0. VECTOR has its banks
-whenever it asks; LOAD and STORE have the banks that nobody before them wants in the same cycle. VECTOR and COMPUTE
-therefore never wait, and their durations are exact. LOAD and VECTOR can write in the same cycle if they write different
-halves of the buffer, or different banks.
+COMPUTE reads lane l from copy l; VECTOR has the next copy, STORE the last one. So nobody who reads ever waits, and the
+durations of COMPUTE and VECTOR are exact. VECTOR and LOAD share the write ports, of which each bank has two, one for
+each half of its rows: LOAD waits only if VECTOR writes the same half of the same bank in the same cycle.
 """
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from gossamer.arch.activation import window_words
+from gossamer.arch.activation import READERS_BESIDE_LANES, window_words
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.arch.timing import ceil_div
 from gossamer.rtl.copies import Copies
-from gossamer.rtl.memory.bank import LaneBank, ServiceBank
+from gossamer.rtl.memory.bank import HalvedBank
 from gossamer.rtl.memory.banking import ADDRESS_BITS, Banking, banking, rotate_left, rotate_right
 
 WRITES = ("row", "enable", "data")
-"""Ports of a copy that all copies share: what is written to every bank."""
+"""Ports through which all copies are written together: row, enabled bytes and data of every half of every bank."""
 
 
 def activation_banking(spec: SparseAccelerator) -> Banking:
@@ -30,34 +27,29 @@ def activation_banking(spec: SparseAccelerator) -> Banking:
     )  # fmt: skip
 
 
-def write_members(cut: Banking) -> dict[str, In]:
-    """Return the ports through which a copy is written: row, enabled bytes and data of every half of every bank."""
-    halves = 2 * cut.banks
-    return {
-        "row": In(halves * cut.half_bits),
-        "enable": In(halves * cut.word_bytes),
-        "data": In(halves * 8 * cut.word_bytes),
-    }
-
-
-class LaneCopy(wiring.Component):
-    """One copy of all activations, for one lane of COMPUTE.
+class ActivationCopy(wiring.Component):
+    """One copy of all activations, for one reader.
 
     Members
     -------
-    address: first byte of a window of chain_length words, a multiple of group_size; window: its words, 3 cycles later.
-    row, enable, data: what is written, see `write_members`.
-    other: words of the rows given for writing, one cycle later, [bank][half]; only in the copy that is a source.
+    address: first byte of a window of as many words as there are banks, a multiple of group_size; window: its words, 3
+        cycles later.
+    row, enable, data: what is written, [bank][half].
     """
 
-    def __init__(self, spec: SparseAccelerator, *, second_reads: bool) -> None:
-        self.module_name = "activation_source_copy" if second_reads else "activation_lane_copy"
+    def __init__(self, spec: SparseAccelerator) -> None:
         self.cut = activation_banking(spec)
-        self.bank = LaneBank(self.cut, spec.buffers.activation.memory, second_reads=second_reads)
-        self.second_reads = second_reads
-        fold_bits = 8 * spec.array.group_size * spec.array.chain_length
-        other = {"other": Out(2 * 8 * self.cut.banks * self.cut.word_bytes)} if second_reads else {}
-        super().__init__({"address": In(ADDRESS_BITS), "window": Out(fold_bits), **write_members(self.cut), **other})
+        self.bank = HalvedBank("activation_bank", self.cut, spec.buffers.activation.memory)
+        halves = 2 * self.cut.banks
+        super().__init__(
+            {
+                "address": In(ADDRESS_BITS),
+                "window": Out(8 * self.cut.banks * self.cut.word_bytes),
+                "row": In(halves * self.cut.half_bits),
+                "enable": In(halves * self.cut.word_bytes),
+                "data": In(halves * 8 * self.cut.word_bytes),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         """Return the hardware."""
@@ -70,8 +62,6 @@ class LaneCopy(wiring.Component):
         m.d.sync += [first.eq(bank), first_row.eq(row), late.eq(first)]
         m.d.comb += [banks.window_row.eq(first_row), banks.window_carry.eq(cut.carry(first))]
         m.d.comb += [getattr(banks, name).eq(getattr(self, name)) for name in WRITES]
-        if self.second_reads:
-            m.d.comb += self.other.eq(banks.other)
         m.d.sync += self.window.eq(rotate_right(m, "turned", banks.read_data, late, 8 * cut.word_bytes))
         return m
 
@@ -81,9 +71,8 @@ class WritePort(wiring.Component):
 
     Members
     -------
-    b_row, d_row, load_row: first row of VECTOR's second source, of its result and of LOAD's piece. The bits of the same
-    names say whether this bank belongs to the window (`_use`), lies in the row after the first (`_carry`), and in the
-    upper half (`_half`).
+    d_row, load_row: first row of VECTOR's result and of LOAD's piece. The bits of the same names say whether this bank
+    belongs to the window (`_use`), lies in the row after the first (`_carry`), and in the upper half (`_half`).
     d_data, load_data, load_enable: words to write, already turned to their banks.
     row, enable, data: what the bank sees in each half, one cycle later, [half].
     """
@@ -92,7 +81,7 @@ class WritePort(wiring.Component):
         self.module_name = "activation_write_port"
         self.cut = cut
         members = {}
-        for client in ("b", "d", "load"):
+        for client in ("d", "load"):
             members[f"{client}_row"] = In(cut.row_bits)
             members |= {f"{client}_{bit}": In(1) for bit in ("use", "carry", "half")}
         width = cut.word_bytes
@@ -104,11 +93,11 @@ class WritePort(wiring.Component):
         """Return the hardware."""
         m = Module()
         width = self.cut.word_bytes
-        rows = {name: getattr(self, f"{name}_row") + getattr(self, f"{name}_carry") for name in ("b", "d", "load")}
+        rows = {name: getattr(self, f"{name}_row") + getattr(self, f"{name}_carry") for name in ("d", "load")}
         for half in range(2):
-            b, d, load = (getattr(self, f"{n}_use") & (getattr(self, f"{n}_half") == half) for n in ("b", "d", "load"))
+            d, load = (getattr(self, f"{n}_use") & (getattr(self, f"{n}_half") == half) for n in ("d", "load"))
             m.d.sync += [
-                self.row.word_select(half, self.cut.half_bits).eq(Mux(b, rows["b"], Mux(d, rows["d"], rows["load"]))),
+                self.row.word_select(half, self.cut.half_bits).eq(Mux(d, rows["d"], rows["load"])),
                 self.enable.word_select(half, width).eq(Mux(d, ~Const(0, width), Mux(load, self.load_enable, 0))),
                 self.data.word_select(half, 8 * width).eq(Mux(d, self.d_data, self.load_data)),
             ]
@@ -116,16 +105,15 @@ class WritePort(wiring.Component):
 
 
 class ActivationBuffer(wiring.Component):
-    """int8 activations in words of group_size bytes, interleaved over banks; a copy per lane and one for the others.
+    """int8 activations in words of group_size bytes, interleaved over banks; a copy per reader.
 
     Members
     -------
     act_address: one window address per lane; act_data: chain_length words per lane, 3 cycles later.
-    a_valid, a_address, a_data: VECTOR's first source, `vector.lanes` bytes, 3 cycles later. b_*: its second source.
-    d_valid, d_address, d_words, d_data: VECTOR's result, never in the cycle of a source. Addresses are multiples of
-        group_size.
+    vector_address: VECTOR's source, a multiple of group_size; vector_data: `vector.lanes` bytes, 3 cycles later.
+    d_valid, d_address, d_words, d_data: VECTOR's result. The address is a multiple of group_size.
     load_valid, load_address, load_length, load_data, load_ready: a piece of up to a beat at any byte address.
-    store_valid, store_address, store_ready: a read of one beat at any byte address; store_data: 4 cycles later.
+    store_address: any byte; store_data: a beat from there on, 4 cycles later.
 
     Latency and throughput: everything once per cycle; what is written in cycle t is seen by addresses from t + 2 on.
     """
@@ -136,18 +124,14 @@ class ActivationBuffer(wiring.Component):
         self.lanes = spec.array.lanes
         self.beat = spec.axi.data_bits // 8
         self.vector_words = spec.vector.lanes // spec.array.group_size
-        fold_bits = 8 * spec.array.group_size * spec.array.chain_length
+        self.fold_bits = 8 * spec.array.group_size * spec.array.chain_length
         vector_bits = 8 * spec.vector.lanes
         super().__init__(
             {
                 "act_address": In(ADDRESS_BITS * self.lanes),
-                "act_data": Out(fold_bits * self.lanes),
-                "a_valid": In(1),
-                "a_address": In(ADDRESS_BITS),
-                "a_data": Out(vector_bits),
-                "b_valid": In(1),
-                "b_address": In(ADDRESS_BITS),
-                "b_data": Out(vector_bits),
+                "act_data": Out(self.fold_bits * self.lanes),
+                "vector_address": In(ADDRESS_BITS),
+                "vector_data": Out(vector_bits),
                 "d_valid": In(1),
                 "d_address": In(ADDRESS_BITS),
                 "d_words": In(self.vector_words.bit_length()),
@@ -157,9 +141,7 @@ class ActivationBuffer(wiring.Component):
                 "load_length": In(self.beat.bit_length()),
                 "load_data": In(8 * self.beat),
                 "load_ready": Out(1),
-                "store_valid": In(1),
                 "store_address": In(ADDRESS_BITS),
-                "store_ready": Out(1),
                 "store_data": Out(8 * self.beat),
             }
         )
@@ -167,28 +149,29 @@ class ActivationBuffer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Return the hardware."""
         m = Module()
-        cut, kind = self.cut, self.spec.buffers.activation.memory
-        m.submodules.source = source = Copies(LaneCopy(self.spec, second_reads=True))
-        copies = [source]
-        if self.lanes > 1:
-            m.submodules.lanes = others = Copies(LaneCopy(self.spec, second_reads=False), self.lanes - 1, shared=WRITES)
-            copies.append(others)
-        m.submodules.service = service = Copies(ServiceBank(cut, kind), cut.banks, shared=("a_row", "store_row"))
-        m.submodules.ports = ports = Copies(
-            WritePort(cut), cut.banks, shared=tuple(f"{client}_row" for client in ("b", "d", "load"))
+        cut = self.cut
+        m.submodules.copies = copies = Copies(
+            ActivationCopy(self.spec), self.lanes + READERS_BESIDE_LANES, shared=WRITES
         )
-        m.d.comb += [getattr(part, name).eq(getattr(ports, name)) for part in (*copies, service) for name in WRITES]
+        m.submodules.ports = ports = Copies(WritePort(cut), cut.banks, shared=("d_row", "load_row"))
+        windows = [copies.window.word_select(n, 8 * cut.banks * cut.word_bytes) for n in range(copies.count)]
+        m.d.comb += [getattr(copies, name).eq(getattr(ports, name)) for name in WRITES]
         m.d.comb += [
-            Cat(*(part.address for part in copies)).eq(self.act_address),
-            self.act_data.eq(Cat(*(part.window for part in copies))),
+            copies.address.eq(Cat(self.act_address, self.vector_address, self.store_address)),
+            self.act_data.eq(Cat(*(window[: self.fold_bits] for window in windows[: self.lanes]))),
+            self.vector_data.eq(windows[self.lanes]),
         ]
-        self._arbitrate(m, ports, service)
+        byte, _, _ = cut.split(self.store_address)
+        delays = Signal(3 * len(byte))
+        m.d.sync += [
+            delays.eq(Cat(byte, delays)),
+            self.store_data.eq(windows[self.lanes + 1] >> (delays[-len(byte) :] << 3)),
+        ]
+        self._arbitrate(m, ports)
         self._write_data(m, ports)
-        self._second_source(m, source)
-        self._service_data(m, service)
         return m
 
-    def _window(self, m: Module, client: str, valid: Value, words: Value | int) -> tuple[Value, Value, Value, Value]:
+    def _window(self, m: Module, client: str, valid: Value, words: Value) -> tuple[Value, Value, Value, Value]:
         """Return a client's first row, and by bank: whether its window uses it, its carry, its half."""
         cut, address = self.cut, getattr(self, f"{client}_address")
         _, bank, row = cut.split(address)
@@ -202,45 +185,24 @@ class ActivationBuffer(wiring.Component):
         ]
         return row, use, carry, half
 
-    def _arbitrate(self, m: Module, ports: Copies, service: Copies) -> None:
-        """Say which banks each client has in this cycle."""
+    def _arbitrate(self, m: Module, ports: Copies) -> None:
+        """Say which banks VECTOR and LOAD write in this cycle."""
         cut, group = self.cut, self.spec.array.group_size
         byte, _, _ = cut.split(self.load_address)
         load_words = Signal(range(cut.banks + 1))
         m.d.comb += load_words.eq((byte + self.load_length + group - 1) >> (group.bit_length() - 1))
-        store_words = ceil_div(self.beat, group) + 1
-        windows = {
-            "a": self._window(m, "a", self.a_valid, self.vector_words),
-            "b": self._window(m, "b", self.b_valid, self.vector_words),
-            "d": self._window(m, "d", self.d_valid, self.d_words),
-            "load": self._window(m, "load", self.load_valid, load_words),
-            "store": self._window(m, "store", self.store_valid, store_words),
-        }
-        _, load_use, _, load_half = windows["load"]
-        clash = Const(0, cut.banks)
-        for client in ("b", "d"):
-            _, use, _, half = windows[client]
-            clash |= use & ~(half ^ load_half)
+        d_row, d_use, d_carry, d_half = self._window(m, "d", self.d_valid, self.d_words)
+        row, use, carry, half = self._window(m, "load", self.load_valid, load_words)
         m.d.comb += [
-            self.load_ready.eq(~(load_use & clash).any()),
-            self.store_ready.eq(~(windows["store"][1] & windows["a"][1]).any()),
-        ]
-        for client in ("b", "d", "load"):
-            row, use, carry, half = windows[client]
-            has = Mux(self.load_ready, use, 0) if client == "load" else use
-            m.d.comb += [
-                getattr(ports, f"{client}_row").eq(row),
-                getattr(ports, f"{client}_use").eq(has),
-                getattr(ports, f"{client}_carry").eq(carry),
-                getattr(ports, f"{client}_half").eq(half),
-            ]
-        (a_row, a_use, a_carry, _), (store_row, _, store_carry, _) = windows["a"], windows["store"]
-        m.d.comb += [
-            service.a_row.eq(a_row),
-            service.a_use.eq(a_use),
-            service.a_carry.eq(a_carry),
-            service.store_row.eq(store_row),
-            service.store_carry.eq(store_carry),
+            self.load_ready.eq(~(use & d_use & ~(half ^ d_half)).any()),
+            ports.d_row.eq(d_row),
+            ports.d_use.eq(d_use),
+            ports.d_carry.eq(d_carry),
+            ports.d_half.eq(d_half),
+            ports.load_row.eq(row),
+            ports.load_use.eq(Mux(self.load_ready, use, 0)),
+            ports.load_carry.eq(carry),
+            ports.load_half.eq(half),
         ]
 
     def _write_data(self, m: Module, ports: Copies) -> None:
@@ -257,39 +219,4 @@ class ActivationBuffer(wiring.Component):
             ports.d_data.eq(rotate_left(m, "d_turned", d_data, d_bank, 8 * cut.word_bytes)),
             ports.load_data.eq(rotate_left(m, "load_turned", load_data, bank, 8 * cut.word_bytes)),
             ports.load_enable.eq(rotate_left(m, "load_mask_turned", load_mask, bank, cut.word_bytes)),
-        ]
-
-    def _second_source(self, m: Module, source: Copies) -> None:
-        """Turn VECTOR's second source: the halves chosen bank by bank, then the banks."""
-        cut = self.cut
-        width = 8 * cut.word_bytes
-        _, bank, row = cut.split(self.b_address)
-        half, once, twice = Signal(cut.banks), Signal(len(bank) + cut.banks), Signal(len(bank) + cut.banks)
-        m.d.comb += half.eq(cut.halves(row, cut.carry(bank)))
-        m.d.sync += [once.eq(Cat(half, bank)), twice.eq(once)]
-        upper = Cat(bit.replicate(width) for bit in twice[: cut.banks])
-        low = Cat(source.other.word_select(2 * number, width) for number in range(cut.banks))
-        high = Cat(source.other.word_select(2 * number + 1, width) for number in range(cut.banks))
-        words = Signal(width * cut.banks)
-        m.d.comb += words.eq((high & upper) | (low & ~upper))
-        m.d.sync += self.b_data.eq(rotate_right(m, "b_read", words, twice[cut.banks :], width))
-
-    def _service_data(self, m: Module, service: Copies) -> None:
-        """Turn the words of the service copy to VECTOR's first source (3 cycles) and to STORE (4 cycles)."""
-        cut = self.cut
-        width = 8 * cut.banks * cut.word_bytes
-        _, bank, _ = cut.split(self.a_address)
-        once, twice = Signal(len(bank), name="a_once"), Signal(len(bank), name="a_twice")
-        m.d.sync += [once.eq(bank), twice.eq(once)]
-        m.d.sync += self.a_data.eq(rotate_right(m, "a_read", service.read_data, twice, 8 * cut.word_bytes))
-        byte, bank, _ = cut.split(self.store_address)
-        place = Cat(byte, bank)
-        once, twice, thrice = Signal(len(place)), Signal(len(place)), Signal(len(byte))
-        turned = Signal(width)
-        m.d.sync += [
-            once.eq(place),
-            twice.eq(once),
-            thrice.eq(twice[: len(byte)]),
-            turned.eq(rotate_right(m, "store_read", service.read_data, twice[len(byte) :], 8 * cut.word_bytes)),
-            self.store_data.eq(turned >> (thrice << 3)),
         ]

@@ -16,9 +16,9 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster
-from gossamer.rtl.testbench.axi_memory import AxiMemory, Schedule, Stalls
 
 from gossamer.arch.registers import REGISTERS
+from gossamer.rtl.testbench.axi_memory import AxiMemory, Schedule, Stalls
 
 RUNNING, DONE, ERROR = 1, 2, 4
 

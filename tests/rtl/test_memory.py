@@ -82,7 +82,7 @@ def test_window_buffer(tmp_path: Path, capacity: int, word: int, read: int, unit
 @pytest.mark.parametrize(
     ("module", "pattern", "replacement"),
     [
-        ("activation_lane_copy", r"\.window_carry\([^)]*\)", ".window_carry(4'h0)"),
+        ("activation_copy", r"\.window_carry\([^)]*\)", ".window_carry(4'h0)"),
         ("activation_write_port", r"enable <= ", "enable <= 16'h7fff & "),
         ("activation_buffer", r"load_ready = ", "load_ready = 1'h1 | "),
     ],
