@@ -141,7 +141,7 @@ class Accumulator(wiring.Component):
     Members
     -------
     first_entry: entry of position 0, a multiple of lanes; stable from the cycle before `prepare` to the last write.
-    prepare: high for one cycle before the rows of an instruction. working: an instruction is being executed.
+    prepare: high for one cycle before the rows of an instruction. working: from the cycle after it until the last row.
     lanes: one bit per lane: it has a position in this row. first: the row is the first of a pass. clear: start from
     zero.
     sums: [lane][chain], signed, of `sum_bits`.

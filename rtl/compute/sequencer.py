@@ -21,7 +21,7 @@ class Sequencer(wiring.Component):
     Members
     -------
     start, instruction, fault: see `gossamer.rtl.engine.EngineControl`. done: the instruction has ended.
-    working: an instruction is being executed.
+    working: high from the cycle after `prepare` to the last busy cycle.
     act_valid, act_address, index_valid, index_address, weight_valid, weight_address: requests to the buffers.
     pass_start, words, select_base, index_bits: to the array, with the request of a pass's first row.
     prepare, first_entry: to the accumulator. lanes, first, clear, last: what the requested row is: which lanes have a
@@ -128,7 +128,7 @@ class Sequencer(wiring.Component):
         bad = Signal()
         m.d.comb += bad.eq(_cannot_be_executed(fields, self.shape))
         m.d.sync += [decoded.eq(self.start), prepare.eq(decoded & ~bad), self.fault.eq(decoded & bad)]
-        with m.If(self.start):
+        with m.If(prepare):
             m.d.sync += self.working.eq(1)
         with m.Elif(self.done):
             m.d.sync += self.working.eq(0)

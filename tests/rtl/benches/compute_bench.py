@@ -16,6 +16,9 @@ LATENCY = 3
 FIELD_FAULT = 4
 """`gossamer.arch.registers.ErrorCause.FIELD`."""
 
+SETUP_CYCLES = 3
+"""From the start of an instruction to the first cycle in which a read of its half conflicts."""
+
 VISIBLE_CYCLES = 4
 """From the end of an instruction to the first request that sees what it wrote."""
 
@@ -189,11 +192,11 @@ async def halves(dut) -> None:
     checked = conflicts = 0
     dut.acc_channel.value = 0
     for at in range(int(case["cycles"][1]) + LATENCY):
-        # From the cycle after the start to the last busy one: before and after, the upper half is free.
-        busy = 1 <= at < case["cycles"][1]
-        asked.append(random.choice(other if random.random() < 0.3 else own) if busy else None)
-        dut.acc_valid.value = int(busy)
-        dut.acc_entry.value = int(reads[asked[-1], 1]) if busy else 0
+        # The upper half is COMPUTE's from the third cycle after the start, when it knows its entries, to the last.
+        busy = SETUP_CYCLES <= at < case["cycles"][1]
+        asked.append(random.choice(other if busy and random.random() < 0.3 else own))
+        dut.acc_valid.value = 1
+        dut.acc_entry.value = int(reads[asked[-1], 1])
         await bench.settle()
         assert int(dut.control__done.value) == int(at == case["cycles"][1] - 1)
         number = asked[at - LATENCY] if at >= LATENCY else None
