@@ -51,8 +51,9 @@ parameter buffer. Their arithmetic is in `gossamer.dataflow.numerics`; the opcod
 reads A from the accumulator: entry a + y*nx + x, channel k*G + i; it adds the bias in 32 bits, wrapping.
 SOFTMAX, LAYER_NORM and LRN write the output's zero point to every channel beyond the block's `channels`.
 
-Counts are at least 1, except that ny of a LOAD that pads may be 0. Activation addresses and strides of COMPUTE and
-VECTOR are multiples of G (b, b_y and b_x need not be if b_c = 1), w of `chains`, i of index_pitch.
+Counts are at least 1, except that ny of a LOAD with filled lines may be 0. A LOAD or STORE moves ny * nx * run_bytes,
+less than TRANSFER_BYTES_LIMIT. Padding is written before data: they must not overlap. Activation addresses and strides
+of COMPUTE and VECTOR are multiples of G (b, b_y and b_x need not be if b_c = 1), w of `chains`, i of index_pitch.
 
 END completes when every earlier instruction has; then `done` is set and the interrupt raised.
 """
@@ -61,6 +62,9 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
 INSTRUCTION_BYTES = 64
+TRANSFER_BYTES_LIMIT = 2**26
+"""What a LOAD or STORE moves is less: no buffer can be larger."""
+
 PROGRAM_MAGIC = b"GSMR"
 ISA_VERSION = 1
 

@@ -6,6 +6,7 @@ from amaranth.hdl import Value
 from amaranth.lib.wiring import In, Member, Out
 
 from gossamer.arch.errors import GossamerError
+from gossamer.arch.isa import TRANSFER_BYTES_LIMIT
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import AXI_BOUNDARY_BYTES, FETCH_BURST_BYTES, burst_bytes
 
@@ -18,7 +19,7 @@ OFFSET_BITS = 40
 CHIP_BITS = 26
 """Of a byte address in an on-chip buffer."""
 
-LENGTH_BITS = 26
+LENGTH_BITS = (TRANSFER_BYTES_LIMIT - 1).bit_length()
 """Of the bytes a LOAD or STORE moves; so a factor of a product fits the wide operand of one DSP slice."""
 
 COUNT_BITS = 16

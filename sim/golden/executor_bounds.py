@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gossamer.arch.accumulator import accumulator_entries
 from gossamer.arch.errors import ProgramError
-from gossamer.arch.isa import VECTOR_OPCODES, Opcode, Space
+from gossamer.arch.isa import TRANSFER_BYTES_LIMIT, VECTOR_OPCODES, Opcode, Space
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.numerics import (
     HEADER_DTYPE,
@@ -94,6 +94,7 @@ def _check_load(check: BoundsCheck, memory_bytes: int) -> None:
     for field in ("pad_top", "pad_bottom", "pad_left", "pad_right"):
         check.require(field, (check["dst_e"] == 1) | (check[field] == 0), "0 in a scatter")
     ny, nx, run = check["ny"], check["nx"], check["run_bytes"]
+    check.require("run_bytes", ny * nx * run < TRANSFER_BYTES_LIMIT, "less, so that less than 64 MiB are moved")
     read_end = check["dram"] + (ny - 1) * check["dram_y"] + (nx - 1) * check["dram_x"] + run
     check.within("dram", check["dram"], np.where(ny == 0, 0, read_end), memory_bytes, "off-chip bytes of the program")
     line = check["pad_left"] + (nx - 1) * check["dst_x"] + (run - 1) * check["dst_e"] + 1 + check["pad_right"]
@@ -105,6 +106,7 @@ def _check_load(check: BoundsCheck, memory_bytes: int) -> None:
 def _check_store(check: BoundsCheck, memory_bytes: int) -> None:
     check.positive("ny", "nx", "run_bytes")
     ny, nx, run = check["ny"], check["nx"], check["run_bytes"]
+    check.require("run_bytes", ny * nx * run < TRANSFER_BYTES_LIMIT, "less, so that less than 64 MiB are moved")
     end = check["dram"] + (ny - 1) * check["dram_y"] + (nx - 1) * check["dram_x"] + run
     check.within("dram", check["dram"], end, memory_bytes, "off-chip bytes of the program")
     for region in check.program.regions:

@@ -201,8 +201,9 @@ async def program(dut) -> None:
                 times[at, 2], running[engine] = now + 1, None
                 for bit, taker in enumerate(ENGINES):
                     tokens[engine, taker] += fields[at]["release"] >> bit & 1
-    for _ in range(200 if faults else 2):
-        await bench.cycle(fetch_ready=0, load__start=0, store__start=0)
+    await bench.cycle(fetch_ready=0, load__start=0, store__start=0)
+    while faults and not bench.see("quiet"):
+        await bench.cycle()
         assert not bench.see("fetch_valid")
     stream = np.frombuffer(b"".join(seen), np.uint8)
     bench.save(job, times=times, stream=stream, faults=faults)
