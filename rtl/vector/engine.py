@@ -96,7 +96,7 @@ class VectorEngine(wiring.Component):
         m = Module()
         sizes = {"group_size": self.group_size, "vector_lanes": self.vector_lanes, "rows": self.rows}
         m.submodules.loader = loader = Copies(ParameterLoader(**sizes))
-        m.submodules.reader = reader = Copies(BeatReader(**sizes, ports=min(self.lanes, 2)))
+        m.submodules.reader = reader = Copies(BeatReader(**sizes))
         m.submodules.writer = writer = Copies(BeatWriter(**sizes))
         m.submodules.steps = steps = Copies(LaneControl(group_size=self.group_size, rows=self.rows))
         m.submodules.lanes = lanes = Copies(VectorLane(self.rows), self.vector_lanes, VectorLane.SHARED)
@@ -124,7 +124,6 @@ class VectorEngine(wiring.Component):
             rows.header.eq(loader.header), loader.data.eq(self.par_data), rows.par_data.eq(self.par_data),
             rows.a_data.eq(self.a_data),
             writer.single.eq(is_rows), writer.capture.eq(running & (steps.capture | rows.capture)),
-            writer.reading.eq(self.a_valid | self.b_valid),
         ]  # fmt: skip
         m.d.comb += [
             self.a_valid.eq(reader.a_valid | rows.a_valid),
@@ -224,9 +223,5 @@ class VectorEngine(wiring.Component):
         single = self.b_data[: 8 * self.group_size].word_select(steps.operand_byte, 8)
         second, operand = Signal(8 * self.vector_lanes), Signal(8 * self.vector_lanes)
         read_b = Mux(fields["b_c"], single.replicate(self.vector_lanes), self.b_data)
-        # Read together with A, it is due one cycle after it.
-        if self.lanes >= 2:
-            m.d.sync += second.eq(read_b)
-        else:
-            m.d.comb += second.eq(read_b)
+        m.d.comb += second.eq(read_b)
         m.d.comb += [operand.eq(Mux(steps.operand_second, second, self.a_data)), lanes.operand.eq(operand)]

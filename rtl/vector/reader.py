@@ -44,18 +44,18 @@ class BeatReader(wiring.Component):
     a_valid, a_address, b_valid, b_address: reads of the activation buffer, whole words. b_byte: byte of B's word that
         a single-channel B starts at.
     acc_valid, acc_entry, acc_channel: reads of the accumulator.
-    step, first, second, last: in this cycle an operand is read (of the second source: is due, since P >= 2 lanes read
-        both together); it begins a window; it is of the second source; a result follows.
+    step, first, second, last: in this cycle an operand is read; it begins a window; it is of the second source; a
+        result follows.
     row: number of the beat within its column: row of the lanes' constants.
 
     Latency and throughput
     ----------------------
-    REQUANTIZE: one beat per cycle. Others: one tap per cycle, and one cycle without a read after each beat, in which a
-    result can be written. Two sources: one cycle for both if `ports` >= 2, else two.
+    REQUANTIZE: one beat per cycle. Others: one tap per cycle, and one cycle after each beat, in which the window moves on
+    and the second source is read.
     """
 
-    def __init__(self, *, group_size: int, vector_lanes: int, ports: int, rows: int) -> None:
-        self.group_size, self.lanes, self.ports = group_size, vector_lanes, ports
+    def __init__(self, *, group_size: int, vector_lanes: int, rows: int) -> None:
+        self.group_size, self.lanes = group_size, vector_lanes
         self.row_bits = row_bits(rows)
         super().__init__(
             {
@@ -75,7 +75,6 @@ class BeatReader(wiring.Component):
         m.submodules.pointer_b = b = Copies(BlockPointer())
         m.submodules.window = window = Copies(WindowWalk())
         active, gap, tap, beat_done = Signal(), Signal(), Signal(), Signal()
-        b_turn = Signal()
         m.d.comb += [
             loops.load.eq(self.load), loops.advance.eq(beat_done), loops.single.eq(0), loops.again.eq(0),
             loops.ny.eq(self.ny), loops.nx.eq(self.nx), loops.nc.eq(self.nc), self.row.eq(loops.beat),
@@ -98,49 +97,32 @@ class BeatReader(wiring.Component):
             m.d.sync += active.eq(1)
         with m.Elif(beat_done & loops.last):
             m.d.sync += active.eq(0)
-        self._turns(m, active, window.last, gap=gap, tap=tap, b_turn=b_turn, beat_done=beat_done)
+        self._turns(m, active, window.last, gap=gap, tap=tap, beat_done=beat_done)
         at = (self.group_size - 1).bit_length()
+        second_address = Signal(ADDRESS_BITS)
+        with m.If(tap):  # the pointer moves on before the second source is read
+            m.d.sync += second_address.eq(b.address)
         m.d.comb += [
-            self.a_valid.eq(tap), self.a_address.eq(window.address), self.b_address[at:].eq(b.address[at:]),
-            self.b_byte.eq(b.address[:at]), self.first.eq(window.first | self.two_sources | self.requantize),
+            self.a_valid.eq(tap), self.a_address.eq(window.address), self.b_address[at:].eq(second_address[at:]),
+            self.b_byte.eq(second_address[:at]), self.first.eq(window.first | self.two_sources | self.requantize),
         ]  # fmt: skip
         self._accumulator(m, beat_done & self.requantize, loops)
         return m
 
-    def _turns(
-        self,
-        m: Module,
-        active: Signal,
-        last_tap: Signal,
-        *,
-        gap: Signal,
-        tap: Signal,
-        b_turn: Signal,
-        beat_done: Signal,
-    ) -> None:
-        """Decide what this cycle is for: a read of the accumulator, a tap, B alone, or nothing."""
+    def _turns(self, m: Module, active: Signal, last_tap: Signal, *, gap: Signal, tap: Signal, beat_done: Signal) -> None:
+        """Decide what this cycle is for: a read of the accumulator, a tap, the second source, or nothing."""
         reading = Signal()
         m.d.comb += [
             reading.eq(active & self.go),
             self.acc_valid.eq(reading & self.requantize),
-            tap.eq(reading & ~self.requantize & ~gap & ~b_turn),
-        ]
-        m.d.sync += gap.eq(beat_done & ~self.requantize)
-        if self.ports >= 2:
-            m.d.comb += [
-                self.b_valid.eq(tap & self.two_sources), self.second.eq(gap & self.two_sources),
-                beat_done.eq(self.acc_valid | (tap & last_tap)),
-            ]  # fmt: skip
-        else:
-            m.d.sync += b_turn.eq(tap & self.two_sources)
-            m.d.comb += [
-                self.b_valid.eq(b_turn), self.second.eq(b_turn),
-                beat_done.eq(self.acc_valid | Mux(self.two_sources, b_turn, tap & last_tap)),
-            ]  # fmt: skip
-        m.d.comb += [
+            tap.eq(reading & ~self.requantize & ~gap),
+            beat_done.eq(self.acc_valid | (tap & last_tap)),
+            self.second.eq(gap & self.two_sources),
+            self.b_valid.eq(self.second),
             self.step.eq(self.acc_valid | tap | self.second),
             self.last.eq(self.acc_valid | Mux(self.two_sources, self.second, tap & last_tap)),
         ]
+        m.d.sync += gap.eq(beat_done & ~self.requantize)
 
     def _accumulator(self, m: Module, advance: Signal, loops: Copies) -> None:
         """Count entries, since positions follow each other there, and channels."""

@@ -1,4 +1,4 @@
-"""Write the results of a VECTOR instruction, in the cycles in which its reader does not need the buffer."""
+"""Write the results of a VECTOR instruction."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
@@ -16,13 +16,11 @@ class BeatWriter(wiring.Component):
     -------
     load: take the instruction's fields, which are held until the last write. single: beats are of one word.
     capture: the next beat's data is there from the next cycle on, until it is written.
-    reading: the activation buffer is read in this cycle, so nothing is written.
     d_valid, d_address, d_words: the write. finished: it is the block's last one.
 
     Latency and throughput
     ----------------------
-    A beat is written one cycle after its capture, or in the first cycle without a read from then on. That must come
-    before the next capture: one result waits at most.
+    A beat is written one cycle after its capture.
     """
 
     def __init__(self, *, group_size: int, vector_lanes: int, rows: int) -> None:
@@ -30,7 +28,7 @@ class BeatWriter(wiring.Component):
         super().__init__(
             {
                 "load": In(1), "single": In(1), **BLOCK_PORTS, "d": In(ADDRESS_BITS), "d_y": In(ADDRESS_BITS),
-                "d_x": In(STRIDE_BITS), "capture": In(1), "reading": In(1), "d_valid": Out(1),
+                "d_x": In(STRIDE_BITS), "capture": In(1), "d_valid": Out(1),
                 "d_address": Out(ADDRESS_BITS), "d_words": Out(range(vector_lanes // group_size + 1)),
                 "finished": Out(1),
             }
@@ -49,10 +47,7 @@ class BeatWriter(wiring.Component):
             pointer.restart.eq(0), pointer.next_column.eq(loops.next_column), pointer.next_row.eq(loops.next_row),
             pointer.step.eq(Mux(self.single, self.group_size, self.lanes)), pointer.column_stride.eq(self.d_x),
             pointer.row_stride.eq(self.d_y), self.d_address.eq(pointer.address), self.d_words.eq(loops.words),
-            self.d_valid.eq(waiting & ~self.reading), self.finished.eq(self.d_valid & loops.last),
+            self.d_valid.eq(waiting), self.finished.eq(self.d_valid & loops.last),
         ]  # fmt: skip
-        with m.If(self.capture):
-            m.d.sync += waiting.eq(1)
-        with m.Elif(self.d_valid):
-            m.d.sync += waiting.eq(0)
+        m.d.sync += waiting.eq(self.capture)
         return m
