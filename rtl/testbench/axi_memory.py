@@ -15,12 +15,9 @@ from typing import Any
 
 import cocotb
 from cocotb.triggers import FallingEdge
+from cocotbext.axi import AxiBus, AxiSlave
 
 from gossamer.arch.errors import GossamerError
-
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"cocotb(ext|_bus)?\b")
-    from cocotbext.axi import AxiBus, AxiSlave
 
 TICK_BITS = 16
 """Fraction bits of channel time."""
@@ -142,7 +139,9 @@ class AxiMemory:
         self.cycle = 0
         self.reads = self.writes = self.read_beats = self.write_beats = 0
         bus = AxiBus.from_entity(entity) if prefix is None else AxiBus.from_prefix(entity, prefix)
-        self.model = AxiSlave(bus, clock, target=self.target)
+        with warnings.catch_warnings():  # cocotbext-axi 0.1.28 sets first values the way of cocotb 2.0
+            warnings.filterwarnings("ignore", message=r"Use `handle\.set\(Immediate", category=DeprecationWarning)
+            self.model = AxiSlave(bus, clock, target=self.target)
         read, write = self.model.read_if, self.model.write_if
         self.channels = {
             "ar": read.ar_channel, "r": read.r_channel, "aw": write.aw_channel, "w": write.w_channel,

@@ -27,6 +27,7 @@ from gossamer.arch.registers import ErrorCause
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.rtl.dma.dma import Dma
 from gossamer.rtl.dma.parameters import MemoryPort, PortSize, memory_port
+from gossamer.rtl.testbench.axi_memory import BadSchedule, Schedule
 from gossamer.rtl.testbench.simulate import SimulationFailed, build
 from gossamer.rtl.verilog import VerilogModule, verilog_modules
 from gossamer.sim import timing
@@ -343,6 +344,11 @@ def test_several_ports_are_refused() -> None:
     spec = dma_spec(**PORTS["wide"])
     with pytest.raises(PortSize, match=r"`axi\.ports` must be 1 to generate RTL, not 2"):
         memory_port(spec.model_copy(update={"axi": spec.axi.model_copy(update={"ports": 2})}))
+
+
+def test_schedules_the_model_cannot_keep_are_refused() -> None:
+    with pytest.raises(BadSchedule, match="`latency_cycles` must be at least 2 for this model, not 1"):
+        Schedule(beat_bytes=8, channels=1, interleave_bytes=4096, beat_ticks=65536, latency_cycles=1)
 
 
 def test_verilog_does_not_grow_with_the_port() -> None:
