@@ -42,8 +42,10 @@ class Multiplier(wiring.Component):
         x_high, y_high = self.x[PART_BITS:].as_signed(), self.y[PART_BITS:].as_signed()
         low = Signal(2 * PART_BITS)
         high = Signal(signed(64 - 2 * PART_BITS))
-        cross_x, cross_y = Signal(signed(32)), Signal(signed(32))
-        outer, cross = Signal(signed(64)), Signal(signed(33))
+        cross_x = Signal(signed(32))
+        cross_y = Signal(signed(32))
+        outer = Signal(signed(64))
+        cross = Signal(signed(33))
         m.d.sync += [
             low.eq(x_low * y_low), high.eq(x_high * y_high), cross_x.eq(x_high * y_low), cross_y.eq(x_low * y_high),
             outer.eq(Cat(low, high)), cross.eq(cross_x + cross_y),
@@ -80,9 +82,11 @@ class RoundingShift(wiring.Component):
         m = Module()
         fine_bits = 6 - COARSE_BITS
         coarse = Signal(signed(64))
-        fine_a, fine_b = Signal(fine_bits), Signal(fine_bits)
+        fine_a = Signal(fine_bits)
+        fine_b = Signal(fine_bits)
         narrow, shifted, rounded = (Signal(signed(NARROW_BITS), name=n) for n in ("narrow", "shifted", "rounded"))
-        total, limited = Signal(signed(NARROW_BITS + 1)), Signal(signed(NARROW_BITS + 1))
+        total = Signal(signed(NARROW_BITS + 1))
+        limited = Signal(signed(NARROW_BITS + 1))
         fits = Signal()
         top = 2 ** (NARROW_BITS - 1) - 1
         m.d.comb += [

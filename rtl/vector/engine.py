@@ -103,13 +103,17 @@ class VectorEngine(wiring.Component):
         m.submodules.rows = rows = Copies(RowUnit(**sizes))
         word = Signal(INSTRUCTION_BITS)
         fields = instruction_fields(Opcode.ADD, word)
-        running, loading, beginning = Signal(), Signal(), Signal()
+        running = Signal()
+        loading = Signal()
+        beginning = Signal()
         bad_block = self._sequence(m, word, fields, running=running, loading=loading, beginning=beginning,
                                    finished=writer.finished)  # fmt: skip
         for part in (reader, writer, rows):
             m.d.comb += [getattr(part, name).eq(fields[name]) for name in part.ports if name in fields]
             m.d.comb += part.load.eq(loading)
-        started, go, is_rows = Signal(), Signal(), Signal()
+        started = Signal()
+        go = Signal()
+        is_rows = Signal()
         m.d.sync += started.eq(go)
         m.d.comb += [
             go.eq(running & (started | loader.may_start)), is_rows.eq(self._is(fields, *ROWS)),
@@ -161,7 +165,9 @@ class VectorEngine(wiring.Component):
         finished: Signal,
     ) -> Signal:  # fmt: skip
         """Add the states of an instruction; return the flag that a part of its parameter block is wrong."""
-        bad_block, bad_field, bad_opcode = Signal(), Signal(), Signal()
+        bad_block = Signal()
+        bad_field = Signal()
+        bad_opcode = Signal()
         f = fields
         no_window = ~self._is(f, *WINDOWED) & ((f["kh"] != 1) | (f["kw"] != 1))
         too_wide = self._is(f, Opcode.REQUANTIZE) & (f["nc"] > self.chains // self.group_size)
@@ -220,8 +226,10 @@ class VectorEngine(wiring.Component):
         for name in VectorLane.SHARED:
             if name in steps.ports and name not in ("requantize", "maximum", "first"):
                 m.d.comb += getattr(lanes, name).eq(getattr(steps, name))
-        single = self.b_data[: 8 * self.group_size].word_select(steps.operand_byte, 8)
-        second, operand = Signal(8 * self.vector_lanes), Signal(8 * self.vector_lanes)
+        single = Signal(8)
+        m.d.comb += single.eq(self.b_data[: 8 * self.group_size].word_select(steps.operand_byte, 8))
+        second = Signal(8 * self.vector_lanes)
+        operand = Signal(8 * self.vector_lanes)
         read_b = Mux(fields["b_c"], single.replicate(self.vector_lanes), self.b_data)
         m.d.comb += second.eq(read_b)
         m.d.comb += [operand.eq(Mux(steps.operand_second, second, self.a_data)), lanes.operand.eq(operand)]

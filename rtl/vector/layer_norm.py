@@ -59,7 +59,8 @@ class RowStatistics(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Return the sums and the states after them."""
         m = Module()
-        squares, value = Signal(31), Signal(signed(8))
+        squares = Signal(31)
+        value = Signal(signed(8))
         m.d.comb += value.eq(Mux(self.real, self.element, 0))
         with m.If(self.slot):
             m.d.sync += [
@@ -70,7 +71,9 @@ class RowStatistics(wiring.Component):
         step = Signal(range(MULTIPLY_LATENCY + 2))
         variance = Signal(signed(66))
         count = Signal(range(RECIPROCAL_BITS))
-        radicand, root, rest = Signal(2 * ROOT_BITS), Signal(ROOT_BITS), Signal(RECIPROCAL_BITS + 1)
+        radicand = Signal(2 * ROOT_BITS)
+        root = Signal(ROOT_BITS)
+        rest = Signal(RECIPROCAL_BITS + 1)
         top = Signal(ROOT_BITS)
         m.d.comb += [
             multiplier.x.eq(Mux(step == 0, self.channels, self.total)),
@@ -110,8 +113,12 @@ class RowStatistics(wiring.Component):
 
     def _root_bit(self, m: Module, radicand: Signal, root: Signal, rest: Signal, top: Signal, count: Signal) -> None:
         """Add one bit to the root; after the last one, begin the division of its highest bit by it."""
-        difference, following, next_top = Signal(signed(ROOT_BITS + 4)), Signal(ROOT_BITS), Signal(ROOT_BITS)
-        brought, bit, begun = Signal(ROOT_BITS + 2), Signal(), Signal()
+        difference = Signal(signed(ROOT_BITS + 4))
+        following = Signal(ROOT_BITS)
+        next_top = Signal(ROOT_BITS)
+        brought = Signal(ROOT_BITS + 2)
+        bit = Signal()
+        begun = Signal()
         m.d.comb += [
             brought.eq(Cat(radicand[-2:], rest)),
             difference.eq(brought - Cat(1, 0, root)),
@@ -168,7 +175,8 @@ class LayerNorm(wiring.Component):
             m.d.comb += getattr(statistics, name).eq(getattr(self, name))
         m.d.comb += [statistics.slot.eq(self.slot & (self.row_pass == 0)), self.too_large.eq(statistics.too_large)]
         m.d.sync += self.look_up.eq(self.slot & (self.row_pass == 1))
-        scaled, numerator = Signal(signed(NUMERATOR_BITS + 1)), Signal(signed(NUMERATOR_BITS + 1))
+        scaled = Signal(signed(NUMERATOR_BITS + 1))
+        numerator = Signal(signed(NUMERATOR_BITS + 1))
         m.d.sync += [scaled.eq(self.channels * self.element), numerator.eq(scaled - statistics.total.as_signed())]
         normal = self._divide(m, numerator, statistics)
         gamma, betas = Signal(signed(32)), [Signal(signed(64), name=f"beta_{n}") for n in range(MULTIPLY_LATENCY + 1)]
@@ -186,8 +194,10 @@ class LayerNorm(wiring.Component):
     def _divide(self, m: Module, numerator: Signal, statistics: Copies) -> Signal:
         """Return the numerator, shifted left, divided by the root; 3 cycles after the numerator."""
         half = RECIPROCAL_BITS // 2
-        low, high = Signal(signed(NUMERATOR_BITS + 1 + half)), Signal(signed(NUMERATOR_BITS + 2 + half))
-        kept, product = Signal(signed(NUMERATOR_BITS + 1)), Signal(signed(NUMERATOR_BITS + 1 + RECIPROCAL_BITS))
+        low = Signal(signed(NUMERATOR_BITS + 1 + half))
+        high = Signal(signed(NUMERATOR_BITS + 2 + half))
+        kept = Signal(signed(NUMERATOR_BITS + 1))
+        product = Signal(signed(NUMERATOR_BITS + 1 + RECIPROCAL_BITS))
         normal = Signal(signed(32))
         m.d.sync += [
             low.eq(numerator * statistics.reciprocal[:half]), high.eq(numerator * statistics.reciprocal[half:]),

@@ -52,14 +52,16 @@ class Lrn(wiring.Component):
         m.submodules.multiplier = multiplier = Copies(Multiplier())
         m.submodules.shift = shift = Copies(RoundingShift())
         entering, leaving, centre, first = self._history(m)
-        entered, left = Signal(17), Signal(17)
+        entered = Signal(17)
+        left = Signal(17)
         squares = Signal(SQUARES_BITS)
         start = Signal()
         m.d.sync += [
             entered.eq(entering * entering), left.eq(leaving * leaving), start.eq(first),
             squares.eq(Mux(start, 0, squares) + entered - left),
         ]  # fmt: skip
-        distance, shifted = Signal(5), Signal(SQUARES_BITS)
+        distance = Signal(5)
+        shifted = Signal(SQUARES_BITS)
         m.d.comb += [
             distance.eq(Mux(self.index_shift >= 2 ** len(distance), -1, self.index_shift)),
             shifted.eq(squares >> distance),
@@ -84,8 +86,13 @@ class Lrn(wiring.Component):
         m.submodules.history = history = Memory(shape=signed(9), depth=HISTORY, init=[])
         write = history.write_port()
         old, middle = history.read_port(transparent_for=(write,)), history.read_port(transparent_for=(write,))
-        number, is_leaving, centred = Signal(8), Signal(), Signal(signed(9))
-        entering, leaving, first, full = Signal(signed(9)), Signal(signed(9)), Signal(2), Signal()
+        number = Signal(8)
+        is_leaving = Signal()
+        centred = Signal(signed(9))
+        entering = Signal(signed(9))
+        leaving = Signal(signed(9))
+        first = Signal(2)
+        full = Signal()
         m.d.sync += [
             centred.eq(Mux(self.real, self.element - self.zero_a, 0)), number.eq(self.index),
             is_leaving.eq(self.index >= self.window), full.eq(is_leaving), entering.eq(centred),

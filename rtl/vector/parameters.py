@@ -141,9 +141,11 @@ class ParameterLoader(wiring.Component):
         """Gather three reads and write the entries in them to the lanes they belong to."""
         width = 32 * self.entry_count
         blocks = self.lanes // self.entry_count
-        older, old = Signal(width), Signal(width)
+        older = Signal(width)
+        old = Signal(width)
         taken = Signal(range(ENTRY_READS))
-        block, next_block = Signal(blocks, init=1), Signal(blocks, init=1)
+        block = Signal(blocks, init=1)
+        next_block = Signal(blocks, init=1)
         row = Signal(len(self.entries_row))
         complete = Signal()
         gathered = Signal(ENTRY_READS * width)

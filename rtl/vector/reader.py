@@ -74,7 +74,10 @@ class BeatReader(wiring.Component):
         m.submodules.pointer_a = a = Copies(BlockPointer())
         m.submodules.pointer_b = b = Copies(BlockPointer())
         m.submodules.window = window = Copies(WindowWalk())
-        active, gap, tap, beat_done = Signal(), Signal(), Signal(), Signal()
+        active = Signal()
+        gap = Signal()
+        tap = Signal()
+        beat_done = Signal()
         m.d.comb += [
             loops.load.eq(self.load), loops.advance.eq(beat_done), loops.single.eq(0), loops.again.eq(0),
             loops.ny.eq(self.ny), loops.nx.eq(self.nx), loops.nc.eq(self.nc), self.row.eq(loops.beat),

@@ -53,7 +53,10 @@ class RowReader(wiring.Component):
         m = Module()
         m.submodules.loops = loops = Copies(BlockLoops(self.beat_words, row_bits(self.rows)))
         m.submodules.pointer = pointer = Copies(BlockPointer())
-        slot, gap, word_done, again = Signal(), Signal(), Signal(), Signal()
+        slot = Signal()
+        gap = Signal()
+        word_done = Signal()
+        again = Signal()
         m.d.comb += [
             loops.load.eq(self.load), loops.advance.eq(word_done), loops.single.eq(1), loops.again.eq(again),
             loops.ny.eq(self.ny), loops.nx.eq(self.nx), loops.nc.eq(self.nc),
@@ -63,7 +66,8 @@ class RowReader(wiring.Component):
             pointer.column_stride.eq(self.a_x), pointer.row_stride.eq(self.a_y), self.a_address.eq(pointer.address),
         ]  # fmt: skip
         byte = Signal(range(self.group_size))
-        number, row_pass = Signal(self.index_bits), Signal(PASS_BITS)
+        number = Signal(self.index_bits)
+        row_pass = Signal(PASS_BITS)
         pass_done = self._order(m, loops, slot=slot, gap=gap, number=number, row_pass=row_pass, again=again)
         m.d.comb += [
             word_done.eq(slot & (byte == self.group_size - 1)),
@@ -79,7 +83,10 @@ class RowReader(wiring.Component):
         self, m: Module, loops: Copies, *, slot: Signal, gap: Signal, number: Signal, row_pass: Signal, again: Signal
     ) -> Signal:
         """Count passes, elements and gaps; return the flag of a pass's last element, which the caller drives."""
-        active, ending, gap_left, pass_done = Signal(), Signal(), Signal(GAP_BITS), Signal()
+        active = Signal()
+        ending = Signal()
+        gap_left = Signal(GAP_BITS)
+        pass_done = Signal()
         gap_cycles = Signal(GAP_BITS)
         m.d.comb += [
             again.eq(row_pass != self.passes - 1),

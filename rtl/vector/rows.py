@@ -79,8 +79,10 @@ class RowUnit(wiring.Component):
             norm.channels.eq(header.channels),
             self.bad.eq((self.softmax & softmax.no_sum) | (self.layer_norm & norm.too_large)),
         ]  # fmt: skip
+        # Its statistics outlast a row: other operations' rows must not begin them.
+        m.d.comb += [softmax.slot.eq(reader.slot), norm.slot.eq(reader.slot & self.layer_norm)]
         for operation in (softmax, lrn, norm):
-            for name in ("slot", "element", "real", "first", "last", "row_pass", "index"):
+            for name in ("element", "real", "first", "last", "row_pass", "index"):
                 if name in operation.ports and operation.ports[name][1]:
                     m.d.comb += getattr(operation, name).eq(getattr(reader, name))
             m.d.comb += operation.zero.eq(header.zero_out)
@@ -110,7 +112,8 @@ class RowUnit(wiring.Component):
         self, m: Module, reader: Copies, softmax: Copies, lrn: Copies, norm: Copies, window_done: Signal
     ) -> None:
         """Read the table entry, or the channel's entry, of each element."""
-        base, entry_at = Signal(PARAMETER_ADDRESS_BITS), Signal(PARAMETER_ADDRESS_BITS)
+        base = Signal(PARAMETER_ADDRESS_BITS)
+        entry_at = Signal(PARAMETER_ADDRESS_BITS)
         m.d.sync += base.eq(self.parameters + HEADER_DTYPE.itemsize)
         with m.If(reader.first):
             m.d.sync += entry_at.eq(base)
@@ -134,7 +137,8 @@ class RowUnit(wiring.Component):
             after = Signal(8, name=f"late_{stage + 1}")
             m.d.sync += after.eq(late)
             late = after
-        byte, gathered = Signal(8), Signal(8 * self.group_size)
+        byte = Signal(8)
+        gathered = Signal(8 * self.group_size)
         count = Signal(range(self.group_size))
         result = Mux(self.softmax, softmax.result, Mux(self.lrn, lrn.result, late))
         m.d.comb += [

@@ -37,7 +37,8 @@ class DivideStage(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Return the subtraction and its registers."""
         m = Module()
-        rest, fits = Signal(signed(SUM_BITS + 2)), Signal()
+        rest = Signal(signed(SUM_BITS + 2))
+        fits = Signal()
         m.d.comb += [rest.eq(self.partial - self.divisor), fits.eq(rest >= 0)]
         m.d.sync += [
             self.partial_out.eq(Cat(self.next_bit, Mux(fits, rest, self.partial)[:SUM_BITS])),
@@ -84,7 +85,10 @@ class Softmax(wiring.Component):
             tags.append(Signal(4, name=f"tag_{stage + 1}"))
             m.d.sync += tags[-1].eq(tags[-2])
         summing, dividing, first = tags[stages][0], tags[stages][1], tags[stages][2]
-        term, total, divisor, dividend = Signal(32), Signal(SUM_BITS), Signal(SUM_BITS), Signal(SUM_BITS + 1)
+        term = Signal(32)
+        total = Signal(SUM_BITS)
+        divisor = Signal(SUM_BITS)
+        dividend = Signal(SUM_BITS + 1)
         m.d.sync += [term.eq(Mux(tags[stages - 1][3], self.term, 0)), dividend.eq(term + (total >> QUOTIENT_BITS))]
         with m.If(summing):
             m.d.sync += total.eq(Mux(first, 0, total) + term)

@@ -57,9 +57,11 @@ class BlockLoops(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Return the counters; each counts what is left, the current iteration included."""
         m = Module()
-        rows_left, columns_left = Signal(ROW_COUNT_BITS), Signal(ROW_COUNT_BITS)
+        rows_left = Signal(ROW_COUNT_BITS)
+        columns_left = Signal(ROW_COUNT_BITS)
         words_left = Signal(WORD_COUNT_BITS)
-        last_beat, last_column = Signal(), Signal()
+        last_beat = Signal()
+        last_column = Signal()
         beat_words = Signal(range(self.beat_words + 1))
         m.d.comb += [
             beat_words.eq(Mux(self.single, 1, self.beat_words)),
@@ -114,7 +116,8 @@ class BlockPointer(wiring.Component):
         """Return one adder and the address each loop's iteration began at."""
         m = Module()
         row, column, following = (Signal(ADDRESS_BITS, name=name) for name in ("row", "column", "following"))
-        start, stride = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
+        start = Signal(ADDRESS_BITS)
+        stride = Signal(ADDRESS_BITS)
         m.d.comb += [
             start.eq(Mux(self.next_row, row, Mux(self.next_column, column, self.address))),
             stride.eq(Mux(self.next_row, self.row_stride, Mux(self.next_column, self.column_stride, self.step))),
@@ -158,8 +161,10 @@ class WindowWalk(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Return the two counters of what is left and one adder."""
         m = Module()
-        rows_left, columns_left = Signal(TAP_COUNT_BITS), Signal(TAP_COUNT_BITS)
-        row, following = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
+        rows_left = Signal(TAP_COUNT_BITS)
+        columns_left = Signal(TAP_COUNT_BITS)
+        row = Signal(ADDRESS_BITS)
+        following = Signal(ADDRESS_BITS)
         last_column = Signal()
         m.d.comb += [
             last_column.eq(columns_left == 1),

@@ -98,7 +98,7 @@ class Cases:
         scale = 2 ** self._pick(4, 12, 20, 31)
         for name in ("mult_a", "mult_b"):
             h[name] = self._pick(-(2**31), 2**31 - 1, 0, *rng.integers(-scale, scale, 4))
-        h["channels"], h["extra"], h["epsilon"] = rng.integers(1, 1 + f["nc"] * self.shape.group_size), 0, 0
+        h["channels"], h["extra"], h["epsilon"] = rng.integers(1, 2 + f["nc"]), 0, 0
         h["reserved"] = 7
         for name, value in values.items():
             h[name] = value

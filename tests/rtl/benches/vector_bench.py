@@ -104,17 +104,12 @@ class Memories:
 
 async def reset(dut, memories) -> None:
     """Reset the engine."""
-    dut.rst.value = 1
-    for _ in range(2):
+    for level in (1, 1, 0):
         await RisingEdge(dut.clk)
+        dut.rst.value = level
         memories.drive()
         await ReadOnly()
         memories.sample()
-    await RisingEdge(dut.clk)
-    memories.drive()
-    dut.rst.value = 0
-    await ReadOnly()
-    memories.sample()
 
 
 async def execute(dut, memories, instruction: bytes, limit: int) -> tuple[int, int]:
