@@ -112,7 +112,9 @@ class BeatReader(wiring.Component):
         self._accumulator(m, beat_done & self.requantize, loops)
         return m
 
-    def _turns(self, m: Module, active: Signal, last_tap: Signal, *, gap: Signal, tap: Signal, beat_done: Signal) -> None:
+    def _turns(
+        self, m: Module, active: Signal, last_tap: Signal, *, gap: Signal, tap: Signal, beat_done: Signal
+    ) -> None:
         """Decide what this cycle is for: a read of the accumulator, a tap, the second source, or nothing."""
         reading = Signal()
         m.d.comb += [
