@@ -182,9 +182,8 @@ class Core(wiring.Component):
     def _vector_reads(self, m: Module, vector: Any, compute: Any, activations: Any, parameters: Any) -> None:
         """Connect VECTOR with activations, parameters and sums."""
         m.d.comb += [
-            activations.vector_address.eq(Mux(vector.b_valid, vector.b_address, vector.a_address)),
-            vector.a_data.eq(activations.vector_data),
-            vector.b_data.eq(activations.vector_data),
+            activations.vector_address.eq(vector.read_address),
+            vector.read_data.eq(activations.vector_data),
             parameters.read_address.eq(vector.par_address),
             vector.par_data.eq(parameters.read_data),
         ]
