@@ -12,7 +12,8 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import parameter_read_bytes
 from gossamer.rtl.array.shape import ArrayShape
 from gossamer.rtl.compute.engine import ComputeEngine
-from gossamer.rtl.control.control import SLAVE_PORTS, Control
+from gossamer.rtl.control.axi_lite import SLAVE_PORTS
+from gossamer.rtl.control.control import Control
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.dma.dma import Dma
 from gossamer.rtl.dma.parameters import memory_port, read_members, write_members

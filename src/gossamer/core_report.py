@@ -25,7 +25,8 @@ def core_report(
     }
     return SimulationReport(
         model=request.model, config=spec.name, config_summary=describe_config(spec), sparsity=request.sparsity,
-        batch=request.batch, tier=simulated_tier(spec), clock_mhz=spec.clock_mhz, peak_macs_per_cycle=simulation.peak_macs_per_cycle,
+        batch=request.batch, tier=simulated_tier(spec), clock_mhz=spec.clock_mhz,
+        peak_macs_per_cycle=simulation.peak_macs_per_cycle,
         total_cycles=simulation.total_cycles, latency_s=simulation.latency_s, energy_j=simulation.energy.total_j,
         energy_by_component_j=simulation.energy.by_component_j, dram_bytes=simulation.traffic.total_bytes,
         utilization=simulation.utilization,

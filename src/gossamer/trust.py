@@ -1,4 +1,4 @@
-"""Say how far the simulator was off wherever it could be compared with RTL: the trust table that ships with the configs.
+"""Say how far the simulator was off wherever it could be compared with RTL: the trust table shipped with the configs.
 
 `configs/trust.json` is written by `benchmarks/rtl_agreement.py --trust`; nothing else writes it.
 """
