@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.arch.accumulator import tile_entries
+from gossamer.arch.activation import half_bytes
 from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import index_pitch_bytes
 from gossamer.arch.spec import SparseAccelerator
@@ -30,6 +31,7 @@ from gossamer.mapper.tiling_estimate import (
     LANES,
     LATENCY,
     LAYER,
+    LOADED,
     OUTSTANDING,
     PARAMETER,
     PORTS,
@@ -37,6 +39,7 @@ from gossamer.mapper.tiling_estimate import (
     VECTOR_LANES,
     WEIGHT_RATE,
     WEIGHT_ROWS,
+    WRITTEN,
     search,
 )  # fmt: skip
 from gossamer.sim.offchip import offchip_timing
@@ -60,11 +63,19 @@ class Chip:
         return self.numbers[entry]
 
 
-def chip_numbers(spec: SparseAccelerator, reserved_bytes: int = 0) -> Chip:
-    """Return the numbers of a config, `reserved_bytes` of its activation buffer put aside."""
+def chip_numbers(spec: SparseAccelerator, reserved_bytes: int = 0, *, apart: bool = True) -> Chip:
+    """Return the numbers of a config, `reserved_bytes` of its activation buffer put aside.
+
+    `apart`: what LOAD and what VECTOR writes must fit a half of the activation buffer each, so that neither waits.
+    """
     array, buffers, memory = spec.array, spec.buffers, offchip_timing(spec)
     numbers = [0] * CHIP
-    numbers[ACTIVATION] = max(0, buffers.activation.capacity_bytes - reserved_bytes)
+    activation = max(0, buffers.activation.capacity_bytes - reserved_bytes)
+    numbers[ACTIVATION] = numbers[LOADED] = numbers[WRITTEN] = activation
+    if apart:
+        middle = half_bytes(spec)
+        numbers[LOADED] = max(0, middle - reserved_bytes)
+        numbers[WRITTEN] = buffers.activation.capacity_bytes - middle
     numbers[WEIGHT_ROWS] = buffers.weight.capacity_bytes // array.chains
     index_pitch = index_pitch_bytes(array.chains, array.group_size.bit_length() - 1)  # of the widest pattern
     numbers[INDEX_ROWS] = buffers.index.capacity_bytes // index_pitch
@@ -112,8 +123,10 @@ def choose_mapping(shape: ConvShape, spec: SparseAccelerator, who: str, *, reser
 
     Raises MappingError naming the layer, the buffer, its need and capacity if not even the smallest tile fits.
     """
-    chip = chip_numbers(spec, reserved_bytes)
-    mapping = _choose(shape, chip)
+    mapping = _choose(shape, chip_numbers(spec, reserved_bytes))
+    if mapping is None:
+        chip = chip_numbers(spec, reserved_bytes, apart=False)
+        mapping = _choose(shape, chip)
     if mapping is None:
         raise MappingError(f"{who}: {_shortage(shape, chip)}")
     return mapping

@@ -33,9 +33,10 @@ UNEVEN = 0.03
  DILATION_Y, DILATION_X, STEPS, INDEX_BITS, SHARED, PARAMETER_BYTES, RESIDENT_PARAMETERS, DENSE,
  LAYER) = range(20)  # fmt: skip
 # What a config offers: entries of `chip` int64 [CHIP]. CHANNEL_RATE: bytes per cycle of one channel times RATE_SCALE.
-(ACTIVATION, WEIGHT_ROWS, INDEX_ROWS, ACCUMULATOR, PARAMETER, GROUP_SIZE, CHAINS, CHAIN_LENGTH, LANES, WEIGHT_RATE,
- VECTOR_LANES, PORTS, BEAT_BYTES, BURST_BYTES, CHANNELS, INTERLEAVE, CHANNEL_RATE, LATENCY,
- OUTSTANDING, CHIP) = range(20)  # fmt: skip
+# LOADED, WRITTEN: bytes of activations that LOAD and that VECTOR may fill; ACTIVATION: both together.
+(ACTIVATION, LOADED, WRITTEN, WEIGHT_ROWS, INDEX_ROWS, ACCUMULATOR, PARAMETER, GROUP_SIZE, CHAINS, CHAIN_LENGTH, LANES,
+ WEIGHT_RATE, VECTOR_LANES, PORTS, BEAT_BYTES, BURST_BYTES, CHANNELS, INTERLEAVE, CHANNEL_RATE, LATENCY,
+ OUTSTANDING, CHIP) = range(22)  # fmt: skip
 RATE_SCALE = 256
 # What a mapping decides: entries of `choice` int64 [CHOICE]. ORDER: 0 weights outer, 1 activations outer.
 ORDER, TILE_ROWS, TILE_COLUMNS, GROUP, SPLIT_Y, SPLIT_X, SPLIT_WORDS, CHOICE = range(8)
@@ -105,7 +106,8 @@ def fits_tile(layer: Ints, chip: Ints, choice: Ints) -> bool:
     if sums > chip[ACCUMULATOR]:
         return False
     in_bytes, out_bytes = tile_bytes(layer, chip, choice)
-    return bool(SLOTS * (in_bytes + out_bytes) <= chip[ACTIVATION])
+    loaded, written = SLOTS * in_bytes, SLOTS * out_bytes
+    return bool(loaded <= chip[LOADED] and written <= chip[WRITTEN] and loaded + written <= chip[ACTIVATION])
 
 
 @kernel

@@ -2,13 +2,13 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from gossamer.arch.isa import FIELDS, Opcode
 from gossamer.rtl.array.shape import ArrayShape
 from gossamer.rtl.constant_arithmetic import quotient, times_constant
 from gossamer.rtl.copies import Copies
+from gossamer.rtl.memory.block import BlockMemory
 
 SUM_BITS = 32
 CELL_CHAINS = 2
@@ -71,18 +71,16 @@ class AccumulatorCell(wiring.Component):
 
     def _half(self, m: Module, name: str, rows: int, read_row: Value, write: Value, new: Value) -> Signal:
         """Return the output register of one half's memory."""
-        memory = Memory(shape=len(new), depth=rows, init=[])
-        m.submodules[name] = memory
-        read, written = memory.read_port(), memory.write_port()
+        memory = BlockMemory(f"accumulator_{name}", part_bits=len(new), parts=1, rows=rows, kind=self.shape.memory)
+        m.submodules[name] = held = Copies(memory)
         out = Signal(len(new), name=f"{name}_sums", reset_less=True)
         m.d.comb += [
-            read.addr.eq(read_row),
-            read.en.eq(1),
-            written.addr.eq(self.write_row),
-            written.data.eq(new),
-            written.en.eq(write),
+            held.read_row.eq(read_row),
+            held.write_row.eq(self.write_row),
+            held.write_data.eq(new),
+            held.write_enable.eq(write),
         ]
-        m.d.sync += out.eq(read.data)
+        m.d.sync += out.eq(held.read_data)
         return out
 
 

@@ -61,6 +61,7 @@ class Copies(wiring.Component):
         self, component: wiring.Component, count: int = 1, shared: Iterable[str] = (), reset: Value | None = None
     ) -> None:
         self.component = component
+        self._has_reset = getattr(component, "has_reset", True)
         self._reset = ResetSignal() if reset is None else ResetSignal() | reset
         self.count = count
         self.shared = frozenset(shared)
@@ -85,19 +86,20 @@ class Copies(wiring.Component):
         connections: Mapping[str, object] = {
             ("i_" if is_input else "o_") + name: getattr(self, name) for name, (_, is_input) in self.ports.items()
         }
-        instance = Instance(
-            self.wrapper_name, **{f"i_{CLOCK}": ClockSignal(), f"i_{RESET}": self._reset}, **connections
-        )
+        domain = {f"i_{CLOCK}": ClockSignal(), **({f"i_{RESET}": self._reset} if self._has_reset else {})}
+        instance = Instance(self.wrapper_name, **domain, **connections)
         instance.copies = self
         return instance
 
     def array_text(self) -> str:
         """Return the Verilog module that holds the array of instances; only for more than one copy."""
-        lines = [f"module {self.wrapper_name}(", f"  input {CLOCK},", f"  input {RESET}"]
+        domain = (CLOCK, RESET) if self._has_reset else (CLOCK,)
+        lines = [f"module {self.wrapper_name}(", *(f"  input {name}," for name in domain)]
+        lines[-1] = lines[-1].rstrip(",")
         for name, (value, is_input) in self.ports.items():
             width = len(value) * (1 if name in self.shared else self.count)
             lines[-1] += ","
             lines.append(f"  {'input' if is_input else 'output'} [{width - 1}:0] {name}")
-        pins = ", ".join(f".{name}({name})" for name in (CLOCK, RESET, *self.ports))
+        pins = ", ".join(f".{name}({name})" for name in (*domain, *self.ports))
         lines += [");", f"  {module_name(self.component)} copy [{self.count - 1}:0] ({pins});", "endmodule", ""]
         return "\n".join(lines)

@@ -16,11 +16,10 @@ from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
 from gossamer.rtl.copies import CLOCK, RESET, Copies, flat_ports, module_name
+from gossamer.rtl.memory.block import BlockMemory
 from gossamer.rtl.tidy import tidy
 
 _MODULE = re.compile(r"^module\s+(\\\S+ |\w+)", re.M)
-_ZEROED_MEMORY = re.compile(r"^  initial begin\n(?:    \S+ *\[\d+\] = \d+'h0+;\n)+  end\n", re.M)
-"""Amaranth starts every memory with zeros, which nothing here relies on and UltraRAM cannot do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,18 +46,21 @@ def verilog_modules(top: wiring.Component) -> tuple[VerilogModule, ...]:
     while pending:
         component = pending.pop()
         name = module_name(component)
-        fragment = Fragment.get(component, platform=None)
-        text = _rtlil(component, name, fragment)
+        leaf = isinstance(component, BlockMemory)
+        fragment = None if leaf else Fragment.get(component, platform=None)
+        text = component.verilog() if fragment is None else _rtlil(component, name, fragment)
         if name in components:
             if texts[name] != text:
                 raise DuplicateModule(f"module {name}: two components of this name differ in hardware")
             continue
         components[name], texts[name] = component, text
-        for copies in _instances(fragment):
+        for copies in () if fragment is None else _instances(fragment):
             pending.append(copies.component)
             if copies.count > 1:
                 arrays[copies.wrapper_name] = copies.array_text()
-    files = _split(_ZEROED_MEMORY.sub("", _yosys("\n".join(texts.values()))), tuple(components))
+    written = {name: text for name, text in texts.items() if isinstance(components[name], BlockMemory)}
+    amaranth = {name: text for name, text in texts.items() if name not in written}
+    files = written | _split(_yosys("\n".join(amaranth.values())), tuple(amaranth))
     modules = [VerilogModule(name=name, text=_header(components[name]) + files[name]) for name in components]
     return (*modules, *(VerilogModule(name=name, text=text) for name, text in sorted(arrays.items())))
 
@@ -123,8 +125,9 @@ def _header(component: wiring.Component) -> str:
         "//",
         "// Ports:",
         f"//   input  {CLOCK:28s}    1",
-        f"//   input  {RESET:28s}    1  synchronous, active high",
     ]
+    if getattr(component, "has_reset", True):
+        lines.append(f"//   input  {RESET:28s}    1  synchronous, active high")
     for name, (value, is_input) in flat_ports(component).items():
         lines.append(f"//   {'input ' if is_input else 'output'} {name:28s} {len(value):4d}")
     return "\n".join(lines) + "\n"

@@ -231,7 +231,9 @@ def _emit_plan(
         planes[space][constant] = align(plane.nbytes, REGION_ALIGN_BYTES)
     widest = max(words for _, words, _ in plan.blocks)
     par = load_block(emitter, _requantization(emitter, plan, widest), who)
-    base = emitter.activation.alloc(tile.on_chip_bytes * slots, emitter.group_size, who=who)
+    loaded, written = emitter.activation.alloc_apart(
+        slots * tile.loaded_bytes, slots * tile.stored_bytes, emitter.group_size, who=who
+    )
     ranges = [range(0, axis.size, size) for axis, size in zip(plan.positions, tile.sizes, strict=True)]
     for number, start in enumerate(product(*ranges)):
         sizes = [min(t, axis.size - i) for t, axis, i in zip(tile.sizes, plan.positions, start, strict=True)]
@@ -239,20 +241,21 @@ def _emit_plan(
             sum(i * axis.strides[operand] for i, axis in zip(start, plan.positions, strict=True))
             for operand in range(len(plan.feeds) + 1)
         ]
-        _emit_tile(
-            emitter, who, plan, sizes, shifts, base + number % slots * tile.on_chip_bytes, (weight, index, par[0])
-        )
+        slot = number % slots
+        chips = loaded + slot * tile.loaded_bytes, written + slot * tile.stored_bytes
+        _emit_tile(emitter, who, plan, sizes, shifts, chips, (weight, index, par[0]))
 
 
 def _emit_tile(
-    emitter: Emitter, who: str, plan: Plan, sizes: Sequence[int], shifts: Sequence[int], chip: int,
-    constants: tuple[int, int, int],
+    emitter: Emitter, who: str, plan: Plan, sizes: Sequence[int], shifts: Sequence[int],
+    chips: tuple[int, int], constants: tuple[int, int, int],
 ) -> None:  # fmt: skip
-    """Append loads, passes, requantizations and the store of one tile of positions; the output is first on chip."""
+    """Append loads to chips[0], passes, requantizations to chips[1] and the store of one tile of positions."""
     word, chains = emitter.group_size, emitter.spec.array.chains
     _, ny, nx = sizes
     pixel = plan.out.words * word
-    starts = [chip + ny * nx * pixel]
+    first_source, chip = chips
+    starts = [first_source]
     for number, feed in enumerate(plan.feeds, start=1):
         held = feed.words * word
         for first, count in feed.pieces:

@@ -134,7 +134,7 @@ def _emit_sums(emitter: Emitter, layer: Pool2d, out: TensorPlace, source: Tensor
     )
     height, width = _piece_shape(layer, source, elements, MAX_RUN_WORDS // words)
     slot_bytes = height * width * per_pixel
-    base = emitter.activation.alloc(SLOTS * slot_bytes + per_pixel, group_size, who=layer.name)
+    base, result = emitter.activation.alloc_apart(SLOTS * slot_bytes, per_pixel, group_size, who=layer.name)
     number = 0
     recorded = dict.fromkeys((Space.WEIGHT, Space.INDEX), 0)
     for word in range(0, out.words, words):
@@ -155,7 +155,6 @@ def _emit_sums(emitter: Emitter, layer: Pool2d, out: TensorPlace, source: Tensor
                 )  # fmt: skip
             block = _divide_block(layer, window, count, group_size)
             par = load_block(emitter, block, layer.name)
-            result = base + SLOTS * slot_bytes
             emitter.vector(Opcode.REQUANTIZE, a=acc, d=result, ny=1, nx=1, nc=count, par=par[0], par_bytes=par[1])
             _store_pixel(emitter, out, window, word, count, result)
     emitter.layers[-1] = replace(

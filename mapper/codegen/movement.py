@@ -83,7 +83,10 @@ def emit_resize(emitter: Emitter, layer: Resize, out: TensorPlace, source: Tenso
     axi = emitter.spec.axi
     whole = columns_by == 1 or source.words * emitter.group_size >= axi.burst_beats * axi.data_bits // 8
     tile, slots = _resize_tile(emitter, layer, source, interleave=not whole)
-    base = emitter.activation.alloc(tile.on_chip_bytes * slots, emitter.group_size, who=layer.name)
+    written_bytes = tile.on_chip_bytes - tile.loaded_bytes
+    loaded, written = emitter.activation.alloc_apart(
+        slots * tile.loaded_bytes, slots * written_bytes, emitter.group_size, who=layer.name
+    )
     batch, rows, columns, _ = source.shape
     starts = product(
         range(batch), *(range(0, n, t) for n, t in zip((rows, columns, source.words), tile.sizes, strict=True))
@@ -93,10 +96,10 @@ def emit_resize(emitter: Emitter, layer: Resize, out: TensorPlace, source: Tenso
             min(t, n - i) for t, n, i in zip(tile.sizes, (rows, columns, source.words), (y, x, word), strict=True)
         )
         pixel = nc * emitter.group_size
-        chip = base + number % slots * tile.on_chip_bytes
+        chip, interleaved = loaded + number % slots * tile.loaded_bytes, written + number % slots * written_bytes
         reads = nest((ny, nx, pixel), (source.row_bytes, source.column_bytes, 1), (nx * pixel, pixel, 1))
         load_nest(emitter, reads, source.at(b, y, x, word), chip)
-        spread = chip if whole else chip + tile.loaded_bytes
+        spread = chip if whole else interleaved
         for phase in range(0 if whole else columns_by):
             emitter.vector(
                 Opcode.COPY, a=chip, a_y=nx * pixel, a_x=pixel, d=spread + phase * pixel,

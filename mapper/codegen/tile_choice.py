@@ -3,7 +3,9 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 
+from gossamer.arch.activation import half_bytes
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import LOAD_SETUP_CYCLES, STORE_SETUP_CYCLES, ceil_div
 from gossamer.sim.offchip import OffChipTiming, offchip_timing
@@ -53,12 +55,22 @@ def pipeline_cycles(memory: OffChipTiming, tile: TileCost) -> float:
 
 def cheapest(spec: SparseAccelerator, candidates: Iterable[TileCost], slots: int = 2) -> tuple[TileCost, int] | None:
     """Return the cheapest tile and its ping-pong slots (1 when none fits `slots` times); None if none fits at all."""
-    capacity = spec.buffers.activation.capacity_bytes
+    capacity, middle = spec.buffers.activation.capacity_bytes, half_bytes(spec)
     memory = offchip_timing(spec)
     fitting = [tile for tile in candidates if tile.on_chip_bytes <= capacity]
-    for count in (slots, 1):
+
+    def apart(tile: TileCost, count: int) -> bool:
+        """Return whether what LOAD and what VECTOR writes fit a half of the buffer each."""
+        written = tile.on_chip_bytes - tile.loaded_bytes
+        return count * tile.loaded_bytes <= middle and count * written <= capacity - middle
+
+    def together(tile: TileCost, count: int) -> bool:
+        """Return whether the tile fits the buffer at all."""
+        return count * tile.on_chip_bytes <= capacity
+
+    for count, fits in product((slots, 1), (apart, together)):
         best = min(
-            (tile for tile in fitting if tile.on_chip_bytes * min(count, tile.tiles) <= capacity),
+            (tile for tile in fitting if fits(tile, min(count, tile.tiles))),
             key=lambda tile: pipeline_cycles(memory, tile),
             default=None,
         )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from gossamer.arch.accumulator import accumulator_entries, accumulator_rows, half_rows
 from gossamer.arch.errors import GossamerError
-from gossamer.arch.spec import SparseAccelerator
+from gossamer.arch.spec import MemoryKind, SparseAccelerator
 from gossamer.arch.timing import adder_levels
 
 PRODUCT_LIMIT_BITS = 14
@@ -29,6 +29,8 @@ class ArrayShape:
     weight_rows_per_cycle: int
     vector_lanes: int
     accumulator_entries: int
+    memory: MemoryKind | None = None
+    """Primitive the accumulator is built from; absent if synthesis shall choose."""
 
     def __post_init__(self) -> None:
         for name in ("group_size", "chains", "chain_length", "lanes", "weight_rows_per_cycle", "vector_lanes"):
@@ -61,7 +63,7 @@ class ArrayShape:
         return cls(
             group_size=array.group_size, chains=array.chains, chain_length=array.chain_length, lanes=array.lanes,
             weight_rows_per_cycle=array.weight_rows_per_cycle, vector_lanes=spec.vector.lanes,
-            accumulator_entries=accumulator_entries(spec),
+            accumulator_entries=accumulator_entries(spec), memory=spec.buffers.accumulator.memory,
         )  # fmt: skip
 
     @property

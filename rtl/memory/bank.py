@@ -1,24 +1,13 @@
 """Describe memory banks: one synthesizable memory each, instantiated side by side."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import memory, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gossamer.arch.spec import MemoryKind
+from gossamer.rtl.copies import Copies
 from gossamer.rtl.memory.banking import Banking
-
-RAM_STYLE = {
-    MemoryKind.BRAM36: "block",
-    MemoryKind.DP16KD: "block",
-    MemoryKind.URAM288: "ultra",
-    MemoryKind.LUTRAM: "distributed",
-}
-"""Value of the `ram_style` attribute that asks synthesis for a primitive."""
-
-
-def new_memory(word_bytes: int, rows: int, kind: MemoryKind) -> memory.Memory:
-    """Return a memory of `rows` words of `word_bytes` bytes in the primitive asked for."""
-    return memory.Memory(shape=8 * word_bytes, depth=rows, init=[], attrs={"ram_style": RAM_STYLE[kind]})
+from gossamer.rtl.memory.block import BlockMemory
 
 
 class Bank(wiring.Component):
@@ -35,8 +24,8 @@ class Bank(wiring.Component):
 
     def __init__(self, name: str, word_bytes: int, rows: int, kind: MemoryKind) -> None:
         self.module_name = name
-        self.memory = new_memory(word_bytes, rows, kind)
-        row_bits = max(1, (rows - 1).bit_length())
+        self.memory = BlockMemory(f"{name}_memory", part_bits=8, parts=word_bytes, rows=rows, kind=kind)
+        row_bits = self.memory.row_bits
         super().__init__(
             {
                 "write_row": In(row_bits),
@@ -52,15 +41,13 @@ class Bank(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Return the hardware."""
         m = Module()
-        m.submodules.memory = self.memory
-        write = self.memory.write_port(granularity=8)
-        read = self.memory.read_port()
+        m.submodules.memory = memory = Copies(self.memory)
         m.d.comb += [
-            write.addr.eq(self.write_row + self.write_carry),
-            write.en.eq(self.write_enable),
-            write.data.eq(self.write_data),
-            read.addr.eq(self.read_row + self.read_carry),
-            self.read_data.eq(read.data),
+            memory.write_row.eq(self.write_row + self.write_carry),
+            memory.write_enable.eq(self.write_enable),
+            memory.write_data.eq(self.write_data),
+            memory.read_row.eq(self.read_row + self.read_carry),
+            self.read_data.eq(memory.read_data),
         ]
         return m
 
@@ -79,8 +66,11 @@ class HalvedBank(wiring.Component):
     def __init__(self, name: str, cut: Banking, kind: MemoryKind) -> None:
         self.module_name = name
         self.cut = cut
-        rows = (cut.half_rows, max(1, cut.rows - cut.half_rows))
-        self.memories = tuple(new_memory(cut.word_bytes, count, kind) for count in rows)
+        rows = {"lower": cut.half_rows, "upper": max(1, cut.rows - cut.half_rows)}
+        self.memories = {
+            half: BlockMemory(f"{name}_{half}", part_bits=8, parts=cut.word_bytes, rows=count, kind=kind)
+            for half, count in rows.items()
+        }
         width = cut.word_bytes
         super().__init__(
             {
@@ -101,15 +91,14 @@ class HalvedBank(wiring.Component):
         m.d.comb += row.eq(self.window_row + self.window_carry)
         m.d.sync += upper.eq(self.cut.half(row))
         words = []
-        for half, (name, held) in enumerate(zip(("lower", "upper"), self.memories, strict=True)):
-            m.submodules[name] = held
-            read, write = held.read_port(), held.write_port(granularity=8)
+        for half, (name, memory) in enumerate(self.memories.items()):
+            m.submodules[name] = held = Copies(memory)
             m.d.comb += [
-                read.addr.eq(row),
-                write.addr.eq(self.row.word_select(half, self.cut.half_bits)),
-                write.en.eq(self.enable.word_select(half, width)),
-                write.data.eq(self.data.word_select(half, 8 * width)),
+                held.read_row.eq(row),
+                held.write_row.eq(self.row.word_select(half, self.cut.half_bits)),
+                held.write_enable.eq(self.enable.word_select(half, width)),
+                held.write_data.eq(self.data.word_select(half, 8 * width)),
             ]
-            words.append(read.data)
+            words.append(held.read_data)
         m.d.comb += self.read_data.eq(Mux(upper, words[1], words[0]))
         return m

@@ -50,8 +50,8 @@ class BeatReader(wiring.Component):
 
     Latency and throughput
     ----------------------
-    REQUANTIZE: one beat per cycle. Others: one tap per cycle, and one cycle after each beat, in which the window moves on
-    and the second source is read.
+    REQUANTIZE: one beat per cycle. Others: one tap per cycle, and one cycle after each beat, in which the window moves
+    on and the second source is read.
     """
 
     def __init__(self, *, group_size: int, vector_lanes: int, rows: int) -> None:
@@ -112,7 +112,9 @@ class BeatReader(wiring.Component):
         self._accumulator(m, beat_done & self.requantize, loops)
         return m
 
-    def _turns(self, m: Module, active: Signal, last_tap: Signal, *, gap: Signal, tap: Signal, beat_done: Signal) -> None:
+    def _turns(
+        self, m: Module, active: Signal, last_tap: Signal, *, gap: Signal, tap: Signal, beat_done: Signal
+    ) -> None:
         """Decide what this cycle is for: a read of the accumulator, a tap, the second source, or nothing."""
         reading = Signal()
         m.d.comb += [
