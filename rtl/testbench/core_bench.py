@@ -2,7 +2,8 @@
 
 cocotb module. The environment variable JOBS names a JSON file: {"schedule": arguments of `Schedule`} or {"stalls":
 arguments of `Stalls`}, and "jobs": [{"name", "memory" (.npy, uint8), "base", "count", "config" [low, high],
-"timeout_cycles"}]. For every job the memory after the run is written beside its input as `<memory>.after.npy`, and what
+"timeout_cycles", "broken" [[start, stop] of bytes that answer with an error], "drive" {register of the top: value}}].
+For every job the memory after the run is written beside its input as `<memory>.after.npy`, and what
 the registers said to `RESULTS` (JSON).
 """
 
@@ -20,7 +21,9 @@ from cocotbext.axi import AxiLiteBus, AxiLiteMaster
 from gossamer.arch.registers import REGISTERS
 from gossamer.rtl.testbench.axi_memory import AxiMemory, Schedule, Stalls
 
-RUNNING, DONE, ERROR = 1, 2, 4
+RUNNING, DONE, RESETTING = 1, 2, 8
+RESET_CYCLES = 10_000
+"""How long a core that hangs may take to be reset."""
 
 
 class Host:
@@ -52,6 +55,16 @@ class Host:
                 break
             await RisingEdge(self.dut.clk)
 
+    async def reset(self) -> bool:
+        """Reset a core that failed or hangs, so that it leaves the memory alone; return whether that ended."""
+        await self.write("CONTROL", 2)
+        for _ in range(RESET_CYCLES // 100):
+            if not await self.read("STATUS") & (RUNNING | RESETTING):
+                return True
+            for _ in range(100):
+                await RisingEdge(self.dut.clk)
+        return False
+
     async def registers(self) -> dict[str, int]:
         """Return every register that can be read."""
         return {name: await self.read(name) for name, register in REGISTERS.items() if register.access == 0}
@@ -78,9 +91,12 @@ async def programs(dut: Any) -> None:
         content = bytearray(1 << max(12, (before.size - 1).bit_length()))
         content[: before.size] = before.tobytes()
         memory.target.content = content
+        memory.broken[:] = [range(*span) for span in job["broken"]]
+        for name, value in job["drive"].items():
+            getattr(dut, name).value = value
         await host.run(job)
         results[job["name"]] = await host.registers()
         np.save(path.with_suffix(".after.npy"), np.frombuffer(content[: before.size], dtype=np.uint8))
-        if not results[job["name"]]["STATUS"] & (DONE | ERROR):
-            break  # the core hangs: no job after this one would start
+        if not results[job["name"]]["STATUS"] & DONE and not await host.reset():
+            break  # no job after this one would start
     Path(os.environ["RESULTS"]).write_text(json.dumps(results), encoding="utf-8")

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from gossamer.arch.errors import GossamerError
+from gossamer.rtl.testbench.waves import wave_format
 from gossamer.rtl.verilog import VerilogModule
 
 BUILD_ARGUMENTS = (
@@ -84,24 +85,25 @@ def write_sources(modules: Sequence[VerilogModule], folder: Path) -> list[Path]:
 def build(modules: Sequence[VerilogModule], folder: Path, *, waves: bool = False) -> Path:
     """Compile the modules (the first is the top) and return the build folder, named by a hash of all sources.
 
-    Equal sources are built once. Raises SimulationFailed with the end of the log.
+    Equal sources are built once. `waves`: runs can write `dump.fst` or `dump.vcd`, see `wave_format`. Raises
+    SimulationFailed with the end of the log.
     """
     from cocotb_tools.runner import get_runner
 
-    digest = hashlib.sha256(repr([(module.name, module.text) for module in modules]).encode() + bytes([waves]))
+    traces = wave_format() if waves else ""
+    digest = hashlib.sha256(repr([(module.name, module.text) for module in modules]).encode() + traces.encode())
     target = folder / f"{modules[0].name}-{digest.hexdigest()[:16]}"
     sources = write_sources(modules, target / "src")
     path = f"{verilator_folder()}{os.pathsep}{os.environ.get('PATH', '')}"
     control = target / "src" / "public.vlt"
-    everything = "*" if waves else modules[0].name
-    control.write_text(f'`verilator_config\npublic_flat_rw -module "{everything}" -var "*"\n', encoding="utf-8")
+    control.write_text(f'`verilator_config\npublic_flat_rw -module "{modules[0].name}" -var "*"\n', encoding="utf-8")
     sources = [control, *sources]
     with _environment({"PATH": path, "MAKEFLAGS": MAKE_FLAGS}):
         runner = get_runner("verilator")
         try:
             runner.build(
-                sources=sources, hdl_toplevel=modules[0].name, build_dir=target, always=False,
-                build_args=[*BUILD_ARGUMENTS, *(["--trace-fst", "--trace-structs"] if waves else [])],
+                sources=sources, hdl_toplevel=modules[0].name, build_dir=target, always=False, waves=waves,
+                build_args=[*BUILD_ARGUMENTS, *(["--trace-fst"] if traces == "fst" else [])],
                 log_file=target / "build.log",
             )  # fmt: skip
         except (RuntimeError, SystemExit) as error:

@@ -1,7 +1,7 @@
 """Gossamer: a co-design workbench for sparse neural-network accelerators on FPGAs.
 
 The verbs of the command line as functions: `load_config`, `load_model`, `prune`, `quantize`, `compile`, `simulate`,
-`generate`.
+`generate`, `verify`.
 They are imported on first use, so that `import gossamer` costs nothing.
 """
 
@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gossamer.api import compile, simulate
+    from gossamer.api import compile, simulate, verify
     from gossamer.arch.config import load_config
     from gossamer.arch.errors import GossamerError
     from gossamer.generation import generate
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from gossamer.mapper.quantization.quantize import quantize
     from gossamer.models import load_model
 
-__all__ = ["GossamerError", "compile", "generate", "load_config", "load_model", "prune", "quantize", "simulate"]
+__all__ = [
+    "GossamerError", "compile", "generate", "load_config", "load_model", "prune", "quantize", "simulate", "verify",
+]  # fmt: skip
 
 _HOMES = {
     "GossamerError": "gossamer.arch.errors",
@@ -28,6 +30,7 @@ _HOMES = {
     "prune": "gossamer.mapper.pruning.prune",
     "quantize": "gossamer.mapper.quantization.quantize",
     "simulate": "gossamer.api",
+    "verify": "gossamer.api",
 }
 
 

@@ -7,6 +7,8 @@ from gossamer.dataflow.program import Program
 from gossamer.report import SimulationReport
 from gossamer.request import SimulationRequest
 from gossamer.simulation import compile_request, run_simulation
+from gossamer.verification import VerificationReport
+from gossamer.verify_command import VerifyRequest, run_verification
 
 
 def _request(
@@ -53,3 +55,31 @@ def simulate(
 ) -> SimulationReport:
     """Return the report of a model on a config; arguments as on the command line. Raises GossamerError."""
     return run_simulation(_request(model, config, sparsity, shapes, calibration, batch, settings, advice)).report
+
+
+def verify(
+    model: str | Path | None,
+    config: str | Path,
+    *,
+    random: int = 0,
+    seed: int = 1,
+    images: int = 1,
+    layers: str | None = None,
+    stalls: str = "none",
+    sparsity: str = "dense",
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    calibration: Path | None = None,
+    settings: Sequence[str] = (),
+    waves: Path | None = None,
+) -> VerificationReport:
+    """Return what the RTL of a config did with a model, or with `random` networks if `model` is None.
+
+    Arguments as on the command line. A mismatch is in the report and raises nothing. Raises GossamerError for bad input
+    and ToolError if a tool is missing.
+    """
+    asked = None if model is None else _request(model, config, sparsity, shapes, calibration, 1, settings, False)
+    request = VerifyRequest(
+        model=asked, config=str(config), overrides=tuple(settings), random=random, seed=seed, images=images,
+        layers=layers, stalls=stalls, waves=waves,
+    )  # fmt: skip
+    return run_verification(request, lambda stage: None)

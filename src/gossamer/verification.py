@@ -12,6 +12,7 @@ from gossamer.arch.encoding import decode_columns
 from gossamer.arch.isa import ENGINES, Engine, Opcode
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.program import Program, TensorBinding
+from gossamer.rtl.testbench.waves import wave_format
 from gossamer.rtl_run import RtlJob, RtlResult, run_programs
 from gossamer.sim.golden.executor import execute_memory, initial_memory
 from gossamer.sim.results import Simulation
@@ -99,12 +100,13 @@ class ProgramCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerificationReport:
-    """All Programs verified on one core."""
+    """All Programs verified on one core; `waves`: the waveform file, if one was asked for."""
 
     config_name: str
     stalls: str
     seed: int
     programs: tuple[ProgramCheck, ...]
+    waves: Path | None = None
 
     @property
     def bit_exact(self) -> bool:
@@ -122,6 +124,7 @@ class VerificationReport:
             "config": self.config_name, "stalls": self.stalls, "seed": self.seed,
             "programs": [check.as_json() for check in self.programs], "bit_exact": self.bit_exact,
             "max_cycle_error_pct": round(self.max_cycle_error_pct, 4),
+            "waves": None if self.waves is None else str(self.waves),
         }  # fmt: skip
 
 
@@ -146,12 +149,15 @@ def verify_programs(
     ]  # fmt: skip
     results = run_programs(spec, jobs, stalls=stalls, seed=seed, folder=folder, waves=waves, stage=stage)
     checks = tuple(
-        _check(each, expected[each.name], simulated[each.name], results.get(each.name)) for each in candidates
+        check_program(each, expected[each.name], simulated[each.name], results.get(each.name)) for each in candidates
     )
-    return VerificationReport(config_name=spec.name, stalls=stalls, seed=seed, programs=checks)
+    return VerificationReport(
+        config_name=spec.name, stalls=stalls, seed=seed, programs=checks,
+        waves=folder / f"dump.{wave_format()}" if waves else None,
+    )  # fmt: skip
 
 
-def _check(
+def check_program(
     candidate: Candidate, expected: NDArray[np.uint8], simulated: Simulation, result: RtlResult | None
 ) -> ProgramCheck:
     """Return the comparison of one Program."""
@@ -159,7 +165,7 @@ def _check(
     tensors = (*program.intermediates, *program.outputs)
     checked = sum(int(np.prod(binding.shape)) for binding in tensors)
     if result is None or not result.finished:
-        why = "did not run: a program before it hung" if result is None else _why_stopped(result)
+        why = "did not run: a program before it hung" if result is None else why_stopped(result)
         cycles = 0 if result is None else result.registers["CYCLES"]
         return ProgramCheck(
             name=candidate.name, bit_exact=False, outputs_checked=0, rtl_cycles=cycles,
@@ -189,7 +195,7 @@ def _counters(simulated: Simulation, result: RtlResult) -> list[Counter]:
     return counters
 
 
-def _why_stopped(result: RtlResult) -> str:
+def why_stopped(result: RtlResult) -> str:
     """Return what an unfinished run says about itself: its error, or the engines that are stuck and what they need."""
     registers = result.registers
     if result.cause:

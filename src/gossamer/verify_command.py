@@ -15,6 +15,7 @@ from gossamer.verification import ProgramCheck, VerificationReport, verify_progr
 from gossamer.verify_candidates import model_candidates, random_candidates
 
 STALLS = ("none", "random")
+VCD_NOTE = " (VCD, since lz4.h is missing; for the smaller FST: apt-get install liblz4-dev)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +35,7 @@ class VerifyRequest:
 
 def run_verification(request: VerifyRequest, stage: Callable[[str], None]) -> VerificationReport:
     """Return the report of a request. Raises GossamerError for bad input or a missing tool."""
-    if (request.model is None) == (request.random == 0):
-        raise ModelError("verify needs either a MODEL or --random COUNT, not both and not neither")
-    if request.stalls not in STALLS:
-        raise ConfigError(f"--stalls must be one of {', '.join(STALLS)}; not {request.stalls}")
-    spec = load_config(request.config, request.overrides)
-    if not isinstance(spec, SparseAccelerator):
-        raise ConfigError(f"{spec.name}: a plain systolic array has no RTL; choose a sparse_chain config")
+    spec = _checked(request)
     require_compilers()
     if request.model is not None:
         candidates = model_candidates(
@@ -57,6 +52,27 @@ def run_verification(request: VerifyRequest, stage: Callable[[str], None]) -> Ve
     finally:
         if request.waves is None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _checked(request: VerifyRequest) -> SparseAccelerator:
+    """Return the config of a request that can be carried out. Raises ModelError or ConfigError."""
+    if (request.model is None) == (request.random == 0):
+        raise ModelError("verify needs either a MODEL or --random COUNT, not both and not neither")
+    if request.stalls not in STALLS:
+        raise ConfigError(f"--stalls must be one of {', '.join(STALLS)}; not {request.stalls}")
+    spec = load_config(request.config, request.overrides)
+    if not isinstance(spec, SparseAccelerator):
+        raise ConfigError(f"{spec.name}: a plain systolic array has no RTL; choose a sparse_chain config")
+    if spec.axi.ports > 1:
+        raise ConfigError(
+            f"{request.config}: `axi.ports` must be 1 to have RTL, not {spec.axi.ports}: several ports are simulated "
+            "but not generated yet; try --set axi.ports=1"
+        )
+    if request.random and request.layers is not None:
+        raise ModelError("--layers takes layers out of a MODEL; random networks have none to name")
+    if request.waves is not None and request.waves.exists() and not request.waves.is_dir():
+        raise ModelError(f"--waves {request.waves}: must be a folder, and is a file")
+    return spec
 
 
 def print_verification(report: VerificationReport) -> None:
@@ -82,6 +98,8 @@ def print_verification(report: VerificationReport) -> None:
         f"{'bit-exact' if report.bit_exact else 'NOT bit-exact'}, {total:,} bytes compared; "
         f"largest cycle error {report.max_cycle_error_pct:.3f} %"
     )
+    if report.waves is not None:
+        print(f"waveforms: {report.waves}{'' if report.waves.suffix == '.fst' else VCD_NOTE}")
 
 
 def _engine_lines(check: ProgramCheck) -> list[str]:
