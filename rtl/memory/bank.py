@@ -79,7 +79,7 @@ class HalvedBank(wiring.Component):
     def __init__(self, name: str, cut: Banking, kind: MemoryKind) -> None:
         self.module_name = name
         self.cut = cut
-        rows = (cut.half_rows, max(1, cut.rows - cut.half_rows))
+        rows = (cut.half_rows, cut.upper_rows)
         self.memories = tuple(new_memory(cut.word_bytes, count, kind) for count in rows)
         width = cut.word_bytes
         super().__init__(

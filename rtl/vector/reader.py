@@ -50,8 +50,8 @@ class BeatReader(wiring.Component):
 
     Latency and throughput
     ----------------------
-    REQUANTIZE: one beat per cycle. Others: one tap per cycle, and one cycle after each beat, in which the window moves on
-    and the second source is read.
+    REQUANTIZE: one beat per cycle. Others: one tap per cycle, and one cycle after each beat, in which the window moves
+    on and the second source is read.
     """
 
     def __init__(self, *, group_size: int, vector_lanes: int, rows: int) -> None:

@@ -84,7 +84,7 @@ def _sample(
         assert tensor.quant is not None
         start = number * tensor.shape[0] % len(array)
         taken = np.take(array, range(start, start + tensor.shape[0]), axis=0, mode="wrap")
-        inputs[name] = quantized(taken, tensor.quant)
+        inputs[name] = quantized(taken.astype(np.float64), tensor.quant)
     return inputs
 
 
