@@ -162,15 +162,14 @@ def parameter_cycles(opcode: Opcode, *, nc: int, group_size: int, vector_lanes: 
 
 
 def vector_cycles(
-    opcode: Opcode, *, ny: int, nx: int, nc: int, kh: int, kw: int, group_size: int, vector_lanes: int, lanes: int,
+    opcode: Opcode, *, ny: int, nx: int, nc: int, kh: int, kw: int, group_size: int, vector_lanes: int,
     window: int = 1,
 ) -> int:  # fmt: skip
     """Return busy cycles of one VECTOR instruction; `window` is the channel window of an LRN.
 
-    The activation buffer serves reads or one write per cycle, so a beat takes a cycle per tap and one for its result;
-    with a single array lane, and so a single bank, the two sources of ADD and MULTIPLY take a cycle each. REQUANTIZE
-    reads the accumulator: one cycle per beat. SOFTMAX, LAYER_NORM and LRN take one element per cycle: SOFTMAX in three
-    passes over each row, LAYER_NORM in two with a gap; the results of LRN lag by half a window.
+    VECTOR reads once per cycle, of the activation buffer or, for REQUANTIZE, of the accumulator: a beat takes a cycle
+    per tap, or one for each of the two sources of ADD and MULTIPLY. SOFTMAX, LAYER_NORM and LRN take one element per
+    cycle: SOFTMAX in three passes over each row, LAYER_NORM in two with a gap; the results of LRN lag by half a window.
     """
     row = nc * group_size
     rows = {
@@ -180,8 +179,4 @@ def vector_cycles(
     fill = parameter_cycles(opcode, nc=nc, group_size=group_size, vector_lanes=vector_lanes) + VECTOR_FILL_CYCLES
     if opcode in rows:
         return fill + ROW_PIPELINE_CYCLES + ny * nx * rows[opcode]
-    if opcode is Opcode.REQUANTIZE:
-        return fill + beats
-    if opcode in (Opcode.ADD, Opcode.MULTIPLY):
-        return fill + beats * (2 if lanes >= 2 else 3) + (0 if lanes >= 2 else -1)
-    return fill + beats * (kh * kw + 1) - 1
+    return fill + beats * (2 if opcode in (Opcode.ADD, Opcode.MULTIPLY) else kh * kw)

@@ -174,9 +174,7 @@ def estimate(layer: Ints, chip: Ints, choice: Ints) -> float:
     share = layer[BATCH] * layer[OUT_ROWS] * layer[OUT_COLUMNS] / (tiles * positions)  # ragged tiles do less
     step = _mean_step(layer, chip, choice)
     beats = _ceil_div(layer[BLOCK_OUT_WORDS] * chip[GROUP_SIZE], chip[VECTOR_LANES])
-    vector_fill = vector_duration(
-        _REQUANTIZE, 0, layer[BLOCK_OUT_WORDS], 1, chip[GROUP_SIZE], chip[VECTOR_LANES], chip[LANES], 1
-    )
+    vector_fill = vector_duration(_REQUANTIZE, 0, layer[BLOCK_OUT_WORDS], 1, chip[GROUP_SIZE], chip[VECTOR_LANES], 1)
     vector = positions * share * beats + vector_fill + DISPATCH_CYCLES
     _, out_bytes = tile_bytes(layer, chip, choice)
     out_run = min(layer[OUT_WORDS], group * layer[BLOCK_OUT_WORDS]) * chip[GROUP_SIZE]

@@ -12,7 +12,8 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import parameter_read_bytes
 from gossamer.rtl.array.shape import ArrayShape
 from gossamer.rtl.compute.engine import ComputeEngine
-from gossamer.rtl.control.control import SLAVE_PORTS, Control
+from gossamer.rtl.control.axi_lite import SLAVE_PORTS
+from gossamer.rtl.control.control import Control
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.dma.dma import Dma
 from gossamer.rtl.dma.parameters import memory_port, read_members, write_members
@@ -182,9 +183,8 @@ class Core(wiring.Component):
     def _vector_reads(self, m: Module, vector: Any, compute: Any, activations: Any, parameters: Any) -> None:
         """Connect VECTOR with activations, parameters and sums."""
         m.d.comb += [
-            activations.vector_address.eq(Mux(vector.b_valid, vector.b_address, vector.a_address)),
-            vector.a_data.eq(activations.vector_data),
-            vector.b_data.eq(activations.vector_data),
+            activations.vector_address.eq(vector.read_address),
+            vector.read_data.eq(activations.vector_data),
             parameters.read_address.eq(vector.par_address),
             vector.par_data.eq(parameters.read_data),
         ]

@@ -300,7 +300,7 @@ def append_work(
     words = ceil_ratio(blocks[block, BLOCK_CHANNELS], layer[GROUP_SIZE])
     requantize = append_job(jobs, place, VECTOR, compute, held[OUT_STORE, out], held[P_LOAD, step[STEP_PARAMETERS]])
     jobs[requantize, DURATION] = vector_duration(
-        REQUANTIZE_OPCODE, positions, words, ONE, layer[GROUP_SIZE], layer[VECTOR_LANES], layer[LANES], ONE
+        REQUANTIZE_OPCODE, positions, words, ONE, layer[GROUP_SIZE], layer[VECTOR_LANES], ONE
     )
     held[SUM_READ, half] = held[P_READ, step[STEP_PARAMETERS]] = requantize
     if most == 1:

@@ -80,7 +80,6 @@ def vector_duration(
     taps: int,
     group_size: int,
     vector_lanes: int,
-    lanes: int,
     window: int,
 ) -> int:
     """Return `gossamer.arch.timing.vector_cycles` for `taps` = kh * kw."""
@@ -93,11 +92,7 @@ def vector_duration(
         return fill + ROW_PIPELINE_CYCLES + positions * (2 * row + LAYER_NORM_GAP_CYCLES)
     if opcode == _LRN:
         return fill + ROW_PIPELINE_CYCLES + positions * (row + window // 2)
-    if opcode == _REQUANTIZE:
-        return fill + beats
-    if opcode in (_ADD, _MULTIPLY):
-        return fill + (beats * 2 if lanes >= 2 else beats * 3 - 1)
-    return fill + beats * (taps + 1) - 1
+    return fill + beats * (2 if opcode in (_ADD, _MULTIPLY) else taps)
 
 
 @kernel(allocates=False)
@@ -128,12 +123,11 @@ def vector_columns(
     taps: NDArray[np.int64],
     group_size: int,
     vector_lanes: int,
-    lanes: int,
     windows: NDArray[np.int64],
     busy: NDArray[np.int64],
 ) -> None:
     """Fill busy cycles, int64 [n], of VECTOR instructions."""
     for at in range(opcodes.size):
         busy[at] = vector_duration(
-            opcodes[at], positions[at], words[at], taps[at], group_size, vector_lanes, lanes, windows[at]
+            opcodes[at], positions[at], words[at], taps[at], group_size, vector_lanes, windows[at]
         )

@@ -121,8 +121,7 @@ def _prepare(program: Program, columns: Columns, spec: SparseAccelerator, memory
     busy = np.zeros(vectors.size, dtype=np.int64)
     vector_columns(
         columns["opcode"][vectors], positions[vectors], columns["nc"][vectors],
-        (columns["kh"] * columns["kw"])[vectors], array.group_size, spec.vector.lanes, array.lanes, windows[vectors],
-        busy,
+        (columns["kh"] * columns["kw"])[vectors], array.group_size, spec.vector.lanes, windows[vectors], busy,
     )  # fmt: skip
     work[vectors, engine.DURATION] = busy
     return Run(

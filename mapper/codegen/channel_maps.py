@@ -204,7 +204,7 @@ def _candidates(emitter: Emitter, plan: Plan) -> Iterator[TileCost]:
         for _, words, passes in plan.blocks:
             work += vector_cycles(
                 Opcode.REQUANTIZE, ny=y, nx=x, nc=words, kh=1, kw=1, group_size=group_size,
-                vector_lanes=emitter.spec.vector.lanes, lanes=array.lanes,
+                vector_lanes=emitter.spec.vector.lanes,
             )  # fmt: skip
             work += sum(
                 compute_cycles(

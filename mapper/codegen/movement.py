@@ -133,7 +133,6 @@ def _resize_tile(emitter: Emitter, layer: Resize, source: TensorPlace, *, interl
                 kw=1,
                 group_size=group_size,
                 vector_lanes=lanes,
-                lanes=emitter.spec.array.lanes,
             )
             yield TileCost(
                 sizes=(y, x, w), on_chip_bytes=loaded + spread, loaded_bytes=loaded,

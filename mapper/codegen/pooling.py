@@ -55,7 +55,7 @@ class Pass:
         kh, kw = self.kernel
         return vector_cycles(
             opcode, ny=self.ny, nx=nx, nc=nc, kh=kh, kw=kw, group_size=spec.array.group_size,
-            vector_lanes=spec.vector.lanes, lanes=spec.array.lanes,
+            vector_lanes=spec.vector.lanes,
         )  # fmt: skip
 
     def emit(self, emitter: Emitter, opcode: Opcode, par: tuple[int, int] = (0, 0)) -> None:

@@ -233,7 +233,7 @@ def _candidates(emitter: Emitter, stream: Stream) -> Iterator[TileCost]:
             loaded_bytes=sum(held[1:]), stored_bytes=held[0], loads=stream.operands - 1,
             work_cycles=vector_cycles(
                 stream.opcode, ny=y, nx=x, nc=w, kh=1, kw=1, group_size=group_size, vector_lanes=lanes,
-                lanes=emitter.spec.array.lanes, window=stream.window,
+                window=stream.window,
             ),
         )  # fmt: skip
 

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from gossamer.arch.accumulator import accumulator_entries, accumulator_rows, half_rows
+from gossamer.arch.accumulator import accumulator_entries, accumulator_rows
+from gossamer.arch.activation import half_rows
 from gossamer.arch.errors import GossamerError
 from gossamer.arch.spec import MemoryKind, SparseAccelerator
 from gossamer.arch.timing import adder_levels

@@ -58,6 +58,7 @@ class BlockMemory(wiring.Component):
     """
 
     has_reset = False
+    _MustUse__silence = True  # Amaranth never elaborates it and would warn
 
     def __init__(self, name: str, *, part_bits: int, parts: int, rows: int, kind: MemoryKind | None = None) -> None:
         self.module_name = name

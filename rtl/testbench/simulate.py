@@ -6,10 +6,13 @@ is read, and at least one test must have run and none failed.
 
 import hashlib
 import os
+import shutil
 import sys
+import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -93,11 +96,15 @@ def build(modules: Sequence[VerilogModule], folder: Path, *, waves: bool = False
     traces = wave_format() if waves else ""
     digest = hashlib.sha256(repr([(module.name, module.text) for module in modules]).encode() + traces.encode())
     target = folder / f"{modules[0].name}-{digest.hexdigest()[:16]}"
+    if (target / modules[0].name).exists():  # the last thing that make writes
+        return target
+    shared = _runtime_folder(folder, traces)
     sources = write_sources(modules, target / "src")
     path = f"{verilator_folder()}{os.pathsep}{os.environ.get('PATH', '')}"
     control = target / "src" / "public.vlt"
     control.write_text(f'`verilator_config\npublic_flat_rw -module "{modules[0].name}" -var "*"\n', encoding="utf-8")
     sources = [control, *sources]
+    _copy_runtime(shared, target)
     with _environment({"PATH": path, "MAKEFLAGS": MAKE_FLAGS}):
         runner = get_runner("verilator")
         try:
@@ -110,7 +117,29 @@ def build(modules: Sequence[VerilogModule], folder: Path, *, waves: bool = False
             raise SimulationFailed(
                 f"Verilator could not build {modules[0].name}: {_tail(target / 'build.log')}"
             ) from error
+    _copy_runtime(target, shared)
     return target
+
+
+def _runtime_folder(folder: Path, traces: str) -> Path:
+    """Return where Verilator's own objects are kept: most of the time of a small build, and always the same."""
+    key = repr((version("verilator"), BUILD_ARGUMENTS, MAKE_FLAGS, traces))
+    return folder / f"runtime-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+
+def _copy_runtime(source: Path, target: Path) -> None:
+    """Copy the objects that do not depend on the design, those the target lacks; each appears as a whole.
+
+    Their time is set a little ahead: Verilator writes its makefile after this, and make must not think them older.
+    """
+    ahead = time.time() + 600.0
+    target.mkdir(parents=True, exist_ok=True)
+    for path in source.glob("verilated*.o"):
+        if not (target / path.name).exists():
+            part = target / f".{path.name}.{os.getpid()}"
+            shutil.copyfile(path, part)
+            os.utime(part, (ahead, ahead))
+            part.replace(target / path.name)
 
 
 def run(

@@ -38,8 +38,8 @@ class VectorEngine(wiring.Component):
     Members
     -------
     control: start/done port, `gossamer.rtl.engine.EngineControl`.
-    a_valid, a_address, a_data; b_valid, b_address, b_data: reads of the activation buffer: vector_lanes bytes from any
-        word on, 3 cycles later. A and B are read together only if `ports` >= 2, and never while something is written.
+    read_valid, read_address, read_data: reads of the activation buffer: vector_lanes bytes from any word on, 3 cycles
+        later.
     d_valid, d_address, d_words, d_data: write of whole words.
     par_valid, par_address, par_data: reads of the parameter buffer, 3 cycles.
     acc_valid, acc_entry, acc_channel, acc_data, acc_conflict: reads of the accumulator, 3 cycles: vector_lanes sums of
@@ -53,27 +53,26 @@ class VectorEngine(wiring.Component):
 
     Latency and throughput
     ----------------------
-    `gossamer.arch.timing.vector_cycles`, exactly. REQUANTIZE takes one beat of vector_lanes channels per cycle.
+    `gossamer.arch.timing.vector_cycles`, exactly. Each cycle reads vector_lanes channels: a beat of ADD and MULTIPLY
+    takes two, of MAXIMUM and AVERAGE one per tap, of REQUANTIZE, TABLE and COPY one.
     """
 
-    def __init__(self, *, group_size: int, vector_lanes: int, lanes: int, chains: int) -> None:
-        """`lanes`: those of the array, as many read ports as the activation buffer has banks for."""
+    def __init__(self, *, group_size: int, vector_lanes: int, chains: int) -> None:
         if group_size not in (4, 8, 16):
             raise BadVectorParameter(f"group_size must be 4, 8 or 16, not {group_size}")
         if vector_lanes < group_size or vector_lanes % group_size:
             raise BadVectorParameter(
                 f"vector_lanes must be a multiple of group_size ({group_size}), not {vector_lanes}"
             )
-        if lanes < 1 or chains < 8 or chains % 8:
-            raise BadVectorParameter(f"lanes must be at least 1 and chains a multiple of 8, not {lanes} and {chains}")
-        self.group_size, self.vector_lanes, self.lanes, self.chains = group_size, vector_lanes, lanes, chains
+        if chains < 8 or chains % 8:
+            raise BadVectorParameter(f"chains must be a multiple of 8, not {chains}")
+        self.group_size, self.vector_lanes, self.chains = group_size, vector_lanes, chains
         self.rows = ceil_div(chains, vector_lanes)
         byte_lanes = 8 * vector_lanes
         super().__init__(
             {
                 "control": Out(EngineControl()),
-                "a_valid": Out(1), "a_address": Out(ADDRESS_BITS), "a_data": In(byte_lanes),
-                "b_valid": Out(1), "b_address": Out(ADDRESS_BITS), "b_data": In(byte_lanes),
+                "read_valid": Out(1), "read_address": Out(ADDRESS_BITS), "read_data": In(byte_lanes),
                 "d_valid": Out(1), "d_address": Out(ADDRESS_BITS),
                 "d_words": Out(range(vector_lanes // group_size + 1)), "d_data": Out(byte_lanes),
                 "par_valid": Out(1), "par_address": Out(PARAMETER_ADDRESS_BITS),
@@ -87,9 +86,7 @@ class VectorEngine(wiring.Component):
     def of(cls, spec: SparseAccelerator) -> "VectorEngine":
         """Return the engine of a config."""
         array = spec.array
-        return cls(
-            group_size=array.group_size, vector_lanes=spec.vector.lanes, lanes=array.lanes, chains=array.chains
-        )  # fmt: skip
+        return cls(group_size=array.group_size, vector_lanes=spec.vector.lanes, chains=array.chains)
 
     def elaborate(self, platform: object) -> Module:
         """Return the parts and what joins them."""
@@ -126,17 +123,17 @@ class VectorEngine(wiring.Component):
             rows.softmax.eq(self._is(fields, Opcode.SOFTMAX)), rows.lrn.eq(self._is(fields, Opcode.LRN)),
             rows.layer_norm.eq(self._is(fields, Opcode.LAYER_NORM)), rows.parameters.eq(fields["par"]),
             rows.header.eq(loader.header), loader.data.eq(self.par_data), rows.par_data.eq(self.par_data),
-            rows.a_data.eq(self.a_data),
+            rows.read_data.eq(self.read_data),
             writer.single.eq(is_rows), writer.capture.eq(running & (steps.capture | rows.capture)),
         ]  # fmt: skip
         m.d.comb += [
-            self.a_valid.eq(reader.a_valid | rows.a_valid),
-            self.a_address.eq(Mux(is_rows, rows.a_address, reader.a_address)),
+            self.read_valid.eq(reader.read_valid | rows.read_valid),
+            self.read_address.eq(Mux(is_rows, rows.read_address, reader.read_address)),
             self.par_valid.eq(loader.valid | rows.par_valid),
             self.par_address.eq(Mux(rows.par_valid, rows.par_address, loader.read_address)),
             self.d_data.eq(Mux(is_rows, rows.word, lanes.result)),
         ]
-        for name in ("b_valid", "b_address", "acc_valid", "acc_entry", "acc_channel"):
+        for name in ("acc_valid", "acc_entry", "acc_channel"):
             m.d.comb += getattr(self, name).eq(getattr(reader, name))
         for name in ("d_valid", "d_address", "d_words"):
             m.d.comb += getattr(self, name).eq(getattr(writer, name))
@@ -227,9 +224,9 @@ class VectorEngine(wiring.Component):
             if name in steps.ports and name not in ("requantize", "maximum", "first"):
                 m.d.comb += getattr(lanes, name).eq(getattr(steps, name))
         single = Signal(8)
-        m.d.comb += single.eq(self.b_data[: 8 * self.group_size].word_select(steps.operand_byte, 8))
-        second = Signal(8 * self.vector_lanes)
-        operand = Signal(8 * self.vector_lanes)
-        read_b = Mux(fields["b_c"], single.replicate(self.vector_lanes), self.b_data)
-        m.d.comb += second.eq(read_b)
-        m.d.comb += [operand.eq(Mux(steps.operand_second, second, self.a_data)), lanes.operand.eq(operand)]
+        replicate = Signal()
+        m.d.comb += [
+            single.eq(self.read_data[: 8 * self.group_size].word_select(steps.operand_byte, 8)),
+            replicate.eq(steps.operand_second & fields["b_c"]),
+            lanes.operand.eq(Mux(replicate, single.replicate(self.vector_lanes), self.read_data)),
+        ]

@@ -40,9 +40,9 @@ class BeatReader(wiring.Component):
     Members
     -------
     load: take the instruction's fields, which are held until the last read. go: reads may be issued; it stays high.
-    requantize: read the accumulator; two_sources: read B as well. Otherwise read A, over its window.
-    a_valid, a_address, b_valid, b_address: reads of the activation buffer, whole words. b_byte: byte of B's word that
-        a single-channel B starts at.
+    requantize: read the accumulator; two_sources: read A, then B. Otherwise read A, over its window.
+    read_valid, read_address: reads of the activation buffer, whole words. b_byte: byte of B's word that a
+        single-channel B starts at.
     acc_valid, acc_entry, acc_channel: reads of the accumulator.
     step, first, second, last: in this cycle an operand is read; it begins a window; it is of the second source; a
         result follows.
@@ -50,8 +50,7 @@ class BeatReader(wiring.Component):
 
     Latency and throughput
     ----------------------
-    REQUANTIZE: one beat per cycle. Others: one tap per cycle, and one cycle after each beat, in which the window moves
-    on and the second source is read.
+    One read per cycle, beats without a pause: a beat takes a cycle, two with two sources, or one per tap of its window.
     """
 
     def __init__(self, *, group_size: int, vector_lanes: int, rows: int) -> None:
@@ -60,10 +59,9 @@ class BeatReader(wiring.Component):
         super().__init__(
             {
                 "load": In(1), "go": In(1), "requantize": In(1), "two_sources": In(1), **BLOCK_PORTS, **SOURCE_PORTS,
-                "a_valid": Out(1), "a_address": Out(ADDRESS_BITS), "b_valid": Out(1), "b_address": Out(ADDRESS_BITS),
-                "b_byte": Out(range(group_size)), "acc_valid": Out(1), "acc_entry": Out(ENTRY_ADDRESS_BITS),
-                "acc_channel": Out(CHANNEL_BITS), "step": Out(1), "first": Out(1), "second": Out(1), "last": Out(1),
-                "row": Out(self.row_bits),
+                "read_valid": Out(1), "read_address": Out(ADDRESS_BITS), "b_byte": Out(range(group_size)),
+                "acc_valid": Out(1), "acc_entry": Out(ENTRY_ADDRESS_BITS), "acc_channel": Out(CHANNEL_BITS),
+                "step": Out(1), "first": Out(1), "second": Out(1), "last": Out(1), "row": Out(self.row_bits),
             }
         )  # fmt: skip
 
@@ -74,9 +72,7 @@ class BeatReader(wiring.Component):
         m.submodules.pointer_a = a = Copies(BlockPointer())
         m.submodules.pointer_b = b = Copies(BlockPointer())
         m.submodules.window = window = Copies(WindowWalk())
-        active = Signal()
-        gap = Signal()
-        tap = Signal()
+        reading = Signal()
         beat_done = Signal()
         m.d.comb += [
             loops.load.eq(self.load), loops.advance.eq(beat_done), loops.single.eq(0), loops.again.eq(0),
@@ -92,42 +88,33 @@ class BeatReader(wiring.Component):
                 pointer.step.eq(step), pointer.column_stride.eq(column_stride), pointer.row_stride.eq(row_stride),
             ]  # fmt: skip
         m.d.comb += [
-            window.load.eq(gap | ~self.go), window.base.eq(a.address), window.advance.eq(tap),
-            window.kh.eq(self.kh), window.kw.eq(self.kw), window.row_stride.eq(self.a_ky),
-            window.column_stride.eq(self.a_kx),
+            window.load.eq(self.load | beat_done), window.base.eq(Mux(self.load, self.a, a.following)),
+            window.advance.eq(reading), window.kh.eq(self.kh), window.kw.eq(self.kw),
+            window.row_stride.eq(self.a_ky), window.column_stride.eq(self.a_kx),
         ]  # fmt: skip
-        with m.If(self.load):
-            m.d.sync += active.eq(1)
-        with m.Elif(beat_done & loops.last):
-            m.d.sync += active.eq(0)
-        self._turns(m, active, window.last, gap=gap, tap=tap, beat_done=beat_done)
+        self._turns(m, loops.last, window.last, reading=reading, beat_done=beat_done)
         at = (self.group_size - 1).bit_length()
-        second_address = Signal(ADDRESS_BITS)
-        with m.If(tap):  # the pointer moves on before the second source is read
-            m.d.sync += second_address.eq(b.address)
+        second_word = Signal(ADDRESS_BITS)
         m.d.comb += [
-            self.a_valid.eq(tap), self.a_address.eq(window.address), self.b_address[at:].eq(second_address[at:]),
-            self.b_byte.eq(second_address[:at]), self.first.eq(window.first | self.two_sources | self.requantize),
+            second_word[at:].eq(b.address[at:]), self.b_byte.eq(b.address[:at]),
+            self.read_address.eq(Mux(self.second, second_word, window.address)),
+            self.first.eq(window.first | self.two_sources),
         ]  # fmt: skip
-        self._accumulator(m, beat_done & self.requantize, loops)
+        self._accumulator(m, beat_done, loops)
         return m
 
-    def _turns(
-        self, m: Module, active: Signal, last_tap: Signal, *, gap: Signal, tap: Signal, beat_done: Signal
-    ) -> None:
-        """Decide what this cycle is for: a read of the accumulator, a tap, the second source, or nothing."""
-        reading = Signal()
+    def _turns(self, m: Module, last_beat: Signal, last_tap: Signal, *, reading: Signal, beat_done: Signal) -> None:
+        """Decide whether this cycle reads, which source, and whether that completes a beat."""
+        active = Signal()
         m.d.comb += [
-            reading.eq(active & self.go),
-            self.acc_valid.eq(reading & self.requantize),
-            tap.eq(reading & ~self.requantize & ~gap),
-            beat_done.eq(self.acc_valid | (tap & last_tap)),
-            self.second.eq(gap & self.two_sources),
-            self.b_valid.eq(self.second),
-            self.step.eq(self.acc_valid | tap | self.second),
-            self.last.eq(self.acc_valid | Mux(self.two_sources, self.second, tap & last_tap)),
-        ]
-        m.d.sync += gap.eq(beat_done & ~self.requantize)
+            reading.eq(active & self.go), beat_done.eq(reading & Mux(self.two_sources, self.second, last_tap)),
+            self.acc_valid.eq(reading & self.requantize), self.read_valid.eq(reading & ~self.requantize),
+            self.step.eq(reading), self.last.eq(beat_done),
+        ]  # fmt: skip
+        with m.If(self.load):
+            m.d.sync += [active.eq(1), self.second.eq(0)]
+        with m.Elif(reading):
+            m.d.sync += [active.eq(~(beat_done & last_beat)), self.second.eq(self.two_sources & ~self.second)]
 
     def _accumulator(self, m: Module, advance: Signal, loops: Copies) -> None:
         """Count entries, since positions follow each other there, and channels."""

@@ -24,7 +24,7 @@ class RowReader(wiring.Component):
     load: take the instruction's fields, which are held. go: start; it stays high.
     passes: times a row is streamed. between_gap, last_gap: cycles without elements after a pass, after the last one.
     channels: elements of a row that are real.
-    a_valid, a_address, a_data: reads of the activation buffer, one word each.
+    read_valid, read_address, read_data: reads of the activation buffer, one word each.
     slot, gap, first, row_pass, last, index: in this cycle there is an element; or a cycle of a gap; it is the first of
         its pass; number of the pass; last element of its pass; number of the element, which goes on in the gap. All as
         they are ELEMENT_STAGE cycles after the slot, with `element`, and `real`: it is one of the row's real channels.
@@ -42,9 +42,10 @@ class RowReader(wiring.Component):
             {
                 "load": In(1), "go": In(1), **BLOCK_PORTS, "a": In(ADDRESS_BITS), "a_y": In(ADDRESS_BITS),
                 "a_x": In(STRIDE_BITS), "passes": In(PASS_BITS), "between_gap": In(GAP_BITS), "last_gap": In(GAP_BITS),
-                "channels": In(32), "a_valid": Out(1), "a_address": Out(ADDRESS_BITS), "a_data": In(8 * group_size),
-                "slot": Out(1), "gap": Out(1), "first": Out(1), "row_pass": Out(PASS_BITS), "last": Out(1),
-                "index": Out(self.index_bits), "element": Out(signed(8)), "real": Out(1),
+                "channels": In(32), "read_valid": Out(1), "read_address": Out(ADDRESS_BITS),
+                "read_data": In(8 * group_size), "slot": Out(1), "gap": Out(1), "first": Out(1),
+                "row_pass": Out(PASS_BITS), "last": Out(1), "index": Out(self.index_bits), "element": Out(signed(8)),
+                "real": Out(1),
             }
         )  # fmt: skip
 
@@ -63,7 +64,7 @@ class RowReader(wiring.Component):
             pointer.load.eq(self.load), pointer.base.eq(self.a), pointer.advance.eq(word_done),
             pointer.restart.eq(loops.restart), pointer.next_column.eq(loops.next_column),
             pointer.next_row.eq(loops.next_row), pointer.step.eq(self.group_size),
-            pointer.column_stride.eq(self.a_x), pointer.row_stride.eq(self.a_y), self.a_address.eq(pointer.address),
+            pointer.column_stride.eq(self.a_x), pointer.row_stride.eq(self.a_y), self.read_address.eq(pointer.address),
         ]  # fmt: skip
         byte = Signal(range(self.group_size))
         number = Signal(self.index_bits)
@@ -72,7 +73,7 @@ class RowReader(wiring.Component):
         m.d.comb += [
             word_done.eq(slot & (byte == self.group_size - 1)),
             pass_done.eq(word_done & (loops.restart | loops.next_column | loops.next_row)),
-            self.a_valid.eq(slot & (byte == 0)),
+            self.read_valid.eq(slot & (byte == 0)),
         ]
         with m.If(slot):
             m.d.sync += byte.eq(byte + 1)
@@ -114,7 +115,7 @@ class RowReader(wiring.Component):
         """Delay what is known of a slot until its element comes."""
         for name, value in (
             ("slot", slot), ("gap", gap), ("row_pass", row_pass), ("last", pass_done), ("index", number),
-            ("word_start", self.a_valid),
+            ("word_start", self.read_valid),
         ):  # fmt: skip
             for stage in range(1, ELEMENT_STAGE):
                 after = Signal(len(value), name=f"{name}_{stage}")
@@ -122,7 +123,7 @@ class RowReader(wiring.Component):
                 value = after
             if name == "word_start":
                 word = Signal(8 * self.group_size)
-                m.d.sync += word.eq(Mux(value, self.a_data, word >> 8))
+                m.d.sync += word.eq(Mux(value, self.read_data, word >> 8))
                 m.d.comb += self.element.eq(word[:8].as_signed())
                 continue
             m.d.sync += getattr(self, name).eq(value)

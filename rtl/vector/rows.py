@@ -32,7 +32,7 @@ class RowUnit(wiring.Component):
     -------
     load: take the instruction's fields, which are held. go: the operation is one of these: read from now on.
     softmax, lrn, layer_norm: which. parameters: address of the parameter block. header: its first 32 bytes.
-    a_valid, a_address, a_data: reads of the activation buffer, one word each.
+    read_valid, read_address, read_data: reads of the activation buffer, one word each.
     par_valid, par_address, par_data: reads of tables and entries.
     word, capture: a result word, from the cycle after capture on for group_size cycles.
     bad: high for a cycle if the exponentials of a row add up to 0 or its variance is too large.
@@ -49,8 +49,8 @@ class RowUnit(wiring.Component):
             {
                 "load": In(1), "go": In(1), "softmax": In(1), "lrn": In(1), "layer_norm": In(1), **BLOCK_PORTS,
                 "a": In(ADDRESS_BITS), "a_y": In(ADDRESS_BITS), "a_x": In(STRIDE_BITS),
-                "parameters": In(PARAMETER_ADDRESS_BITS), "header": In(HEADER_BITS), "a_valid": Out(1),
-                "a_address": Out(ADDRESS_BITS), "a_data": In(8 * group_size), "par_valid": Out(1),
+                "parameters": In(PARAMETER_ADDRESS_BITS), "header": In(HEADER_BITS), "read_valid": Out(1),
+                "read_address": Out(ADDRESS_BITS), "read_data": In(8 * group_size), "par_valid": Out(1),
                 "par_address": Out(PARAMETER_ADDRESS_BITS), "par_data": In(128), "word": Out(8 * group_size),
                 "capture": Out(1), "bad": Out(1),
             }
@@ -67,13 +67,13 @@ class RowUnit(wiring.Component):
         m.submodules.layer_norm = norm = Copies(LayerNorm())
         header = data.View(header_layout(), self.header)
         window = header.extra[:8]
-        for name in ("load", "go", *BLOCK_PORTS, "a", "a_y", "a_x", "a_data"):
+        for name in ("load", "go", *BLOCK_PORTS, "a", "a_y", "a_x", "read_data"):
             m.d.comb += getattr(reader, name).eq(getattr(self, name))
         m.d.comb += [
             reader.passes.eq(Mux(self.softmax, 3, Mux(self.layer_norm, 2, 1))),
             reader.between_gap.eq(Mux(self.layer_norm, LAYER_NORM_GAP_CYCLES, 0)),
             reader.last_gap.eq(Mux(self.lrn, window >> 1, 0)), reader.channels.eq(header.channels),
-            self.a_valid.eq(reader.a_valid), self.a_address.eq(reader.a_address),
+            self.read_valid.eq(reader.read_valid), self.read_address.eq(reader.read_address),
             lrn.zero_a.eq(header.zero_a), lrn.window.eq(window), lrn.index_shift.eq(header.extra[8:]),
             norm.epsilon.eq(header.epsilon), norm.low.eq(header.low), norm.high.eq(header.high),
             norm.channels.eq(header.channels),

@@ -96,7 +96,7 @@ class BlockPointer(wiring.Component):
     load, base: go to the address of the first beat.
     advance, restart, next_column, next_row: go to the next beat, as `BlockLoops` says.
     step, column_stride, row_stride: bytes from beat to beat, column to column and row to row; held while walking.
-    address: of the current beat.
+    address: of the current beat. following: of the next one, unless it is a restart.
 
     Latency and throughput
     ----------------------
@@ -108,29 +108,30 @@ class BlockPointer(wiring.Component):
             {
                 "load": In(1), "base": In(ADDRESS_BITS), "advance": In(1), "restart": In(1), "next_column": In(1),
                 "next_row": In(1), "step": In(ADDRESS_BITS), "column_stride": In(STRIDE_BITS),
-                "row_stride": In(ADDRESS_BITS), "address": Out(ADDRESS_BITS),
+                "row_stride": In(ADDRESS_BITS), "address": Out(ADDRESS_BITS), "following": Out(ADDRESS_BITS),
             }
         )  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
         """Return one adder and the address each loop's iteration began at."""
         m = Module()
-        row, column, following = (Signal(ADDRESS_BITS, name=name) for name in ("row", "column", "following"))
+        row = Signal(ADDRESS_BITS)
+        column = Signal(ADDRESS_BITS)
         start = Signal(ADDRESS_BITS)
         stride = Signal(ADDRESS_BITS)
         m.d.comb += [
             start.eq(Mux(self.next_row, row, Mux(self.next_column, column, self.address))),
             stride.eq(Mux(self.next_row, self.row_stride, Mux(self.next_column, self.column_stride, self.step))),
-            following.eq(start + stride),
+            self.following.eq(start + stride),
         ]
         with m.If(self.load):
             m.d.sync += [row.eq(self.base), column.eq(self.base), self.address.eq(self.base)]
         with m.Elif(self.advance):
-            m.d.sync += self.address.eq(Mux(self.restart, column, following))
+            m.d.sync += self.address.eq(Mux(self.restart, column, self.following))
             with m.If(self.next_column | self.next_row):
-                m.d.sync += column.eq(following)
+                m.d.sync += column.eq(self.following)
             with m.If(self.next_row):
-                m.d.sync += row.eq(following)
+                m.d.sync += row.eq(self.following)
         return m
 
 

@@ -6,8 +6,7 @@ from gossamer.render import describe_config
 from gossamer.report import CLASSES, LayerReport, ResourceUse, Roofline, SimulationReport
 from gossamer.request import SimulationRequest
 from gossamer.sim.results import LayerTiming, Simulation
-
-TIER = "simulated; not yet compared with RTL, so no measured error band"
+from gossamer.trust import simulated_tier
 
 
 def core_report(
@@ -26,7 +25,8 @@ def core_report(
     }
     return SimulationReport(
         model=request.model, config=spec.name, config_summary=describe_config(spec), sparsity=request.sparsity,
-        batch=request.batch, tier=TIER, clock_mhz=spec.clock_mhz, peak_macs_per_cycle=simulation.peak_macs_per_cycle,
+        batch=request.batch, tier=simulated_tier(spec), clock_mhz=spec.clock_mhz,
+        peak_macs_per_cycle=simulation.peak_macs_per_cycle,
         total_cycles=simulation.total_cycles, latency_s=simulation.latency_s, energy_j=simulation.energy.total_j,
         energy_by_component_j=simulation.energy.by_component_j, dram_bytes=simulation.traffic.total_bytes,
         utilization=simulation.utilization,

@@ -13,7 +13,7 @@ OUTPUTS = re.findall(r"<!-- output: (gossamer [^\n]*) -->\n```\n(.*?)```", READM
 
 
 def test_outputs_are_shown() -> None:
-    assert len(OUTPUTS) == 2
+    assert len(OUTPUTS) == 3
 
 
 @pytest.mark.parametrize(("command", "shown"), OUTPUTS, ids=[command for command, _ in OUTPUTS])
@@ -21,7 +21,8 @@ def test_shown_output_is_real(
     command: str, shown: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", [*command.split(), "-o", "run"])
+    folder = ["-o", "run"] if " simulate " in command else []
+    monkeypatch.setattr("sys.argv", [*command.split(), *folder])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert not stop.value.code

@@ -20,10 +20,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable
 SEED = int(os.environ.get("GOSSAMER_SEED", "1"))
 BENCHES = Path(__file__).parent / "benches"
 SHAPES = {
-    "tiny": Shape(group_size=8, vector_lanes=8, lanes=2, chains=8),
-    "odd": Shape(group_size=4, vector_lanes=16, lanes=1, chains=24),
+    "tiny": Shape(group_size=8, vector_lanes=8, chains=8),
+    "odd": Shape(group_size=4, vector_lanes=16, chains=24),
 }
-SMALLEST = Shape(group_size=4, vector_lanes=4, lanes=1, chains=8)
+SMALLEST = Shape(group_size=4, vector_lanes=4, chains=8)
 """Of the mutants, each of which is a build of its own."""
 
 BEATS = (Opcode.REQUANTIZE, Opcode.ADD, Opcode.MULTIPLY, Opcode.TABLE, Opcode.MAXIMUM, Opcode.AVERAGE, Opcode.COPY)
@@ -32,10 +32,8 @@ BEATS = (Opcode.REQUANTIZE, Opcode.ADD, Opcode.MULTIPLY, Opcode.TABLE, Opcode.MA
 def modules_of(shape: Shape) -> tuple[VerilogModule, ...]:
     """Return the engine's Verilog."""
     return verilog_modules(
-        VectorEngine(
-            group_size=shape.group_size, vector_lanes=shape.vector_lanes, lanes=shape.lanes, chains=shape.chains
-        )
-    )  # fmt: skip
+        VectorEngine(group_size=shape.group_size, vector_lanes=shape.vector_lanes, chains=shape.chains)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -109,6 +107,7 @@ def test_what_cannot_be_executed_stops_with_a_fault(builds: Path, tmp_path: Path
 
 MUTANTS = {
     "no rounding": ("rounding_shift", r"\(shifted\) \+ \$signed\(2'h1\)", "(shifted) + $signed(2'h0)"),
+    "window stays at the first beat": ("beat_reader", r"load \? a : following", "load ? a : a"),
     "one word too few": ("block_loops", r"words_left <= 1'h1", "words_left <= 2'h2"),
     "window too long": ("lrn", r"index >= window;", "index > window;"),
 }
@@ -131,12 +130,11 @@ def test_mutants_fail(name: str, builds: Path, tmp_path: Path) -> None:
 
 
 def test_bad_parameters_are_refused() -> None:
-    good = {"group_size": 8, "vector_lanes": 16, "lanes": 2, "chains": 8}
+    good = {"group_size": 8, "vector_lanes": 16, "chains": 8}
     for name, value, message in (
         ("group_size", 5, "group_size must be 4, 8 or 16, not 5"),
         ("vector_lanes", 12, r"vector_lanes must be a multiple of group_size \(8\), not 12"),
-        ("lanes", 0, "lanes must be at least 1"),
-        ("chains", 12, "chains a multiple of 8, not 2 and 12"),
+        ("chains", 12, "chains must be a multiple of 8, not 12"),
     ):
         with pytest.raises(BadVectorParameter, match=message):
             VectorEngine(**(good | {name: value}))
@@ -144,7 +142,7 @@ def test_bad_parameters_are_refused() -> None:
 
 def test_the_text_does_not_grow_with_the_lanes() -> None:
     def lines(vector_lanes: int) -> int:
-        modules = verilog_modules(VectorEngine(group_size=8, vector_lanes=vector_lanes, lanes=2, chains=64))
+        modules = verilog_modules(VectorEngine(group_size=8, vector_lanes=vector_lanes, chains=64))
         return sum(module.text.count("\n") for module in modules)
 
     assert abs(lines(64) - lines(16)) < 100

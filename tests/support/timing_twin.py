@@ -124,7 +124,7 @@ class Twin:
         elif opcode is not Opcode.END:
             cycles = vector_cycles(
                 opcode, ny=fields["ny"], nx=fields["nx"], nc=fields["nc"], kh=fields["kh"], kw=fields["kw"],
-                group_size=array.group_size, vector_lanes=self.spec.vector.lanes, lanes=array.lanes,
+                group_size=array.group_size, vector_lanes=self.spec.vector.lanes,
                 window=self.windows.get(number, 1),
             )  # fmt: skip
         return Job(number, fields, bursts, cycles)

@@ -27,7 +27,6 @@ class Shape:
 
     group_size: int
     vector_lanes: int
-    lanes: int
     chains: int
 
 
@@ -158,7 +157,7 @@ class Cases:
         run_vector(opcode, f, g, self.act, self.par, self.sums)
         cycles = vector_cycles(
             opcode, ny=f["ny"], nx=f["nx"], nc=f["nc"], kh=f["kh"], kw=f["kw"], group_size=g,
-            vector_lanes=self.shape.vector_lanes, lanes=self.shape.lanes, window=window,
+            vector_lanes=self.shape.vector_lanes, window=window,
         )  # fmt: skip
         self._append(opcode, f, cycles)
 
@@ -196,5 +195,5 @@ class Cases:
         columns = {name: np.array([row[name] for row in self.rows]) for name in self.rows[0]}
         np.savez(
             path, activation=self.start, parameter=self.par, sums=self.sums, group_size=self.shape.group_size,
-            lanes=self.shape.lanes, **columns,
+            **columns,
         )  # fmt: skip

@@ -57,13 +57,12 @@ def test_a_full_fold_keeps_every_multiplier_busy() -> None:
 
 
 def test_vector() -> None:
-    for opcode, ny, nx, nc, kernel, window, (group, vector_lanes), lanes in product(
-        VECTOR_OPCODES, (1, 5), (1, 7), (1, 3, 8), ((1, 1), (3, 2)), (1, 2, 5), ((8, 8), (8, 16), (4, 20), (16, 64)),
-        (1, 2),
-    ):  # fmt: skip
+    for opcode, ny, nx, nc, kernel, window, (group, vector_lanes) in product(
+        VECTOR_OPCODES, (1, 5), (1, 7), (1, 3, 8), ((1, 1), (3, 2)), (1, 2, 5), ((8, 8), (8, 16), (4, 20), (16, 64))
+    ):
         expected = vector_cycles(
             opcode, ny=ny, nx=nx, nc=nc, kh=kernel[0], kw=kernel[1], group_size=group, vector_lanes=vector_lanes,
-            lanes=lanes, window=window,
+            window=window,
         )  # fmt: skip
         taps = kernel[0] * kernel[1]
-        assert vector_duration(int(opcode), ny * nx, nc, taps, group, vector_lanes, lanes, window) == expected
+        assert vector_duration(int(opcode), ny * nx, nc, taps, group, vector_lanes, window) == expected

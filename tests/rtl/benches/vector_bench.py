@@ -2,7 +2,7 @@
 
 Reads a .npz file named by GOSSAMER_CASES: activation int8 [n], parameter uint8 [n], sums int32 [entries, chains],
 instructions uint8 [count, 64], cycles int64 [count], expected int8 [count, n] (activations after each instruction),
-causes int64 [count] (a fault instead of a result, then reset), conflicts (raise acc_conflict), group_size, lanes.
+causes int64 [count] (a fault instead of a result, then reset), conflicts (raise acc_conflict), group_size.
 """
 
 import os
@@ -25,14 +25,15 @@ class Memories:
 
     def __init__(self, dut, cases) -> None:
         self.dut = dut
+        self.read_ports = (dut.read_valid, dut.par_valid, dut.acc_valid)
         self.act = cases["activation"].view(np.uint8).copy()
         self.par, self.sums = cases["parameter"], cases["sums"]
-        self.group, self.ports = int(cases["group_size"]), int(cases["lanes"])
-        self.width = len(dut.a_data) // 8
+        self.group = int(cases["group_size"])
+        self.width = len(dut.read_data) // 8
         self.par_width = len(dut.par_data) // 8
         self.idle = {
             name: int.from_bytes(bytes([GARBAGE]) * (len(getattr(dut, name)) // 8), "little")
-            for name in ("a_data", "b_data", "par_data", "acc_data")
+            for name in ("read_data", "par_data", "acc_data")
         } | {"acc_conflict": 0}
         self.driven: dict[str, int] = {}
         self.answers = deque([{}] * READ_LATENCY)
@@ -57,14 +58,10 @@ class Memories:
     def sample(self) -> None:
         """Take the requests of this cycle."""
         dut, answer = self.dut, {}
-        a, b, d = int(dut.a_valid.value), int(dut.b_valid.value), int(dut.d_valid.value)
-        assert not (d and (a or b)), "read and write in one cycle"
-        assert self.ports >= 2 or not (a and b), "two reads in one cycle through one port"
-        for valid, name in ((a, "a"), (b, "b")):
-            if valid:
-                at = int(getattr(dut, f"{name}_address").value)
-                assert at % self.group == 0
-                answer[f"{name}_data"] = self._bytes(self.act, at, self.width)
+        if int(dut.read_valid.value):
+            at = int(dut.read_address.value)
+            assert at % self.group == 0
+            answer["read_data"] = self._bytes(self.act, at, self.width)
         if int(dut.par_valid.value):
             at = int(dut.par_address.value)
             assert at % 4 == 0
@@ -77,7 +74,7 @@ class Memories:
             answer["acc_conflict"] = int(self.conflict)
         self.answers.append(answer)
         write = None
-        if d:
+        if int(dut.d_valid.value):
             at, words = int(dut.d_address.value), int(dut.d_words.value)
             assert at % self.group == 0
             assert 1 <= words <= self.width // self.group
@@ -85,7 +82,7 @@ class Memories:
             write = (at, data[: words * self.group].copy())
             self.writes_seen += 1
         self.writes.append(write)
-        self.reads += a + b + int(dut.par_valid.value) + int(dut.acc_valid.value)
+        self.reads += sum(int(port.value) for port in self.read_ports)
 
     @staticmethod
     def _bytes(memory, at: int, count: int) -> int:
@@ -122,7 +119,7 @@ async def execute(dut, memories, instruction: bytes, limit: int) -> tuple[int, i
             dut.control__instruction.value = int.from_bytes(instruction, "little") if cycle == 1 else 0
         await ReadOnly()
         if cycle <= 4:
-            assert not any(int(port.value) for port in (dut.a_valid, dut.b_valid, dut.par_valid, dut.acc_valid))
+            assert not any(int(port.value) for port in memories.read_ports)
         memories.sample()
         if int(dut.control__fault.value):
             return cycle, int(dut.control__cause.value)
