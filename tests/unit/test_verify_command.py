@@ -1,0 +1,210 @@
+"""Check `gossamer verify` and `gossamer.verify`: bad input is one message, and a report without RTL has its keys."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gossamer
+from gossamer import cli, verification
+from gossamer.arch.errors import ToolError
+from gossamer.arch.isa import ENGINES
+from gossamer.arch.registers import REGISTERS, Access, ErrorCause
+from gossamer.arch.spec import SparseAccelerator
+from gossamer.rtl_run import DONE_BIT, ERROR_BIT, RtlJob, RtlResult
+from gossamer.sim.golden.executor_kernels import RUN_FIELDS  # noqa: F401 - compiles kernels before they are timed
+from gossamer.sim.timing import simulate
+from gossamer.verify_command import VCD_NOTE
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Return a function that runs the command line in an empty folder: (exit status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["gossamer", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        captured = capfd.readouterr()
+        code = stop.value.code
+        return (0 if code is None else int(code)), captured.out, captured.err
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-c", "ecp5-tiny"], "either a MODEL or --random COUNT"),
+        (["-c", "ecp5-tiny", "digits", "--random", "2"], "either a MODEL or --random COUNT"),
+        (["-c", "ecp5-tiny", "digits", "--stalls", "some"], "--stalls must be one of none, random"),
+        (["-c", "systolic-32x32-ws", "digits"], "has no RTL"),
+        (["-c", "ecp5-tiny", "digits", "--set", "axi.ports=2"], "`axi.ports` must be 1"),
+        (["-c", "ecp5-tiny", "digits", "--layers", "nope"], "layers must be FIRST:LAST within 0:9"),
+        (["-c", "ecp5-tiny", "digits", "--layers", "9:"], "layers must be FIRST:LAST within 0:9"),
+        (["-c", "ecp5-tiny", "--random", "2", "--layers", "0:1"], "--layers takes layers out of a MODEL"),
+        (["-c", "ecp5-tiny", "--random", "-1"], "--random"),
+        (["-c", "ecp5-tiny", "digits", "--images", "0"], "--images"),
+        (["-c", "ecp5-tiny", "digit"], "did you mean digits"),
+        (["-c", "ecp5-tiny", "none.gsm"], "none.gsm"),
+        (["digits"], "--config"),
+    ],
+)
+def test_bad_input_is_one_message(run: Run, tmp_path: Path, arguments: list[str], message: str) -> None:
+    status, out, err = run("verify", *arguments)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_waves_into_a_file_are_refused(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text")
+    status, out, err = run("verify", "digits", "-c", "ecp5-tiny", "--waves", "file")
+    assert (status, out) == (2, "")
+    assert "must be a folder" in err
+
+
+def test_a_program_of_another_config_is_refused(run: Run) -> None:
+    assert run("compile", "gemm:8x16x8", "-c", "ecp5-tiny", "--set", "clock_mhz=90", "-o", "other.gsm")[0] == 0
+    status, out, err = run("verify", "other.gsm", "-c", "ecp5-tiny")
+    assert (status, out) == (2, "")
+    assert "was compiled for ecp5-tiny" in err
+
+
+@pytest.mark.parametrize("missing", ["g++", "make", "perl"])
+def test_without_compiler_it_says_what_to_install(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, missing: str
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in {"g++", "make", "perl"} - {missing}:
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    status, out, err = run("verify", "digits", "-c", "ecp5-tiny")
+    assert (status, out) == (1, "")
+    assert f"needs {missing}: apt-get install g++ make perl" in err
+    with pytest.raises(ToolError, match=f"needs {missing.replace('+', '.')}"):
+        gossamer.verify("digits", "ecp5-tiny")
+
+
+Change = Callable[[RtlJob, RtlResult], RtlResult]
+
+
+@pytest.fixture
+def no_rtl(monkeypatch: pytest.MonkeyPatch) -> Callable[[Change], None]:
+    """Return a function that puts golden executor and simulator, with a change, in the place of the RTL."""
+
+    def put(change: Change) -> None:
+        def instead(spec: SparseAccelerator, jobs: Sequence[RtlJob], **_: Any) -> Mapping[str, RtlResult]:
+            return {job.name: change(job, result_of(job, spec)) for job in jobs}
+
+        monkeypatch.setattr(verification, "run_programs", instead)
+
+    return put
+
+
+def result_of(job: RtlJob, spec: SparseAccelerator) -> RtlResult:
+    """Return what a core must leave, from the golden executor and the simulator."""
+    program, cycles = job.program, simulate(job.program, spec)
+    inputs = {
+        binding.name: verification_inputs(job.memory, binding) for binding in program.inputs
+    }  # fmt: skip
+    registers = {name: 0 for name, register in REGISTERS.items() if register.access is Access.READ}
+    registers |= {"CYCLES": cycles.total_cycles, "STATUS": DONE_BIT}
+    for engine in ENGINES:
+        prefix, counted = engine.value.upper(), cycles.engines[engine]
+        registers |= {
+            f"{prefix}_INSTRUCTIONS": counted.instructions, f"{prefix}_BUSY": counted.busy,
+            f"{prefix}_WAITING_MEMORY": counted.waiting_memory, f"{prefix}_IDLE": counted.idle,
+            **{f"{prefix}_WAITING_{giver.value.upper()}": counted.waiting_token[giver] for giver in ENGINES},
+        }  # fmt: skip
+    return RtlResult(memory=verification.execute_memory(program, spec, inputs), registers=registers)
+
+
+def verification_inputs(memory: np.ndarray, binding: Any) -> np.ndarray:
+    from gossamer.sim.golden.executor import read_tensor
+
+    return read_tensor(memory, binding)
+
+
+def test_json_has_the_documented_keys(run: Run, no_rtl: Callable[[Change], None]) -> None:
+    no_rtl(lambda job, result: result)
+    status, out, _ = run("verify", "--random", "3", "--seed", "5", "-c", "ecp5-tiny", "--json")
+    report = json.loads(out)
+    assert status == 0
+    assert report["bit_exact"] is True
+    assert report["max_cycle_error_pct"] == 0
+    assert (report["config"], report["stalls"], report["seed"], report["waves"]) == ("ecp5-tiny", "none", 5, None)
+    assert [each["name"] for each in report["programs"]] == ["random5", "random6", "random7"]
+    for each in report["programs"]:
+        assert {"name", "bit_exact", "outputs_checked", "rtl_cycles", "sim_cycles", "cycle_error_pct"} <= set(each)
+        assert each["outputs_checked"] > 0
+        assert each["rtl_cycles"] == each["sim_cycles"] > 0
+
+
+def one_byte_wrong(job: RtlJob, result: RtlResult) -> RtlResult:
+    """Return a result with one wrong byte: the second channel of the last pixel of the first output."""
+    memory, binding = result.memory.copy(), job.program.outputs[0]
+    memory[binding.address + binding.span_bytes - binding.shape[3] + 1] ^= 1
+    return replace(result, memory=memory)
+
+
+def test_a_wrong_byte_is_named_and_exits_with_1(run: Run, no_rtl: Callable[[Change], None]) -> None:
+    no_rtl(one_byte_wrong)
+    status, out, _ = run("verify", "digits", "-c", "ecp5-tiny")
+    assert status == 1
+    assert "NOT bit-exact" in out
+    assert "element [0, 0, 0, 1] is" in out
+    assert "(1 bytes differ); written by instruction" in out
+    status, out, _ = run("verify", "digits", "-c", "ecp5-tiny", "--json")
+    assert status == 1
+    assert json.loads(out)["bit_exact"] is False
+    assert "(STORE, layer" in json.loads(out)["programs"][0]["mismatch"]
+
+
+def test_more_cycles_than_simulated_are_an_error_of_the_simulator(no_rtl: Callable[[Change], None]) -> None:
+    def slower(job: RtlJob, result: RtlResult) -> RtlResult:
+        return replace(result, registers={**result.registers, "CYCLES": 2 * result.registers["CYCLES"]})
+
+    no_rtl(slower)
+    report = gossamer.verify("digits", "ecp5-tiny", images=2, layers="0:2")
+    assert report.bit_exact
+    assert len(report.programs) == 2
+    assert [check.cycle_error_pct for check in report.programs] == [-50.0, -50.0]
+    assert report.max_cycle_error_pct == 50.0
+
+
+def test_a_failed_run_is_no_match(run: Run, no_rtl: Callable[[Change], None]) -> None:
+    def stopped(job: RtlJob, result: RtlResult) -> RtlResult:
+        changes = {"STATUS": ERROR_BIT, "ERROR_CAUSE": ErrorCause.READ_RESPONSE, "ERROR_ADDRESS_LOW": 0x1240}
+        return replace(result, registers={**result.registers, **changes})
+
+    no_rtl(stopped)
+    status, out, _ = run("verify", "digits", "-c", "ecp5-tiny")
+    assert status == 1
+    assert "stopped with error READ_RESPONSE" in out
+    assert "0x1240" in out
+
+
+def test_a_program_that_did_not_run_is_no_match(run: Run, no_rtl: Callable[[Change], None]) -> None:
+    no_rtl(lambda job, result: replace(result, registers={**result.registers, "STATUS": 1}))
+    status, out, _ = run("verify", "digits", "-c", "ecp5-tiny")
+    assert status == 1
+    assert "timed out after" in out
+
+
+def test_waveforms_are_announced(run: Run, no_rtl: Callable[[Change], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    no_rtl(lambda job, result: result)
+    for name, note in (("vcd", VCD_NOTE), ("fst", "")):
+        monkeypatch.setattr(verification, "wave_format", lambda name=name: name)
+        status, out, _ = run("verify", "digits", "-c", "ecp5-tiny", "--layers", "0:1", "--waves", "traces")
+        assert status == 0
+        assert out.splitlines()[-1] == f"waveforms: {Path.cwd() / 'traces' / f'dump.{name}'}{note}"
