@@ -70,7 +70,8 @@ class AccumulatorCell(wiring.Component):
 
     def _half(self, m: Module, name: str, rows: int, read_row: Value, write: Value, new: Value) -> Signal:
         """Return the output register of one half's memory."""
-        memory = BlockMemory(f"accumulator_{name}", part_bits=len(new), parts=1, rows=rows, kind=self.shape.accumulator_memory)
+        kind = self.shape.accumulator_memory
+        memory = BlockMemory(f"accumulator_{name}", part_bits=len(new), parts=1, rows=rows, kind=kind)
         m.submodules[name] = held = Copies(memory)
         out = Signal(len(new), name=f"{name}_sums", reset_less=True)
         m.d.comb += [

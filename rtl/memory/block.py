@@ -54,13 +54,13 @@ class BlockMemory(wiring.Component):
     Parameters
     ----------
     name: of the Verilog module. part_bits: bits that one enable writes. parts: parts of a word. rows: words.
-    kind: primitive asked for; absent if synthesis shall choose.
+    kind: primitive asked for.
     """
 
     has_reset = False
     _MustUse__silence = True  # Amaranth never elaborates it and would warn
 
-    def __init__(self, name: str, *, part_bits: int, parts: int, rows: int, kind: MemoryKind | None = None) -> None:
+    def __init__(self, name: str, *, part_bits: int, parts: int, rows: int, kind: MemoryKind) -> None:
         self.module_name = name
         self.part_bits, self.parts, self.rows, self.kind = part_bits, parts, rows, kind
         self.row_bits = max(1, (rows - 1).bit_length())
@@ -78,5 +78,5 @@ class BlockMemory(wiring.Component):
         """Return the Verilog module."""
         return _TEXT.format(
             name=self.module_name, row=self.row_bits - 1, word=self.parts * self.part_bits - 1, enables=self.parts - 1,
-            last=self.rows - 1, part_bits=self.part_bits, style="auto" if self.kind is None else RAM_STYLE[self.kind],
+            last=self.rows - 1, part_bits=self.part_bits, style=RAM_STYLE[self.kind],
         )  # fmt: skip
