@@ -1,7 +1,8 @@
 """Run many random programs on the RTL of a config and report how often the timing simulator gives its cycles.
 
-    python benchmarks/rtl_agreement.py --programs 2000 --config ecp5-tiny -o docs/rtl-agreement.md
+    python benchmarks/rtl_agreement.py --programs 2000 --config ecp5-tiny -o docs/rtl-agreement.md --trust
 
+--trust also writes the error band that `gossamer simulate` prints, into the configs of the source tree.
 Exit status 1 if a program is not bit-exact. About 4 a second on one core; `--workers` runs several at a time.
 """
 
@@ -22,12 +23,14 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.rtl.core import Core
 from gossamer.rtl.verilog import verilog_modules
 from gossamer.rtl_run import build_core
+from gossamer.trust import FILE, TrustTable
 from gossamer.verification import ProgramCheck, verify_programs
 from gossamer.verify_candidates import random_candidates
 
 CHUNK = 50
 """Programs per simulation; each pays a few seconds for Verilog and start."""
 
+ROOT = Path(__file__).resolve().parents[1]
 EDGES_PCT = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, np.inf)
 
 
@@ -119,6 +122,15 @@ Written by `{command}`: config `{options.config}`{" with " + ", ".join(options.s
 """
 
 
+def trust(command: str, config: str, checks: Sequence[ProgramCheck]) -> TrustTable:
+    """Return the error band to ship."""
+    errors = np.array([abs(check.cycle_error_pct) for check in checks])
+    return TrustTable(
+        command=command, config=config, programs=len(checks), exact=int((errors == 0).sum()),
+        median_error_pct=round(float(np.median(errors)), 4), worst_error_pct=round(float(errors.max()), 4),
+    )  # fmt: skip
+
+
 def main() -> None:
     """Parse the command line, run, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -129,6 +141,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("-o", "--output", type=Path, help="Markdown file to write")
+    parser.add_argument("--trust", action="store_true", help="write configs/trust.json")
     options = parser.parse_args()
     if options.programs < 1:
         parser.error("--programs must be at least 1")
@@ -150,11 +163,14 @@ def main() -> None:
     for check in checks:
         if not check.bit_exact or abs(check.cycle_error_pct) > EDGES_PCT[3]:
             print(f"{check.name}: {check.cycle_error_pct:+.3f} %, {check.mismatch or check.failure or 'bit-exact'}")
+    words = [f"--programs {options.programs}", f"--config {options.config}", f"--seed {options.seed}"]
+    words += [f"--set {each}" for each in options.set]
+    words += [] if options.stalls == "none" else [f"--stalls {options.stalls}"]
+    command = f"python benchmarks/rtl_agreement.py {' '.join(words)}"
+    if options.trust and all(check.bit_exact for check in checks):
+        content = trust(command, options.config, checks).model_dump_json(indent=2)
+        (ROOT / "configs" / FILE).write_text(content + "\n", encoding="utf-8")
     if options.output is not None:
-        words = [f"--programs {options.programs}", f"--config {options.config}", f"--seed {options.seed}"]
-        words += [f"--set {each}" for each in options.set]
-        words += [] if options.stalls == "none" else [f"--stalls {options.stalls}"]
-        command = f"python benchmarks/rtl_agreement.py {' '.join(words)}"
         options.output.parent.mkdir(exist_ok=True)
         options.output.write_text(markdown(command, options, checks), encoding="utf-8")
     if not all(check.bit_exact for check in checks):
