@@ -11,7 +11,8 @@ Nothing can be requested, shown or taken on a channel in a cycle in which it pau
 
 `read_burst` and `write_burst` are closed forms over a burst, which a pause within it breaks. So these kernels walk over
 beats; a run with pauses is one of a bench, and short. Without a single pause they give the same cycles wherever the
-closed forms are exact: a channel is as fast as the port or faster, or every beat is one piece. Ours; checked by tests/unit/test_timing_twin.py, and against RTL by tests/rtl/.
+closed forms are exact: a channel is as fast as the port or faster, or every beat is one piece. Ours; checked by
+tests/unit/test_timing_twin.py, and against RTL by tests/rtl/.
 """
 
 import numpy as np
