@@ -15,6 +15,8 @@ closed forms are exact: a channel is as fast as the port or faster, or every bea
 tests/unit/test_timing_twin.py, and against RTL by tests/rtl/.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,7 +60,7 @@ def unpaused_cycles(stalls: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.ascontiguousarray(np.minimum.accumulate(own[:, ::-1], axis=1)[:, ::-1])
 
 
-def random_stalls(seed: int, probability: float, cycles: int) -> NDArray[np.bool_]:
+def random_stalls(seed: int | Sequence[int], probability: float, cycles: int) -> NDArray[np.bool_]:
     """Return stalls bool [5, cycles] in which every channel pauses in a cycle with this probability."""
     return np.random.default_rng(seed).random((len(STALL_CHANNELS), cycles)) < probability
 
