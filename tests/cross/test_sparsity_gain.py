@@ -13,8 +13,8 @@ from gossamer.simulation import compile_request
 
 COMPUTE_BOUND = ("conv:28x28x128:3x3x128:p=1", "conv:56x56x256:1x1x128", "gemm:784x1024x256")
 MEMORY_BOUND = "gemm:1x4096x4096"
-BURST_CYCLES = 64
-"""Beats of a 1 KiB burst through one port of kv260-edge: the last burst of a LOAD comes through one port alone."""
+BURST_CYCLES = 32
+"""Beats of a 512-byte burst through one port of kv260-edge: the last burst of a LOAD comes through one port alone."""
 
 
 def _listing(sparsity: str) -> list[str]:
