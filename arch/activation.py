@@ -4,6 +4,7 @@ LOAD and VECTOR can write in the same cycle whatever they write if one of them w
 upper: each half of a bank has a write port of its own.
 """
 
+from gossamer.arch.banking import BankSizes, bank_sizes
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import ceil_div
 
@@ -17,17 +18,20 @@ def window_words(spec: SparseAccelerator) -> int:
     return max(spec.array.chain_length, spec.vector.lanes // group, ceil_div(spec.axi.data_bits // 8, group) + 1)
 
 
-def bank_count(words: int) -> int:
-    """Return the power of two of banks in which a window of so many words touches none twice."""
-    return 1 << (max(1, words) - 1).bit_length()
+def copies(spec: SparseAccelerator) -> int:
+    """Return how many copies of all activations there are: one per reader."""
+    return spec.array.lanes + READERS_BESIDE_LANES
 
 
-def half_rows(rows: int) -> int:
-    """Return the rows of the lower half: the largest power of two below `rows`, at least 1."""
-    return 1 << max(0, (rows - 1).bit_length() - 1)
+def activation_banks(spec: SparseAccelerator) -> BankSizes:
+    """Return the banks of each copy."""
+    return bank_sizes(
+        capacity_bytes=spec.buffers.activation.capacity_bytes, word_bytes=spec.array.group_size,
+        words=window_words(spec),
+    )  # fmt: skip
 
 
 def half_bytes(spec: SparseAccelerator) -> int:
     """Return the first byte of the upper half of the activation buffer."""
-    row_bytes = bank_count(window_words(spec)) * spec.array.group_size
-    return half_rows(ceil_div(spec.buffers.activation.capacity_bytes, row_bytes)) * row_bytes
+    cut = activation_banks(spec)
+    return cut.half_rows * cut.banks * cut.word_bytes

@@ -1,17 +1,21 @@
-"""Estimate what a sparse accelerator takes on its device, by component, before any RTL exists: tier "estimated".
+"""Estimate what a sparse accelerator takes on its device, by component, without synthesis: tier "estimated".
 
-On-chip memories are counted primitive by primitive from their widths and depths. Logic is counted from figures per
-processing element and per vector lane that were measured after synthesis, and from engineering estimates for the rest;
-every constant says which. `gossamer.arch.config.load_config` refuses a config whose estimate exceeds its device.
+On-chip memories are counted primitive by primitive from the widths and depths the RTL is built with
+(`gossamer.arch.banking`, `activation`, `accumulator`), multipliers from the products it contains. Logic is counted from
+figures per processing element and per vector lane that were measured after synthesis, and from engineering estimates
+for the rest; every constant says which. `gossamer.arch.config.load_config` refuses a config whose estimate exceeds its
+device.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 
-from gossamer.arch.isa import ENGINES, INSTRUCTION_BYTES
-from gossamer.arch.rules import PARAMETER_ENTRY_BYTES
-from gossamer.arch.spec import BufferSpec, DeviceSpec, Family, MemoryKind, SparseAccelerator
-from gossamer.arch.timing import ceil_div
+from gossamer.arch.accumulator import CELL_CHAINS, SUM_BYTES, accumulator_cells, accumulator_entries, half_depths
+from gossamer.arch.activation import activation_banks, copies
+from gossamer.arch.banking import WindowSizes, index_window, parameter_window, weight_window
+from gossamer.arch.isa import ENGINES, FIELDS, INSTRUCTION_BYTES, TRANSFER_BYTES_LIMIT, Opcode
+from gossamer.arch.spec import DeviceSpec, Family, MemoryKind, SparseAccelerator
+from gossamer.arch.timing import FETCH_BUFFER_BYTES, FETCH_BURST_BYTES, burst_bytes, ceil_div
 
 TIER = "estimated"
 """How far the numbers can be trusted: from formulas, not from synthesis."""
@@ -35,23 +39,34 @@ UNCASCADED_FF = 36
 """Per multiplier without a cascade (ECP5): a 20-bit adder and registers for select and sum. Engineering estimate."""
 
 SEGMENT_STAGES = 8
-SEGMENT_LUT = 48
-SEGMENT_FF = 48
-"""A packed cascade is safe for 8 stages with weights clipped to -127 (7 at the extremes); each further segment is added
-in fabric, 48 LUT and 48 FF for both lanes (measured)."""
+SEGMENT_LUT = 24
+SEGMENT_FF = 24
+"""Per lane. A packed cascade is safe for 8 stages with weights clipped to -127 (7 at the extremes); each further
+segment is added in fabric, 48 LUT and 48 FF for two lanes (measured)."""
 
 ACCUMULATE_LUT = 32
 ACCUMULATE_FF = 64
 """Per chain and lane: a 32-bit adder, operand and result registers. Engineering estimate."""
 
-VECTOR_DSP = 1
+VECTOR_PRODUCTS = ((18, 18),) * 4 + ((9, 9),)
+"""Signed factors' bits of the products of a vector lane: four parts of 32 x 32, and two operands of MULTIPLY."""
+
 VECTOR_LUT = 170
 """Requantization per vector lane, most of it the variable shifter. Measured: Yosys 0.70, xcup."""
 
-VECTOR_OTHER_DSP = 1
 VECTOR_OTHER_LUT = 200
 VECTOR_FF = 400
-"""Per vector lane: second multiplier of ADD and MULTIPLY, table, maximum, sums, all registers. Engineering estimate."""
+"""Per vector lane: choice of a table's byte, maximum, sums, all registers. Engineering estimate."""
+
+VECTOR_TABLE_BITS = (128, 16)
+VECTOR_CONSTANT_BITS = (32, 32, 6)
+"""Memories of a vector lane: a byte table of 16 rows; bias, multiplier and shift of every lanes-th channel."""
+
+ROW_PRODUCTS = (
+    *((8, 8), (17, 8), (25, 37), (25, 38), *((18, 18),) * 8),  # LAYER_NORM
+    *((9, 9), (9, 9), *((18, 18),) * 4),  # LRN
+)
+"""Products of the engines that take one element per cycle; SOFTMAX has none."""
 
 DIVIDER_LUT = 1200
 DIVIDER_FF = 1500
@@ -69,9 +84,19 @@ PORT_LUT = 500
 PORT_FF = 700
 """Address channels and burst splitting of one AXI4 master port, both sides, without data path. Engineering estimate."""
 
-ACCUMULATOR_HALVES = 2
-"""COMPUTE adds in one half of the accumulator while REQUANTIZE reads the other: separate primitives, since each has one
-read and one write port."""
+ACTIVATION_WRITERS = 2
+"""VECTOR and LOAD."""
+
+OWNER_BITS = 41
+"""Remembered of a read on its way: whose it is, and its 40-bit offset."""
+
+STORE_PIECES_AHEAD = 8
+"""Pieces STORE reads ahead of the memory: 9 bits per byte and one that says whether the beat ends."""
+
+MULTIPLIER_BITS = {
+    Family.ULTRASCALE_PLUS: (27, 18), Family.VERSAL: (27, 24), Family.SERIES7: (25, 18), Family.ECP5: (18, 18),
+}  # fmt: skip
+"""Signed factors of one DSP slice (AMD UG579, AM004, UG479; Lattice FPGA-TN-02205)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,9 +165,27 @@ def memory_primitives(
     `byte_writes`: single bytes are written, so that the ninth bits go unused. `read_ports` 2: both ports read, at the
     narrower width of a true dual-port memory. For LUTRAM the count is LUTs.
     """
+    if kind is MemoryKind.LUTRAM and byte_writes:
+        words, luts = LUTRAM_BYTE.get(family, (64, 10))
+        return ceil_div(width_bits, 8) * ceil_div(depth, words) * luts * read_ports
     shapes = _shapes(kind, family, read_ports)
     return min(ceil_div(width_bits, _usable(bits, byte_writes)) * ceil_div(depth, words) * each
                for words, bits, each in shapes)  # fmt: skip
+
+
+LUTRAM_BYTE = {Family.SERIES7: (64, 12), Family.ECP5: (16, 12)}
+"""Words and LUTs of a LUTRAM one byte wide, which has a write enable of its own: 64 x 7 and 64 x 1 in 8 + 2 LUT6 where
+this has no entry, two 64 x 3 and two 64 x 1 in 4 + 4 + 2 + 2, two 16 x 4 in 6 + 6 LUT4."""
+
+
+def multiplier_dsps(family: Family, bits: tuple[int, int]) -> int:
+    """Return the DSP slices of a product of two signed factors; each further slice adds one bit less to a factor."""
+    wide, narrow = MULTIPLIER_BITS[family]
+    return min(ceil_div(a - 1, wide - 1) * ceil_div(b - 1, narrow - 1) for a, b in (bits, bits[::-1]))
+
+
+def _dsps(family: Family, products: Iterable[tuple[int, int]]) -> Resources:
+    return Resources(dsp=sum(multiplier_dsps(family, bits) for bits in products))
 
 
 def _usable(bits: int, byte_writes: bool) -> int:
@@ -173,14 +216,10 @@ def _shapes(kind: MemoryKind, family: Family, read_ports: int) -> list[tuple[int
 
 
 def _memory(
-    buffer: BufferSpec, family: Family, *, banks: int, bank_bits: int, byte_writes: bool = True, read_ports: int = 1
+    kind: MemoryKind, family: Family, width_bits: int, depth: int, *, count: int = 1, byte_writes: bool = False
 ) -> Resources:
-    """Return what a buffer of `banks` equal memories, each `bank_bits` wide, takes."""
-    depth = ceil_div(8 * buffer.capacity_bytes, banks * bank_bits)
-    count = banks * memory_primitives(
-        buffer.memory, family, bank_bits, depth, byte_writes=byte_writes, read_ports=read_ports
-    )
-    return _of_kind(buffer.memory, count)
+    """Return what `count` memories with one write and one read port take."""
+    return _of_kind(kind, count * memory_primitives(kind, family, width_bits, depth, byte_writes=byte_writes))
 
 
 def _of_kind(kind: MemoryKind, count: int) -> Resources:
@@ -196,10 +235,13 @@ def _of_kind(kind: MemoryKind, count: int) -> Resources:
 def _components(spec: SparseAccelerator) -> Iterator[tuple[str, Resources]]:
     """Yield every component with what it takes."""
     yield "array", _array(spec)
+    yield "segment adders", _segments(spec)
     yield "accumulate", _accumulate(spec)
+    yield "position walk", _positions(spec)
     yield from _buffers(spec)
     yield "activation rotate", _rotate(spec)
     yield "vector engine", _vector(spec)
+    yield "memory port", _memory_port(spec)
     yield "axi ports", _axi(spec)
     yield "dispatch", _dispatch(spec)
 
@@ -214,10 +256,17 @@ def _array(spec: SparseAccelerator) -> Resources:
         return Resources(dsp=dsp, lut=lut, ff=dsp * (PE_FF // 2 + UNCASCADED_FF))
     # One lane per DSP needs one of the two selectors.
     lut = round(dsp * PE_LUT[array.group_size] * LANES_PER_DSP[family] / 2)
-    further = array.chains * per_stage * (ceil_div(array.chain_length, SEGMENT_STAGES) - 1)
-    if LANES_PER_DSP[family] == 1:
-        further = 0  # nothing is packed, so no field can overflow
-    return Resources(dsp=dsp, lut=lut + further * SEGMENT_LUT, ff=dsp * PE_FF + further * SEGMENT_FF)
+    return Resources(dsp=dsp, lut=lut, ff=dsp * PE_FF)
+
+
+def _segments(spec: SparseAccelerator) -> Resources:
+    """Adders of the segments of a chain: one per weight row loaded in a cycle, more if a packed cascade needs them."""
+    array = spec.array
+    segments = array.weight_rows_per_cycle
+    if LANES_PER_DSP[spec.device.family] > 1:
+        segments = max(segments, ceil_div(array.chain_length, SEGMENT_STAGES))
+    adders = array.chains * array.lanes * (segments - 1)
+    return Resources(lut=adders * SEGMENT_LUT, ff=adders * SEGMENT_FF)
 
 
 def _accumulate(spec: SparseAccelerator) -> Resources:
@@ -226,38 +275,42 @@ def _accumulate(spec: SparseAccelerator) -> Resources:
 
 
 def _buffers(spec: SparseAccelerator) -> Iterator[tuple[str, Resources]]:
-    """Yield the five buffers.
+    """Yield the five buffers as `gossamer.rtl` builds them, all of memories with one write and one read port.
 
-    Activations: chain_length banks of one word, so that a run may start at any word; two lanes read through the two
-    ports, further lanes from copies. Weights and indices: one bank per row loaded in a cycle. Accumulators: one bank
-    per lane and half. Parameters: one entry per vector lane and cycle.
+    Activations: a copy per reader, two halves per bank. Weights, indices, parameters: banks, single bytes written.
+    Accumulators: two halves per cell.
     """
-    array, buffers, family = spec.array, spec.buffers, spec.device.family
-    index_bits = array.group_size.bit_length() - 1
-    copy = _memory(
-        buffers.activation, family,
-        banks=array.chain_length, bank_bits=8 * array.group_size, read_ports=min(array.lanes, 2),
-    )  # fmt: skip
-    yield "activation buffer", sum([copy] * ceil_div(array.lanes, 2), Resources())
-    rows = array.weight_rows_per_cycle
-    yield "weight buffer", _memory(buffers.weight, family, banks=rows, bank_bits=8 * array.chains)
-    yield "index buffer", _memory(buffers.index, family, banks=rows, bank_bits=index_bits * array.chains)
-    yield (
-        "accumulator buffer",
+    buffers, family = spec.buffers, spec.device.family
+    cut = activation_banks(spec)
+    halves = [
         _memory(
-            buffers.accumulator, family,
-            banks=array.lanes * ACCUMULATOR_HALVES, bank_bits=32 * array.chains, byte_writes=False,
-        ),
-    )  # fmt: skip
-    width_bits = 8 * PARAMETER_ENTRY_BYTES * spec.vector.lanes
-    yield "parameter buffer", _memory(buffers.parameter, family, banks=1, bank_bits=width_bits)
+            buffers.activation.memory, family, 8 * cut.word_bytes, rows, count=copies(spec) * cut.banks,
+            byte_writes=True,
+        )
+        for rows in (cut.half_rows, cut.upper_rows)
+    ]  # fmt: skip
+    yield "activation buffer", sum(halves, Resources())
+    yield "weight buffer", _window(weight_window(spec), family)
+    yield "index buffer", _window(index_window(spec), family)
+    cells = [
+        _memory(buffers.accumulator.memory, family, 8 * SUM_BYTES * CELL_CHAINS, rows, count=accumulator_cells(spec))
+        for rows in half_depths(accumulator_entries(spec), spec.array.lanes)
+    ]
+    yield "accumulator buffer", sum(cells, Resources())
+    yield "parameter buffer", _window(parameter_window(spec), family)
+
+
+def _window(sizes: WindowSizes, family: Family) -> Resources:
+    """Return the banks of a buffer that is read in windows."""
+    cut = sizes.banks
+    return _memory(sizes.memory, family, 8 * cut.word_bytes, cut.rows, count=cut.banks, byte_writes=True)
 
 
 def _rotate(spec: SparseAccelerator) -> Resources:
-    """Bring the words a lane reads, which start in any bank, into stage order: 4:1 selectors of one LUT6 per bit."""
-    array = spec.array
-    bits = 8 * array.group_size * array.chain_length * array.lanes
-    return Resources(lut=bits * _mux_levels(array.chain_length, spec.device.family), ff=2 * bits)
+    """Turn windows of activations, which start in any bank, to their places: one rotation per reader and writer."""
+    cut = activation_banks(spec)
+    bits = 8 * cut.word_bytes * cut.banks * (copies(spec) + ACTIVATION_WRITERS)
+    return Resources(lut=bits * _mux_levels(cut.banks, spec.device.family), ff=bits)
 
 
 def _mux_levels(inputs: int, family: Family) -> int:
@@ -266,28 +319,54 @@ def _mux_levels(inputs: int, family: Family) -> int:
     return choices if family is Family.ECP5 else ceil_div(choices, 2)
 
 
+def _positions(spec: SparseAccelerator) -> Resources:
+    """The one product of COMPUTE's walk over positions: columns by bytes between them."""
+    bits = {field.name: field.bits for field in FIELDS[Opcode.COMPUTE]}
+    return _dsps(spec.device.family, [(bits["nx"] + 1, bits["a_x"] + 1)])
+
+
 def _vector(spec: SparseAccelerator) -> Resources:
-    lanes = spec.vector.lanes
-    return Resources(
-        dsp=lanes * (VECTOR_DSP + VECTOR_OTHER_DSP),
-        lut=lanes * (VECTOR_LUT + VECTOR_OTHER_LUT) + DIVIDER_LUT,
-        ff=lanes * VECTOR_FF + DIVIDER_FF,
-    )
+    """Lanes with their multipliers, tables and constants, and the engines that take one element per cycle."""
+    lanes, family = spec.vector.lanes, spec.device.family
+    table_width, table_rows = VECTOR_TABLE_BITS
+    rows = max(2, ceil_div(spec.array.chains, lanes))
+    memories = [_memory(MemoryKind.LUTRAM, family, table_width, table_rows, count=lanes)] + [
+        _memory(MemoryKind.LUTRAM, family, bits, rows, count=lanes) for bits in VECTOR_CONSTANT_BITS
+    ]
+    logic = Resources(
+        lut=lanes * (VECTOR_LUT + VECTOR_OTHER_LUT) + DIVIDER_LUT, ff=lanes * VECTOR_FF + DIVIDER_FF
+    )  # fmt: skip
+    return sum(memories, logic) + _dsps(family, VECTOR_PRODUCTS * lanes) + _dsps(family, ROW_PRODUCTS)
+
+
+def _memory_port(spec: SparseAccelerator) -> Resources:
+    """What there is once: the buffer of FETCH, and the products of LOAD's and STORE's set-up."""
+    family, beat_bits = spec.device.family, spec.axi.data_bits
+    row_bits = max(beat_bits, 8 * INSTRUCTION_BYTES)
+    fetched = _memory(MemoryKind.LUTRAM, family, row_bits, 8 * FETCH_BUFFER_BYTES // row_bits)
+    lines = next(field.bits for field in FIELDS[Opcode.LOAD] if field.name == "ny")
+    return fetched + _dsps(family, [((TRANSFER_BYTES_LIMIT - 1).bit_length() + 1, lines + 1)] * 2)
 
 
 def _axi(spec: SparseAccelerator) -> Resources:
-    """Per port and side: a queue of two bursts and a byte rotation; per outstanding read: its address and length."""
+    """Per port: reads on their way, pieces of STORE, a byte rotation per side; with several, also queues.
+
+    One port hands every beat on at once. Several, which the RTL does not have yet, need a queue of two bursts per port
+    and side.
+    """
     axi, family = spec.axi, spec.device.family
-    depth = 2 * axi.burst_beats
-    kind = MemoryKind.DP16KD if family is Family.ECP5 else MemoryKind.BRAM36
-    if depth <= 64:
-        kind = MemoryKind.LUTRAM
-    queue = _of_kind(kind, memory_primitives(kind, family, axi.data_bits, depth, byte_writes=False))
-    descriptors = _of_kind(
-        MemoryKind.LUTRAM, memory_primitives(MemoryKind.LUTRAM, family, 64, axi.max_outstanding, byte_writes=False)
+    burst = burst_bytes(
+        data_bits=axi.data_bits, burst_beats=axi.burst_beats, interleave_bytes=spec.off_chip.interleave_bytes
     )
+    flying = axi.max_outstanding + FETCH_BUFFER_BYTES // min(burst, FETCH_BURST_BYTES)
+    owners = _memory(MemoryKind.LUTRAM, family, OWNER_BITS, flying)
+    ahead = _memory(MemoryKind.LUTRAM, family, 9 * axi.data_bits // 8 + 1, STORE_PIECES_AHEAD)
     rotation = Resources(lut=axi.data_bits * _mux_levels(axi.data_bits // 8, family), ff=2 * axi.data_bits)
-    port = Resources(lut=PORT_LUT, ff=PORT_FF) + descriptors + queue + queue + rotation + rotation
+    port = Resources(lut=PORT_LUT, ff=PORT_FF) + owners + ahead + rotation + rotation
+    if axi.ports > 1:
+        depth = 2 * axi.burst_beats
+        kind = MemoryKind.DP16KD if family is Family.ECP5 else MemoryKind.BRAM36
+        port += _memory(MemoryKind.LUTRAM if depth <= 64 else kind, family, axi.data_bits, depth, count=2)
     return sum([port] * axi.ports, Resources())
 
 

@@ -139,6 +139,8 @@ class _Walk:
             self._check_depth(text)
             node: yaml.Node | None = yaml.compose(text, Loader=_LOADER)
         except yaml.MarkedYAMLError as error:
+            if "nesting depth" in str(error.problem):
+                self._check_depth(text, yaml.SafeLoader)  # libyaml gave up looking ahead, before the first event
             mark = error.problem_mark or error.context_mark
             at = (mark.line + 1, mark.column + 1) if mark else (0, 0)
             place = self._fixed or Place(self.document.label, *at)
@@ -154,10 +156,10 @@ class _Walk:
             raise ConfigError(f"{self._fixed or self.document.label}: is not YAML: {shown(str(error))}") from None
         return node
 
-    def _check_depth(self, text: str) -> None:
+    def _check_depth(self, text: str, loader: type[Any] = _LOADER) -> None:
         """Raise ConfigError for nesting beyond MAX_DEPTH before anything recursive sees it."""
         depth = 0
-        for event in yaml.parse(text, Loader=_LOADER):
+        for event in yaml.parse(text, Loader=loader):
             if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
                 depth += 1
             elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):

@@ -4,15 +4,14 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from gossamer.arch.accumulator import CELL_CHAINS, SUM_BYTES
 from gossamer.arch.isa import FIELDS, Opcode
 from gossamer.rtl.array.shape import ArrayShape
 from gossamer.rtl.constant_arithmetic import quotient, times_constant
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.memory.block import BlockMemory
 
-SUM_BITS = 32
-CELL_CHAINS = 2
-"""Chains that share a memory word: 64 bits fill the 72 of a block RAM or UltraRAM."""
+SUM_BITS = 8 * SUM_BYTES
 
 ENTRY_BITS = next(field.bits for field in FIELDS[Opcode.COMPUTE] if field.name == "acc")
 CHANNEL_BITS = next(field.bits for field in FIELDS[Opcode.COMPUTE] if field.name == "chains_active")
@@ -71,7 +70,7 @@ class AccumulatorCell(wiring.Component):
 
     def _half(self, m: Module, name: str, rows: int, read_row: Value, write: Value, new: Value) -> Signal:
         """Return the output register of one half's memory."""
-        memory = BlockMemory(f"accumulator_{name}", part_bits=len(new), parts=1, rows=rows, kind=self.shape.memory)
+        memory = BlockMemory(f"accumulator_{name}", part_bits=len(new), parts=1, rows=rows, kind=self.shape.accumulator_memory)
         m.submodules[name] = held = Copies(memory)
         out = Signal(len(new), name=f"{name}_sums", reset_less=True)
         m.d.comb += [

@@ -6,10 +6,10 @@ from amaranth.hdl import Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from gossamer.arch.banking import index_window, parameter_window, weight_window
 from gossamer.arch.errors import ConfigError
 from gossamer.arch.isa import Space
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.arch.timing import parameter_read_bytes
 from gossamer.rtl.array.shape import ArrayShape
 from gossamer.rtl.compute.engine import ComputeEngine
 from gossamer.rtl.control.axi_lite import SLAVE_PORTS
@@ -23,38 +23,6 @@ from gossamer.rtl.memory.window import WindowBuffer
 from gossamer.rtl.vector.engine import VectorEngine
 
 MASTER = "m_axi_"
-PARAMETER_UNIT_BYTES = 4
-"""Parameter blocks and what is in them start at multiples of this."""
-
-
-def weight_buffer(spec: SparseAccelerator) -> WindowBuffer:
-    """Return the buffer of weight values: windows of weight_rows_per_cycle rows of `chains` bytes."""
-    array = spec.array
-    return WindowBuffer(
-        "weight_buffer", capacity_bytes=spec.buffers.weight.capacity_bytes, word_bytes=array.chains & -array.chains,
-        read_bytes=array.chains * array.weight_rows_per_cycle, read_unit=array.chains,
-        piece_bytes=spec.axi.data_bits // 8, kind=spec.buffers.weight.memory,
-    )  # fmt: skip
-
-
-def index_buffer(spec: SparseAccelerator) -> WindowBuffer:
-    """Return the buffer of indices: windows of the widest rows, at multiples of the narrowest one."""
-    array = spec.array
-    widest = array.weight_rows_per_cycle * array.chains * (array.group_size.bit_length() - 1) // 8
-    return WindowBuffer(
-        "index_buffer", capacity_bytes=spec.buffers.index.capacity_bytes,
-        word_bytes=max(8, 1 << (-(-widest // 4) - 1).bit_length()), read_bytes=widest, read_unit=array.chains // 8,
-        piece_bytes=spec.axi.data_bits // 8, kind=spec.buffers.index.memory,
-    )  # fmt: skip
-
-
-def parameter_buffer(spec: SparseAccelerator) -> WindowBuffer:
-    """Return the buffer of parameter blocks."""
-    width = parameter_read_bytes(spec.vector.lanes)
-    return WindowBuffer(
-        "parameter_buffer", capacity_bytes=spec.buffers.parameter.capacity_bytes, word_bytes=width, read_bytes=width,
-        read_unit=PARAMETER_UNIT_BYTES, piece_bytes=spec.axi.data_bits // 8, kind=spec.buffers.parameter.memory,
-    )  # fmt: skip
 
 
 class Core(wiring.Component):
@@ -102,9 +70,9 @@ class Core(wiring.Component):
         m.submodules.compute = compute = Copies(ComputeEngine(ArrayShape.of(spec)), reset=reset)
         m.submodules.vector = vector = Copies(VectorEngine.of(spec), reset=reset)
         m.submodules.activations = activations = Copies(ActivationBuffer(spec))
-        m.submodules.weights = weights = Copies(weight_buffer(spec))
-        m.submodules.indices = indices = Copies(index_buffer(spec))
-        m.submodules.parameters = parameters = Copies(parameter_buffer(spec))
+        m.submodules.weights = weights = Copies(WindowBuffer("weight_buffer", weight_window(spec)))
+        m.submodules.indices = indices = Copies(WindowBuffer("index_buffer", index_window(spec)))
+        m.submodules.parameters = parameters = Copies(WindowBuffer("parameter_buffer", parameter_window(spec)))
         self._boundary(m, control, dma)
         self._program(m, control, dma)
         for part, engine, prefix in (

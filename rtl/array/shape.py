@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from gossamer.arch.accumulator import accumulator_entries, accumulator_rows
-from gossamer.arch.activation import half_rows
+from gossamer.arch.accumulator import accumulator_entries, accumulator_rows, half_depths
 from gossamer.arch.errors import GossamerError
 from gossamer.arch.spec import MemoryKind, SparseAccelerator
 from gossamer.arch.timing import adder_levels
@@ -30,8 +29,7 @@ class ArrayShape:
     weight_rows_per_cycle: int
     vector_lanes: int
     accumulator_entries: int
-    memory: MemoryKind | None = None
-    """Primitive the accumulator is built from; absent if synthesis shall choose."""
+    accumulator_memory: MemoryKind = MemoryKind.BRAM36
 
     def __post_init__(self) -> None:
         for name in ("group_size", "chains", "chain_length", "lanes", "weight_rows_per_cycle", "vector_lanes"):
@@ -64,7 +62,7 @@ class ArrayShape:
         return cls(
             group_size=array.group_size, chains=array.chains, chain_length=array.chain_length, lanes=array.lanes,
             weight_rows_per_cycle=array.weight_rows_per_cycle, vector_lanes=spec.vector.lanes,
-            accumulator_entries=accumulator_entries(spec), memory=spec.buffers.accumulator.memory,
+            accumulator_entries=accumulator_entries(spec), accumulator_memory=spec.buffers.accumulator.memory,
         )  # fmt: skip
 
     @property
@@ -100,12 +98,12 @@ class ArrayShape:
     @property
     def half_rows(self) -> int:
         """Rows (entries of each lane) in the lower half of the accumulator, a power of two."""
-        return half_rows(self.accumulator_rows)
+        return half_depths(self.accumulator_entries, self.lanes)[0]
 
     @property
     def upper_rows(self) -> int:
         """Rows in the upper half."""
-        return max(1, self.accumulator_rows - self.half_rows)
+        return half_depths(self.accumulator_entries, self.lanes)[1]
 
     @property
     def row_bits(self) -> int:

@@ -9,22 +9,14 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from gossamer.arch.activation import READERS_BESIDE_LANES, window_words
+from gossamer.arch.activation import activation_banks, copies
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.memory.bank import HalvedBank
-from gossamer.rtl.memory.banking import ADDRESS_BITS, Banking, banking, rotate_left, rotate_right
+from gossamer.rtl.memory.banking import ADDRESS_BITS, Banking, rotate_left, rotate_right
 
 WRITES = ("row", "enable", "data")
 """Ports through which all copies are written together: row, enabled bytes and data of every half of every bank."""
-
-
-def activation_banking(spec: SparseAccelerator) -> Banking:
-    """Return the banks of the activation buffer."""
-    return banking(
-        capacity_bytes=spec.buffers.activation.capacity_bytes, word_bytes=spec.array.group_size,
-        words=window_words(spec),
-    )  # fmt: skip
 
 
 class ActivationCopy(wiring.Component):
@@ -38,7 +30,7 @@ class ActivationCopy(wiring.Component):
     """
 
     def __init__(self, spec: SparseAccelerator) -> None:
-        self.cut = activation_banking(spec)
+        self.cut = Banking.of(activation_banks(spec))
         self.bank = HalvedBank("activation_bank", self.cut, spec.buffers.activation.memory)
         halves = 2 * self.cut.banks
         super().__init__(
@@ -120,7 +112,7 @@ class ActivationBuffer(wiring.Component):
 
     def __init__(self, spec: SparseAccelerator) -> None:
         self.spec = spec
-        self.cut = activation_banking(spec)
+        self.cut = Banking.of(activation_banks(spec))
         self.lanes = spec.array.lanes
         self.beat = spec.axi.data_bits // 8
         self.vector_words = spec.vector.lanes // spec.array.group_size
@@ -150,14 +142,12 @@ class ActivationBuffer(wiring.Component):
         """Return the hardware."""
         m = Module()
         cut = self.cut
-        m.submodules.copies = copies = Copies(
-            ActivationCopy(self.spec), self.lanes + READERS_BESIDE_LANES, shared=WRITES
-        )
+        m.submodules.copies = readers = Copies(ActivationCopy(self.spec), copies(self.spec), shared=WRITES)
         m.submodules.ports = ports = Copies(WritePort(cut), cut.banks, shared=("d_row", "load_row"))
-        windows = [copies.window.word_select(n, 8 * cut.banks * cut.word_bytes) for n in range(copies.count)]
-        m.d.comb += [getattr(copies, name).eq(getattr(ports, name)) for name in WRITES]
+        windows = [readers.window.word_select(n, 8 * cut.banks * cut.word_bytes) for n in range(readers.count)]
+        m.d.comb += [getattr(readers, name).eq(getattr(ports, name)) for name in WRITES]
         m.d.comb += [
-            copies.address.eq(Cat(self.act_address, self.vector_address, self.store_address)),
+            readers.address.eq(Cat(self.act_address, self.vector_address, self.store_address)),
             self.act_data.eq(Cat(*(window[: self.fold_bits] for window in windows[: self.lanes]))),
             self.vector_data.eq(windows[self.lanes]),
         ]

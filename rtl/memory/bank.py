@@ -66,7 +66,7 @@ class HalvedBank(wiring.Component):
     def __init__(self, name: str, cut: Banking, kind: MemoryKind) -> None:
         self.module_name = name
         self.cut = cut
-        rows = {"lower": cut.half_rows, "upper": max(1, cut.rows - cut.half_rows)}
+        rows = {"lower": cut.half_rows, "upper": cut.upper_rows}
         self.memories = {
             half: BlockMemory(f"{name}_{half}", part_bits=8, parts=cut.word_bytes, rows=count, kind=kind)
             for half, count in rows.items()

@@ -5,11 +5,11 @@ Byte address = ((row * banks) + bank) * word_bytes + byte, all counts powers of 
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
-from gossamer.arch.activation import bank_count, half_rows
-from gossamer.arch.timing import ceil_div
+from gossamer.arch.banking import BankSizes
 
 ADDRESS_BITS = 26
 """Width of on-chip byte addresses in instructions."""
@@ -40,22 +40,18 @@ def rotate_right(m: Module, name: str, data: Value, amount: Value, unit_bits: in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Banking:
-    """How a buffer is cut into banks; `word_bytes` and `banks` are powers of two."""
+class Banking(BankSizes):
+    """How a buffer is cut into banks, and which parts of an address say what."""
 
-    word_bytes: int
-    banks: int
-    rows: int
+    @classmethod
+    def of(cls, sizes: BankSizes) -> Self:
+        """Return the banking of these sizes."""
+        return cls(word_bytes=sizes.word_bytes, banks=sizes.banks, rows=sizes.rows)
 
     @property
     def row_bits(self) -> int:
         """Width of a row number."""
         return max(1, (self.rows - 1).bit_length())
-
-    @property
-    def half_rows(self) -> int:
-        """Rows of the lower half."""
-        return half_rows(self.rows)
 
     @property
     def half_bits(self) -> int:
@@ -80,9 +76,3 @@ class Banking:
     def carry(self, bank: Value) -> Value:
         """Return one bit per bank: it lies in the row after the window's first."""
         return ((Const(1, 1) << bank) - 1)[: self.banks]
-
-
-def banking(*, capacity_bytes: int, word_bytes: int, words: int) -> Banking:
-    """Return the banks of a buffer whose windows touch up to `words` words."""
-    banks = bank_count(words)
-    return Banking(word_bytes=word_bytes, banks=banks, rows=ceil_div(capacity_bytes, banks * word_bytes))

@@ -4,11 +4,10 @@ from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from gossamer.arch.spec import MemoryKind
-from gossamer.arch.timing import ceil_div
+from gossamer.arch.banking import WindowSizes
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.memory.bank import Bank
-from gossamer.rtl.memory.banking import ADDRESS_BITS, Banking, banking, rotate_left, rotate_right
+from gossamer.rtl.memory.banking import ADDRESS_BITS, Banking, rotate_left, rotate_right
 
 
 class WriteWindow(wiring.Component):
@@ -70,25 +69,21 @@ class WindowBuffer(wiring.Component):
     Members
     -------
     write_valid, write_address, write_length, write_data: one piece per cycle, never refused.
-    read_address: first byte of a window, a multiple of `read_unit`; read_data: its read_bytes bytes, 3 cycles later.
+    read_address: first byte of a window, a multiple of read_unit_bytes. read_data: its read_bytes bytes, 3 cycles
+        later.
 
     Latency and throughput: one piece and one window per cycle; a piece given in cycle t is seen by addresses from
     cycle t + 3 on.
     """
 
-    def __init__(
-        self, name: str, *, capacity_bytes: int, word_bytes: int, read_bytes: int, read_unit: int, piece_bytes: int,
-        kind: MemoryKind,
-    ) -> None:  # fmt: skip
+    def __init__(self, name: str, sizes: WindowSizes) -> None:
         self.module_name = name
-        self.read_bytes = read_bytes
-        self.piece_bytes = piece_bytes
-        self.aligned = read_unit % word_bytes == 0
-        self.unit_bits = (read_unit & -read_unit).bit_length() - 1
-        read_words = ceil_div(read_bytes, word_bytes) + (0 if self.aligned else 1)
-        write_words = ceil_div(piece_bytes, word_bytes) + 1
-        self.cut = banking(capacity_bytes=capacity_bytes, word_bytes=word_bytes, words=max(read_words, write_words))
-        self.kind = kind
+        self.read_bytes = sizes.read_bytes
+        self.piece_bytes = piece_bytes = sizes.piece_bytes
+        self.aligned = sizes.aligned
+        self.unit_bits = (sizes.read_unit_bytes & -sizes.read_unit_bytes).bit_length() - 1
+        self.cut = Banking.of(sizes.banks)
+        self.kind = sizes.memory
         super().__init__(
             {
                 "write_valid": In(1),
@@ -96,7 +91,7 @@ class WindowBuffer(wiring.Component):
                 "write_length": In(piece_bytes.bit_length()),
                 "write_data": In(8 * piece_bytes),
                 "read_address": In(ADDRESS_BITS),
-                "read_data": Out(8 * read_bytes),
+                "read_data": Out(8 * sizes.read_bytes),
             }
         )
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("arch", "dataflow", "sim", "mapper", "rtl", "configs", "src/gossamer", "benchmarks", "examples", "tests")
 SOURCES = sorted(
     path
-    for folder in ("arch", "dataflow", "sim", "mapper", "configs", "src/gossamer", "benchmarks", "examples", "tests")
+    for folder in FOLDERS
     for path in (ROOT / folder).rglob("*.py")
     if not any(part.is_symlink() for part in path.parents)
 )

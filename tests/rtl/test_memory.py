@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gossamer.arch.banking import WindowSizes
 from gossamer.arch.config import load_config
 from gossamer.arch.spec import MemoryKind, SparseAccelerator
 from gossamer.rtl.copies import flat_ports
@@ -70,10 +71,11 @@ def test_activation_buffer(tmp_path: Path, overrides: Sequence[str]) -> None:
     [(512, 8, 8, 8, 8), (768, 4, 3, 1, 8), (1536, 8, 96, 24, 16), (512, 16, 32, 4, 8)],
 )
 def test_window_buffer(tmp_path: Path, capacity: int, word: int, read: int, unit: int, piece: int) -> None:
-    component = WindowBuffer(
-        "window_buffer", capacity_bytes=capacity, word_bytes=word, read_bytes=read, read_unit=unit, piece_bytes=piece,
-        kind=MemoryKind.DP16KD,
+    sizes = WindowSizes(
+        capacity_bytes=capacity, word_bytes=word, read_bytes=read, read_unit_bytes=unit, piece_bytes=piece,
+        memory=MemoryKind.DP16KD,
     )  # fmt: skip
+    component = WindowBuffer("window_buffer", sizes)
     numbers = {"CAPACITY": capacity, "READ": read, "UNIT": unit, "PIECE": piece}
     environment = {**{name: str(number) for name, number in numbers.items()}, "INPUTS": inputs(component)}
     run_bench(verilog_modules(component), "window_buffer", tmp_path, environment)

@@ -128,23 +128,23 @@ def test_overrides_apply_in_order_and_reach_into_the_named_device() -> None:
 
 def test_an_override_mends_what_it_replaces(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
-    path.write_text(shipped_text("kv260-edge").replace("chains: 32", "chains: 0x"))
+    path.write_text(shipped_text("kv260-edge").replace("chains: 64", "chains: 0x"))
     with pytest.raises(ConfigError, match=r"array.chains: must be a whole number"):
         load_config(path)
-    path.write_text(shipped_text("kv260-edge").replace("chains: 32", "chains: .inf"))
+    path.write_text(shipped_text("kv260-edge").replace("chains: 64", "chains: .inf"))
     with pytest.raises(ConfigError, match=r"array.chains: must be a plain finite decimal number"):
         load_config(path)
-    assert sparse(str(path), "array.chains=32") == sparse("kv260-edge")
+    assert sparse(str(path), "array.chains=64") == sparse("kv260-edge")
 
 
 def test_numbers_that_yaml_1_1_misreads(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     text = shipped_text("kv260-edge")
-    path.write_text(text.replace("clock_mhz: 250.0", "clock_mhz: 1e2").replace("1048576 #", "0x10_0000 #"))
+    path.write_text(text.replace("clock_mhz: 250.0", "clock_mhz: 1e2").replace("524288 # 512", "0x8_0000 # 512"))
     spec = sparse(str(path))
     assert spec.clock_mhz == 100.0
     assert spec == sparse("kv260-edge", "clock_mhz=100")
-    assert sparse("kv260-edge", "buffers.activation.capacity_bytes=1e6").buffers.activation.capacity_bytes == 10**6
+    assert sparse("kv260-edge", "buffers.activation.capacity_bytes=1e5").buffers.activation.capacity_bytes == 10**5
 
 
 def test_anchors_aliases_and_merges(tmp_path: Path) -> None:

@@ -51,25 +51,25 @@ def test_unknown_key_with_nothing_near(path: Path) -> None:
 
 
 def test_duplicate_key(path: Path) -> None:
-    text = KV260.replace("  lanes: 2 ", "  chains: 64\n  lanes: 2 ")
-    first, second = place(text, "chains: 32"), place(text, "chains: 64")
+    text = KV260.replace("  lanes: 2 ", "  chains: 48\n  lanes: 2 ")
+    first, second = place(text, "chains: 64"), place(text, "chains: 48")
     assert refusal(path, text) == [f"{second}: array.chains: must be given once; it is already given at {path}:{first}"]
 
 
 @pytest.mark.parametrize(
     ("old", "new", "key", "message"),
     [
-        ("chains: 32", "chains: 12", "array.chains", "must be a whole number from 8 to 512, a multiple of 8, not 12"),
-        ("chains: 32", "chains: 0", "array.chains", "must be a whole number from 8 to 512, a multiple of 8, not 0"),
-        ("chains: 32", "chains: 32.5", "array.chains", "must be a whole number .*, not 32.5"),
-        ("chains: 32", "chains: '32'", "array.chains", "must be a whole number .*, not the text `32`"),
-        ("chains: 32", "chains: yes", "array.chains", "must be a whole number .*, not the truth value `true`"),
-        ("chains: 32", "chains: ", "array.chains", "must be a whole number .*, not empty"),
-        ("chains: 32", "chains: [32]", "array.chains", "must be a whole number .*, not a list"),
-        ("chains: 32", "chains: {a: 1}", "array.chains", "must be a whole number .*, not a mapping"),
-        ("chains: 32", "chains: 040", "array.chains", "must be a plain finite decimal number .*, not `040`"),
-        ("chains: 32", "chains: 0:40", "array.chains", "must be a .*, not .*`0:40`"),
-        ("chains: 32", f"chains: {'9' * 5000}", "array.chains", "must be a plain finite decimal number .*9\\.\\.\\.`"),
+        ("chains: 64", "chains: 12", "array.chains", "must be a whole number from 8 to 512, a multiple of 8, not 12"),
+        ("chains: 64", "chains: 0", "array.chains", "must be a whole number from 8 to 512, a multiple of 8, not 0"),
+        ("chains: 64", "chains: 32.5", "array.chains", "must be a whole number .*, not 32.5"),
+        ("chains: 64", "chains: '32'", "array.chains", "must be a whole number .*, not the text `32`"),
+        ("chains: 64", "chains: yes", "array.chains", "must be a whole number .*, not the truth value `true`"),
+        ("chains: 64", "chains: ", "array.chains", "must be a whole number .*, not empty"),
+        ("chains: 64", "chains: [32]", "array.chains", "must be a whole number .*, not a list"),
+        ("chains: 64", "chains: {a: 1}", "array.chains", "must be a whole number .*, not a mapping"),
+        ("chains: 64", "chains: 040", "array.chains", "must be a plain finite decimal number .*, not `040`"),
+        ("chains: 64", "chains: 0:40", "array.chains", "must be a .*, not .*`0:40`"),
+        ("chains: 64", f"chains: {'9' * 5000}", "array.chains", "must be a plain finite decimal number .*9\\.\\.\\.`"),
         ("clock_mhz: 250.0", "clock_mhz: 1e9", "clock_mhz", "must be a number above 0 and at most .*, not 10{9}"),
         ("clock_mhz: 250.0", "clock_mhz: .nan", "clock_mhz", "must be a plain finite decimal number .*, not `.nan`"),
         ("clock_mhz: 250.0", "clock_mhz: 1e999999999", "clock_mhz", "must be a plain finite .*, not `1e999999999`"),
@@ -150,9 +150,9 @@ def test_array_without_kind(path: Path, array: str, where: str, message: str) ->
 
 def test_all_problems_together_in_file_order(path: Path) -> None:
     text = (
-        KV260.replace("clock_mhz: 250.0", "clock_mhz: 0").replace("chains: 32", "chains: 33")
-        .replace("ports: 4", "prots: 4").replace("burst_beats: 64", "burst_beats: 256\n  burst_beats: 2")
-        .replace("  lanes: 32", "  lanes: 31").replace("capacity_bytes: 524288", "capacity_bytes: 100")
+        KV260.replace("clock_mhz: 250.0", "clock_mhz: 0").replace("chains: 64", "chains: 33")
+        .replace("ports: 4", "prots: 4").replace("burst_beats: 32 ", "burst_beats: 256\n  burst_beats: 2 ")
+        .replace("  lanes: 32", "  lanes: 31").replace("capacity_bytes: 65536 ", "capacity_bytes: 100 ")
         .replace("lanes: 2 ", "lanes: 2.5 ").replace("interleave_bytes: 4096 ", "interleave_bytes: 100 ")
     )  # fmt: skip
     lines = refusal(path, text)

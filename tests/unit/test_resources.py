@@ -1,19 +1,31 @@
 """Resource estimates: against primitive counts worked out by hand, and the refusal to exceed a device."""
 
 import itertools
+import re
 
 import pytest
 
 from gossamer.arch.config import load_config
 from gossamer.arch.errors import ConfigError
 from gossamer.arch.resources import (
+    OWNER_BITS,
     RESOURCE_NAMES,
+    ROW_PRODUCTS,
+    STORE_PIECES_AHEAD,
+    VECTOR_PRODUCTS,
+    VECTOR_TABLE_BITS,
     Resources,
     estimate_resources,
     memory_primitives,
+    multiplier_dsps,
     shortages,
 )
 from gossamer.arch.spec import Family, MemoryKind, SparseAccelerator
+from gossamer.rtl.core import Core
+from gossamer.rtl.dma.parameters import OFFSET_BITS
+from gossamer.rtl.dma.store import PIECES_AHEAD
+from gossamer.rtl.vector.lane import TABLE_ROW_BYTES, TABLE_ROWS
+from gossamer.rtl.verilog import verilog_modules
 
 US, VERSAL, S7, ECP5 = Family.ULTRASCALE_PLUS, Family.VERSAL, Family.SERIES7, Family.ECP5
 BRAM, URAM, LUTRAM, DP16KD = MemoryKind.BRAM36, MemoryKind.URAM288, MemoryKind.LUTRAM, MemoryKind.DP16KD
@@ -50,6 +62,9 @@ def sparse(name: str, *overrides: str) -> SparseAccelerator:
         (LUTRAM, S7, 3, 64, False, 1, 4),
         (LUTRAM, ECP5, 4, 16, False, 1, 6),
         (LUTRAM, US, 7, 65, False, 2, 32),
+        (LUTRAM, US, 16, 64, True, 1, 20),    # each byte: 64 x 7 and 64 x 1
+        (LUTRAM, S7, 8, 64, True, 1, 12),
+        (LUTRAM, ECP5, 8, 17, True, 1, 24),
     ],
 )  # fmt: skip
 def test_memory_primitives_by_hand(
@@ -78,19 +93,22 @@ def test_u280_sparse_by_hand() -> None:
     """DSPs and memories of the shipped config, each worked out from its structure."""
     parts = estimate_resources(sparse("u280-sparse")).components
     assert parts["array"].dsp == 128 * 16 * 4 // 2 == 4096
-    assert parts["vector engine"].dsp == 2 * 128
-    # 16 banks of 64 bits, 65,536 deep (16 URAMs), twice for four lanes
-    assert parts["activation buffer"] == Resources(uram=2 * 16 * 16)
-    # 4 rows a cycle, each 1,024 bits (16 URAMs) and 8,192 deep (2)
+    # 5 products a lane; LAYER_NORM: 2 small ones, 25 x 37 and 25 x 38 in 3 slices each, two 32 x 32; LRN: 2 and one
+    assert parts["vector engine"].dsp == 5 * 128 + (2 + 3 + 3 + 8) + (2 + 4)
+    assert (parts["position walk"].dsp, parts["memory port"].dsp) == (1, 2)
+    # copies for 4 lanes, VECTOR and STORE, of 16 banks of 64 bits, 24,576 deep: 16,384 (4 URAMs) and 8,192 (2)
+    assert parts["activation buffer"] == Resources(uram=6 * 16 * (4 + 2))
+    # 4 banks of a row of 1,024 bits (16 URAMs), 8,192 deep (2)
     assert parts["weight buffer"] == Resources(uram=4 * 16 * 2)
-    # 4 rows a cycle, each 384 bits (6 URAMs) and 8,192 deep (2)
-    assert parts["index buffer"] == Resources(uram=4 * 6 * 2)
-    # 4 lanes in two halves, each 4,096 bits (57 block RAMs of 72) and 1,024 deep (2)
-    assert parts["accumulator buffer"] == Resources(bram36=4 * 2 * 57 * 2)
-    # 128 entries of 96 bits a cycle: 192 block RAMs of 64, 342 deep
-    assert parts["parameter buffer"] == Resources(bram36=192)
-    # 4,096 packed elements of 32.1 LUTs, and one 48-LUT adder for the second segment of each column
-    assert parts["array"].lut == round(4096 * 32.1) + 128 * 2 * 48
+    # windows of 192 bytes that start at any 16: 4 banks of 512 bits (8 URAMs), 6,144 deep (2)
+    assert parts["index buffer"] == Resources(uram=4 * 8 * 2)
+    # 4 lanes of 64 cells in two halves, each 64 bits and 1,024 deep: 2 block RAMs
+    assert parts["accumulator buffer"] == Resources(bram36=4 * 64 * 2 * 2)
+    # windows of 128 bytes that start at any 4: 2 banks of 1,024 bits (64 block RAMs of 16), 2,048 deep
+    assert parts["parameter buffer"] == Resources(bram36=2 * 64)
+    # 4,096 packed elements of 32.1 LUTs, and a 24-LUT adder for each lane of all but the first of 4 segments
+    assert parts["array"].lut == round(4096 * 32.1)
+    assert parts["segment adders"].lut == 128 * 4 * 3 * 24
     # 32 ports, two queues of 128 x 256 bits: 4 block RAMs each
     assert parts["axi ports"].bram36 == 32 * 2 * 4
 
@@ -98,9 +116,50 @@ def test_u280_sparse_by_hand() -> None:
 def test_ecp5_tiny_by_hand() -> None:
     parts = estimate_resources(sparse("ecp5-tiny")).components
     assert parts["array"].dsp == 8 * 4 * 2  # nothing is packed: one multiplier per lane
-    assert parts["activation buffer"] == Resources(bram36=4 * 4)
-    assert parts["weight buffer"] == Resources(bram36=2 * 4)
-    assert parts["accumulator buffer"] == Resources(bram36=2 * 2 * 8)
+    # 4 copies of 4 banks of 64 bits in halves of 512: 2 DP16KD each
+    assert parts["activation buffer"] == Resources(bram36=4 * 4 * 2 * 2)
+    assert parts["weight buffer"] == Resources(bram36=2 * 4)  # 2 banks of 64 bits, 1,024 deep
+    assert parts["index buffer"] == Resources(bram36=2 * 2)  # 2 banks of 64 bits, 384 deep
+    assert parts["accumulator buffer"] == Resources(bram36=2 * 4 * 2 * 2)  # 2 lanes, 4 cells, halves of 64 bits x 256
+    assert parts["parameter buffer"] == Resources(bram36=2 * 4)  # 2 banks of 128 bits, 512 deep
+    assert (parts["position walk"].dsp, parts["memory port"].dsp) == (2, 4)  # wider than one 18 x 18 multiplier
+
+
+def test_kv260_edge_fills_its_memories() -> None:
+    parts = estimate_resources(sparse("kv260-edge")).components
+    assert parts["activation buffer"] == Resources(uram=4 * 8 * 2)  # halves of 4,096 words: one URAM each
+    assert parts["accumulator buffer"] == Resources(bram36=2 * 32 * 2)  # halves of 512: one block RAM each
+    assert parts["weight buffer"] == Resources(bram36=2 * 8)  # 2 banks of 512 bits, 512 deep
+
+
+@pytest.mark.parametrize(
+    ("family", "bits", "count"),
+    [
+        (US, (27, 18), 1), (US, (18, 27), 1), (US, (28, 18), 2), (US, (25, 38), 3), (S7, (27, 17), 2),
+        (S7, (25, 18), 1), (VERSAL, (27, 24), 1), (ECP5, (18, 18), 1), (ECP5, (19, 18), 2), (ECP5, (27, 17), 2),
+    ],
+)  # fmt: skip
+def test_multipliers_by_hand(family: Family, bits: tuple[int, int], count: int) -> None:
+    assert multiplier_dsps(family, bits) == count
+
+
+def test_what_is_counted_is_what_the_rtl_contains() -> None:
+    """Every product of two variables in the generated text, and the sizes of small memories."""
+    found = {}
+    for module in verilog_modules(Core(sparse("ecp5-tiny"))):
+        text = re.sub(r"//.*", "", module.text)
+        products = re.findall(r"= [^;=]+ \* (?!\d+'h)[^;]+;", text)
+        if products:
+            found[module.name] = len(products)
+    assert found == {
+        "multiply_add": 1, "position_walk": 1, "transfer_setup": 1, "vector_lane": 1, "multiplier": 4, "lrn": 2,
+        "layer_norm": 3, "row_statistics": 1,
+    }  # fmt: skip
+    assert len(VECTOR_PRODUCTS) == found["vector_lane"] + found["multiplier"]
+    of_rows = found["lrn"] + found["layer_norm"] + found["row_statistics"] + 3 * found["multiplier"]
+    assert len(ROW_PRODUCTS) == of_rows
+    assert VECTOR_TABLE_BITS == (8 * TABLE_ROW_BYTES, TABLE_ROWS)
+    assert (OWNER_BITS, STORE_PIECES_AHEAD) == (1 + OFFSET_BITS, PIECES_AHEAD)
 
 
 @pytest.mark.parametrize(("lanes", "per_stage"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])
@@ -114,8 +173,8 @@ def test_two_lanes_share_a_dsp_and_an_odd_lane_takes_one(lanes: int, per_stage: 
 
 def test_lutram_buffers_count_as_luts() -> None:
     parts = estimate_resources(sparse("ecp5-tiny", "buffers.index.memory=lutram")).components
-    # 24 bits (6 of 4) x 2,048 words (128 of 16) x 6 LUT4
-    assert parts["index buffer"] == Resources(lut=6 * 128 * 6)
+    # 2 banks of 8 bytes (2 of 4 bits each) x 384 words (24 of 16) x 6 LUT4
+    assert parts["index buffer"] == Resources(lut=2 * 8 * 2 * 24 * 6)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +183,7 @@ def test_lutram_buffers_count_as_luts() -> None:
         ("array.chains=64", "array.chains=128"), ("array.chain_length=8", "array.chain_length=16"),
         ("array.lanes=2", "array.lanes=4"), ("array.group_size=8", "array.group_size=16"),
         ("array.weight_rows_per_cycle=1", "array.weight_rows_per_cycle=16"), ("axi.ports=1", "axi.ports=2"),
-        ("axi.data_bits=64", "axi.data_bits=128"), ("axi.burst_beats=1", "axi.burst_beats=32"),
+        ("axi.data_bits=64", "axi.data_bits=128"), ("axi.burst_beats=16", "axi.burst_beats=32"),
         ("axi.max_outstanding=32", "axi.max_outstanding=64"), ("vector.lanes=8", "vector.lanes=16"),
         ("buffers.activation.capacity_bytes=1048576", "buffers.activation.capacity_bytes=2097152"),
         ("buffers.weight.capacity_bytes=1048576", "buffers.weight.capacity_bytes=4194304"),
@@ -134,7 +193,10 @@ def test_lutram_buffers_count_as_luts() -> None:
     ],
 )  # fmt: skip
 def test_more_hardware_takes_no_less_of_anything_and_more_of_something(smaller: str, larger: str) -> None:
-    """Queues of up to 64 entries take one LUTRAM however deep they are, so those of the ports may stay unchanged."""
+    """Queues of up to 64 entries take one LUTRAM however deep they are, so those of the ports may stay unchanged.
+
+    Single beats fetch more bursts ahead, to be remembered, than bursts of 16 do: the base is where that has settled.
+    """
     base = ("axi.ports=2", "axi.data_bits=128")
     before = estimate_resources(sparse("u280-sparse", *HUGE, *base, smaller)).total
     after = estimate_resources(sparse("u280-sparse", *HUGE, *base, larger)).total
@@ -166,10 +228,10 @@ def test_what_does_not_fit_is_refused_with_need_budget_and_breakdown() -> None:
     lines = str(caught.value).splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("u280-sparse.yaml:6:1: device: needs 1,")
-    # 8 halves of 8,192 bits (114 URAMs of 72), 512 deep; 4 rows of 2,048 and 768 bits, 4,096 deep
-    assert "uram (estimated) but u280 has 960: accumulator buffer 912, activation buffer 512, " in lines[0]
-    assert lines[0].endswith("weight buffer 128, index buffer 48")
-    assert f"needs {912 + 512 + 128 + 48:,} uram" in lines[0]
+    # 4 lanes x 128 cells x 2 halves; 4 banks of 2,048 bits (32 URAMs) and of 1,024 bits (16), at most 4,096 deep
+    assert "uram (estimated) but u280 has 960: accumulator buffer 1,024, activation buffer 576, " in lines[0]
+    assert lines[0].endswith("weight buffer 128, index buffer 64")
+    assert f"needs {1024 + 576 + 128 + 64:,} uram" in lines[0]
 
 
 def test_every_resource_can_be_the_one_that_is_short() -> None:
