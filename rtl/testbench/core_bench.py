@@ -1,7 +1,7 @@
 """Run Programs on a whole core: AXI4-Lite host, AXI4 memory, nothing else. Knows no expected values.
 
-cocotb module. The environment variable JOBS names a JSON file: {"schedule": arguments of `Schedule`, "stalls": arguments
-of `Stalls` or null, "jobs": [{"name", "memory" (.npy, uint8), "base", "count", "config" [low, high],
+cocotb module. The environment variable JOBS names a JSON file: {"schedule": arguments of `Schedule`, "stalls":
+arguments of `Stalls` or null, "jobs": [{"name", "memory" (.npy, uint8), "base", "count", "config" [low, high],
 "timeout_cycles", "broken" [[start, stop] of bytes that answer with an error], "drive" {register of the top: value}}]}.
 For every job the memory after the run is written beside its input as `<memory>.after.npy`, and what the registers said
 to `RESULTS` (JSON). With stalls, `<memory>.stalls.npy`, bool [5, cycles], says which channels paused in each cycle of

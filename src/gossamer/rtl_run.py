@@ -160,11 +160,13 @@ def run_jobs(
         raise ToolError(str(error)) from error
     registers = json.loads(results.read_text(encoding="utf-8"))
     assert all(set(values) <= set(REGISTERS) for values in registers.values())
+    stalled = description["stalls"] is not None
     return {
         job.name: RtlResult(
-            memory=np.load(folder / f"memory{number}.after.npy"), registers=registers[job.name],
-            stalls=np.load(folder / f"memory{number}.stalls.npy") if description["stalls"] is not None else None,
-        )  # fmt: skip
+            memory=np.load(folder / f"memory{number}.after.npy"),
+            registers=registers[job.name],
+            stalls=np.load(folder / f"memory{number}.stalls.npy") if stalled else None,
+        )
         for number, job in enumerate(jobs)
         if job.name in registers
-    }  # fmt: skip
+    }

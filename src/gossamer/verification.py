@@ -102,7 +102,8 @@ class ProgramCheck:
             "name": self.name, "bit_exact": self.bit_exact, "outputs_checked": self.outputs_checked,
             "rtl_cycles": self.rtl_cycles, "sim_cycles": self.sim_cycles,
             "cycle_error_pct": round(self.cycle_error_pct, 4), "busy_exact": self.busy_exact,
-            "independent_cycles": self.independent_cycles, "independent_error_pct": _rounded(self.independent_error_pct),
+            "independent_cycles": self.independent_cycles,
+            "independent_error_pct": _rounded(self.independent_error_pct),
             "counters": [asdict(counter) for counter in self.counters],
             "mismatch": None if self.mismatch is None else str(self.mismatch), "failure": self.failure,
         }  # fmt: skip
