@@ -6,7 +6,7 @@ from gossamer.render import describe_config
 from gossamer.report import CLASSES, LayerReport, ResourceUse, Roofline, SimulationReport
 from gossamer.request import SimulationRequest
 from gossamer.sim.results import LayerTiming, Simulation
-from gossamer.trust import simulated_tier
+from gossamer.trust import simulated_tier, trust_notes
 
 
 def core_report(
@@ -25,7 +25,7 @@ def core_report(
     }
     return SimulationReport(
         model=request.model, config=spec.name, config_summary=describe_config(spec), sparsity=request.sparsity,
-        batch=request.batch, tier=simulated_tier(spec), clock_mhz=spec.clock_mhz,
+        batch=request.batch, tier=simulated_tier(), clock_mhz=spec.clock_mhz,
         peak_macs_per_cycle=simulation.peak_macs_per_cycle,
         total_cycles=simulation.total_cycles, latency_s=simulation.latency_s, energy_j=simulation.energy.total_j,
         energy_by_component_j=simulation.energy.by_component_j, dram_bytes=simulation.traffic.total_bytes,
@@ -34,7 +34,7 @@ def core_report(
         dense_macs=simulation.dense_macs,
         classes={name: float(simulation.classes[name]) for name in CLASSES},  # type: ignore[index]
         engines=engines, roofline=_roofline(spec, simulation), area=_area(spec), layers=layers,
-        notes=notes,
+        notes=(*notes, *trust_notes(spec)),
     )  # fmt: skip
 
 

@@ -31,11 +31,17 @@ def trust_table() -> TrustTable:
     return TrustTable.model_validate(json.loads((files("gossamer.configs") / FILE).read_text(encoding="utf-8")))
 
 
-def simulated_tier(spec: SparseAccelerator) -> str:
-    """Return the tier of a simulation and its measured error band; say so where this config has no RTL to compare."""
+def simulated_tier() -> str:
+    """Return the tier of a simulation with its measured error band, in less than 80 columns."""
     table = trust_table()
-    band = (
-        f"simulated; against RTL ({table.programs} programs, {table.config}): median error "
-        f"{table.median_error_pct:.3f} %, worst {table.worst_error_pct:.3f} %"
+    return (
+        f"simulated; {table.programs:,} programs on RTL: median error {table.median_error_pct:.2f} %, "
+        f"worst {table.worst_error_pct:.2f} %"
     )
-    return band if spec.axi.ports == 1 else f"{band}; several AXI ports: no RTL yet"
+
+
+def trust_notes(spec: SparseAccelerator) -> tuple[str, ...]:
+    """Return what a reader must know of a config whose RTL cannot be compared with."""
+    if spec.axi.ports == 1:
+        return ()
+    return (f"{spec.axi.ports} AXI ports are only simulated so far: the error band is that of cores with one port.",)

@@ -1,4 +1,4 @@
-"""Whole Programs on a core whose memory port pauses at random, against the simulator under the same and other pauses."""
+"""Whole Programs on a core whose memory port pauses at random, against the simulator under the same and others."""
 
 import json
 import os
