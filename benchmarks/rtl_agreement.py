@@ -22,12 +22,14 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.rtl.core import Core
 from gossamer.rtl.verilog import verilog_modules
 from gossamer.rtl_run import build_core
+from gossamer.trust import FILE, TrustTable
 from gossamer.verification import ProgramCheck, verify_programs
 from gossamer.verify_candidates import random_candidates
 
 CHUNK = 50
 """Programs per simulation; each pays a few seconds for Verilog and start."""
 
+TRUST = Path(__file__).parents[1] / "configs" / FILE
 EDGES_PCT = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, np.inf)
 
 
@@ -119,6 +121,18 @@ Written by `{command}`: config `{options.config}`{" with " + ", ".join(options.s
 """
 
 
+def write_trust(command: str, config: str, checks: Sequence[ProgramCheck]) -> None:
+    """Write the table that reports of simulate quote; only if every program was bit-exact."""
+    if not all(check.bit_exact for check in checks):
+        sys.exit(f"{TRUST} is not written: not every program is bit-exact")
+    errors = np.array([abs(check.cycle_error_pct) for check in checks])
+    table = TrustTable(
+        command=command, config=config, programs=len(checks), exact=int((errors == 0).sum()),
+        median_error_pct=round(float(np.median(errors)), 4), worst_error_pct=round(float(errors.max()), 4),
+    )  # fmt: skip
+    TRUST.write_text(table.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     """Parse the command line, run, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -128,6 +142,7 @@ def main() -> None:
     parser.add_argument("--stalls", default="none", help="as for gossamer verify")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--trust", action="store_true", help=f"write {TRUST}, which simulate quotes")
     parser.add_argument("-o", "--output", type=Path, help="Markdown file to write")
     options = parser.parse_args()
     if options.programs < 1:
@@ -150,13 +165,15 @@ def main() -> None:
     for check in checks:
         if not check.bit_exact or abs(check.cycle_error_pct) > EDGES_PCT[3]:
             print(f"{check.name}: {check.cycle_error_pct:+.3f} %, {check.mismatch or check.failure or 'bit-exact'}")
+    words = [f"--programs {options.programs}", f"--config {options.config}", f"--seed {options.seed}"]
+    words += [f"--set {each}" for each in options.set]
+    words += [] if options.stalls == "none" else [f"--stalls {options.stalls}"]
+    command = f"python benchmarks/rtl_agreement.py {' '.join(words)}"
     if options.output is not None:
-        words = [f"--programs {options.programs}", f"--config {options.config}", f"--seed {options.seed}"]
-        words += [f"--set {each}" for each in options.set]
-        words += [] if options.stalls == "none" else [f"--stalls {options.stalls}"]
-        command = f"python benchmarks/rtl_agreement.py {' '.join(words)}"
         options.output.parent.mkdir(exist_ok=True)
         options.output.write_text(markdown(command, options, checks), encoding="utf-8")
+    if options.trust:
+        write_trust(command, options.config, checks)
     if not all(check.bit_exact for check in checks):
         sys.exit(1)
 

@@ -162,7 +162,7 @@ def _start(
 
 
 @kernel(allocates=False)
-def _give_tokens(
+def give_tokens(
     at: int,
     work: NDArray[np.int64],
     times: NDArray[np.int64],
@@ -199,7 +199,7 @@ def perform(at: int, work: NDArray[np.int64], times: NDArray[np.int64], agents: 
 
 
 @kernel(allocates=False)
-def _request_time(
+def request_time(
     agent: int,
     control: NDArray[np.int64],
     times: NDArray[np.int64],
@@ -355,7 +355,7 @@ def serve_bursts(
     while True:
         chosen, earliest, before = UNKNOWN, ZERO, NEVER
         for agent in range(AGENTS):
-            when = _request_time(agent, control, times, work, agents, rings, memory, port_free, fetch_bytes,
+            when = request_time(agent, control, times, work, agents, rings, memory, port_free, fetch_bytes,
                                  fetch_times.size)  # fmt: skip
             if when != UNKNOWN and (chosen == UNKNOWN or when < earliest):
                 if chosen != UNKNOWN:
@@ -378,7 +378,7 @@ def serve_bursts(
 
 
 @kernel(allocates=False)
-def _run_ahead(
+def run_ahead(
     work: NDArray[np.int64],
     times: NDArray[np.int64],
     control: NDArray[np.int64],
@@ -411,7 +411,7 @@ def _run_ahead(
                     break
                 progress = True
                 if perform(at, work, times, agents):
-                    _give_tokens(at, work, times, tokens, token_base, given)
+                    give_tokens(at, work, times, tokens, token_base, given)
 
 
 @kernel
@@ -468,7 +468,7 @@ def run_engines(
     token_counts = np.zeros((2, ENGINE_COUNT * ENGINE_COUNT), dtype=np.int64)
     agents, rings, channel_free, port_free = memory_state(memory)
     while True:
-        _run_ahead(work, times, control, fetch_times, fetch_bytes, queue_depth, order, counters, tokens, token_base,
+        run_ahead(work, times, control, fetch_times, fetch_bytes, queue_depth, order, counters, tokens, token_base,
                    token_counts, token_waits, agents)  # fmt: skip
         if control[NEXT] >= count:
             return FINISHED
@@ -476,4 +476,4 @@ def run_engines(
         if at == STUCK:
             return DEADLOCK
         if at != INSTRUCTIONS:
-            _give_tokens(at, work, times, tokens, token_base, token_counts[0])
+            give_tokens(at, work, times, tokens, token_base, token_counts[0])

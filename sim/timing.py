@@ -23,6 +23,8 @@ from gossamer.sim.results import (
     Trace,
     Traffic,
 )
+from gossamer.sim.stalled_engine import run_engines_stalled
+from gossamer.sim.stalls import unpaused_cycles
 from gossamer.sim.transfers import describe_columns
 
 Columns = dict[str, NDArray[np.int64]]
@@ -137,8 +139,11 @@ def _prepare(program: Program, columns: Columns, spec: SparseAccelerator, memory
     )
 
 
-def run_program(program: Program, spec: SparseAccelerator) -> Run:
-    """Run a Program on the engines. Raises ProgramError if it is malformed or its tokens deadlock."""
+def run_program(program: Program, spec: SparseAccelerator, *, stalls: NDArray[np.bool_] | None = None) -> Run:
+    """Run a Program on the engines. Raises ProgramError if it is malformed or its tokens deadlock.
+
+    stalls bool [5, cycles]: whether a channel of the memory port, in the order of STALL_CHANNELS, pauses in a cycle.
+    """
     columns = decode_columns(program.instructions)
     _check_shape(program, columns["opcode"])
     memory = offchip_timing(spec)
@@ -154,10 +159,13 @@ def run_program(program: Program, spec: SparseAccelerator) -> Run:
     ]
     token_base = np.concatenate([[0], np.cumsum(released)]).astype(np.int64)
     control = np.zeros(engine.CONTROL_COLUMNS, dtype=np.int64)
-    status = engine.run_engines(
-        run.work, memory.as_array(), spec.dispatch.queue_depth, order, token_base, run.times, run.token_waits,
-        run.traffic, control,
+    arrays = (
+        spec.dispatch.queue_depth, order, token_base, run.times, run.token_waits, run.traffic, control
     )  # fmt: skip
+    if stalls is None:
+        status = engine.run_engines(run.work, memory.as_array(), *arrays)
+    else:
+        status = run_engines_stalled(run.work, memory.as_array(), unpaused_cycles(stalls), *arrays)
     if status == engine.DEADLOCK:
         raise _deadlock(program, run)
     return Run(
@@ -287,13 +295,15 @@ def _check_sums(result: Simulation) -> None:
         raise SelfCheckError(f"utilisation must not exceed 1, not {result.utilization}")
 
 
-def simulate(program: Program, spec: SparseAccelerator, *, trace: bool = False) -> Simulation:
-    """Simulate a Program on a config; `trace` adds the times of every instruction.
+def simulate(
+    program: Program, spec: SparseAccelerator, *, trace: bool = False, stalls: NDArray[np.bool_] | None = None
+) -> Simulation:
+    """Simulate a Program on a config; `trace` adds the times of every instruction, for `stalls` see `run_program`.
 
     Raises ProgramError for a malformed Program or one whose tokens deadlock, SelfCheckError if a conservation law does
     not hold: MACs, weight and index bytes and moved bytes against the Program's records, and every sum of cycles.
     """
-    run = run_program(program, spec)
+    run = run_program(program, spec, stalls=stalls)
     peak = peak_macs_per_cycle(spec)
     loads, computes, vectors, stores = (run.members(name) for name in ENGINES)
     moved_bytes = run.traffic[:, engine.BYTES]

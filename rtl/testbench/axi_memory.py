@@ -2,8 +2,10 @@
 
 The model and its bytes are cocotbext-axi's; this file only pauses its channels. `Schedule` is a memory of fixed latency
 and bandwidth: channels are first-in first-out servers, a beat takes `beat_ticks` / 65536 cycles of its channel, and
-comes `latency_cycles` after that. `Stalls` pauses every channel at random. Reads and writes share the channels, and are
-served in the order of their requests; in one cycle, the read first.
+comes `latency_cycles` after that. Reads and writes share the channels, and are served in the order of their requests;
+in one cycle, the read first. `Stalls` pauses every channel at random, on top of a schedule or of the model at its
+fastest: in a cycle in which a channel pauses it takes no request and no write beat, and no read beat or answer appears.
+What has appeared stays. Which channels paused can be recorded.
 """
 
 import random
@@ -14,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import cocotb
-from cocotb.triggers import FallingEdge
+from cocotb.triggers import FallingEdge, NullTrigger
 from cocotbext.axi import AxiBus, AxiSlave
 
 from gossamer.arch.errors import GossamerError
@@ -24,6 +26,12 @@ TICK_BITS = 16
 
 MINIMAL_LATENCY_CYCLES = 2
 """From a request to its first beat, in the model."""
+
+CHANNELS = ("ar", "r", "aw", "w", "b")
+"""Of an AXI4 port, in the order in which their pauses are recorded."""
+
+SINKS = ("ar", "aw", "w")
+"""Channels the memory takes from."""
 
 _INCREMENT = 1
 
@@ -123,14 +131,14 @@ class AxiMemory:
 
     entity: the core, with the port's signals under their AXI names behind `prefix`, if there is one. content: the
     memory, whose size is a power of two; higher address bits are ignored. broken: ranges of it whose beats get an error
-    response. timing: how fast it is; without one it is as fast as the model can be.
+    response. timing: how fast it is; without one it is as fast as the model can be. stalls: pauses on top of that.
 
     Watches the port meanwhile and raises ProtocolError if a request or a beat is withdrawn or changed before it was
     taken, or a burst crosses 4 KiB. Counters: reads, writes, read_beats, write_beats, in bursts and beats.
     """
 
     def __init__(self, entity: Any, clock: Any, content: bytearray, *, prefix: str | None = None,
-                 timing: Schedule | Stalls | None = None) -> None:  # fmt: skip
+                 timing: Schedule | None = None, stalls: Stalls | None = None) -> None:  # fmt: skip
         if len(content) & (len(content) - 1):
             raise BadSchedule(f"the size of the memory must be a power of two, not {len(content)}")
         self.target = _Bytes(content)
@@ -155,9 +163,9 @@ class AxiMemory:
         self._started: deque[tuple[int, int]] = deque()
         self._data_ends: deque[int] = deque()
         self._wires = {name: self._wire(name) for name in self.channels}
-        if isinstance(timing, Stalls):
-            for name, channel in self.channels.items():
-                channel.set_pause_generator(timing.generator(name))
+        self._pauses = {} if stalls is None else {name: stalls.generator(name) for name in CHANNELS}
+        self._paused = dict.fromkeys(CHANNELS, False)
+        self._recorded: list[list[bool]] | None = None
         cocotb.start_soon(self._watch())
 
     @property
@@ -211,10 +219,43 @@ class AxiMemory:
             if self._transfers("b"):
                 self._due_answers.popleft()
             self._answer()
-            if isinstance(self.timing, Schedule):
-                for name, due in (("r", self._due_beats), ("b", self._due_answers)):
-                    self.channels[name].pause = not due or due[0] > self.cycle + 1
+            self._record()
+            if self._pauses:
+                await self._draw()
+            for name, due in (("r", self._due_beats), ("b", self._due_answers)):
+                late = self.timing is not None and (not due or due[0] > self.cycle + 1)
+                self.channels[name].pause = late or self._paused[name]
             self.cycle += 1
+
+    def record(self) -> None:
+        """Forget the recorded pauses; record again from the next read request on, the cycle it is first shown in."""
+        self._recorded = []
+
+    @property
+    def recorded(self) -> list[list[bool]]:
+        """Whether each of CHANNELS paused, a row per cycle."""
+        return [] if self._recorded is None else self._recorded
+
+    def _record(self) -> None:
+        """Take note of this cycle's pauses: of channels that take by what the core sees, of the others as drawn."""
+        if self._recorded is None or not (self._recorded or int(self.channels["ar"].valid.value)):
+            return
+        ready = {name: bool(int(self.channels[name].ready.value)) for name in SINKS}
+        self._recorded.append([not ready[name] if name in SINKS else self._paused[name] for name in CHANNELS])
+
+    async def _draw(self) -> None:
+        """Draw the next cycle's pauses.
+
+        A sink of the model samples its pause one or two cycles before it acts, depending on whether it sleeps. All are
+        woken here before they are told, so that it is always two, and every draw counts for one cycle.
+        """
+        for name in SINKS:
+            self.channels[name].wake_event.set()
+        await NullTrigger()
+        for name, source in self._pauses.items():
+            self._paused[name] = next(source)
+            if name in SINKS:
+                self.channels[name].pause = self._paused[name]
 
     def _request(self, name: str) -> None:
         """Take note of a burst."""
@@ -226,10 +267,10 @@ class AxiMemory:
             raise ProtocolError(f"cycle {self.cycle}: burst of {beats} beats at {address:#x} crosses 4 KiB")
         if int(getattr(bus, f"{name}burst").value) != _INCREMENT:
             raise ProtocolError(f"cycle {self.cycle}: {name}burst must be {_INCREMENT}")
-        start = self.timing.serve(self.cycle, address, beats) if isinstance(self.timing, Schedule) else 0
+        start = 0 if self.timing is None else self.timing.serve(self.cycle, address, beats)
         if name == "ar":
             self.reads += 1
-            times = self.timing.beat_cycles(start, beats) if isinstance(self.timing, Schedule) else [0] * beats
+            times = [0] * beats if self.timing is None else self.timing.beat_cycles(start, beats)
             self._due_beats.extend(times)
         else:
             self.writes += 1
@@ -239,5 +280,5 @@ class AxiMemory:
         """Give every write burst whose address and data are complete the cycle of its acknowledgement."""
         while self._started and self._data_ends:
             (start, beats), last_beat = self._started.popleft(), self._data_ends.popleft()
-            at = self.timing.answer_cycle(start, beats, last_beat) if isinstance(self.timing, Schedule) else 0
+            at = 0 if self.timing is None else self.timing.answer_cycle(start, beats, last_beat)
             self._due_answers.append(at)

@@ -1,10 +1,11 @@
 """Run Programs on a whole core: AXI4-Lite host, AXI4 memory, nothing else. Knows no expected values.
 
-cocotb module. The environment variable JOBS names a JSON file: {"schedule": arguments of `Schedule`} or {"stalls":
-arguments of `Stalls`}, and "jobs": [{"name", "memory" (.npy, uint8), "base", "count", "config" [low, high],
-"timeout_cycles", "broken" [[start, stop] of bytes that answer with an error], "drive" {register of the top: value}}].
-For every job the memory after the run is written beside its input as `<memory>.after.npy`, and what
-the registers said to `RESULTS` (JSON).
+cocotb module. The environment variable JOBS names a JSON file: {"schedule": arguments of `Schedule`, "stalls":
+arguments of `Stalls` or null, "jobs": [{"name", "memory" (.npy, uint8), "base", "count", "config" [low, high],
+"timeout_cycles", "broken" [[start, stop] of bytes that answer with an error], "drive" {register of the top: value}}]}.
+For every job the memory after the run is written beside its input as `<memory>.after.npy`, and what the registers said
+to `RESULTS` (JSON). With stalls, `<memory>.stalls.npy`, bool [5, cycles], says which channels paused in each cycle of
+the run. Its first cycle is that of the run: FETCH shows its first request in it, whether taken or not.
 """
 
 import json
@@ -77,8 +78,10 @@ async def programs(dut: Any) -> None:
     dut.rst.value = 1
     Clock(dut.clk, 10, "ns").start()
     host = Host(dut)
-    timing = Schedule(**jobs["schedule"]) if "schedule" in jobs else Stalls(**jobs["stalls"])
-    memory = AxiMemory(dut, dut.clk, bytearray(4096), prefix="m_axi", timing=timing)
+    stalls = None if jobs["stalls"] is None else Stalls(**jobs["stalls"])
+    memory = AxiMemory(
+        dut, dut.clk, bytearray(4096), prefix="m_axi", timing=Schedule(**jobs["schedule"]), stalls=stalls
+    )
     for _ in range(4):
         await RisingEdge(dut.clk)
     dut.rst.value = 0
@@ -94,7 +97,11 @@ async def programs(dut: Any) -> None:
         memory.broken[:] = [range(*span) for span in job["broken"]]
         for name, value in job["drive"].items():
             getattr(dut, name).value = value
+        if stalls is not None:
+            memory.record()
         await host.run(job)
+        if stalls is not None:
+            np.save(path.with_suffix(".stalls.npy"), np.array(memory.recorded, dtype=np.bool_).T)
         results[job["name"]] = await host.registers()
         np.save(path.with_suffix(".after.npy"), np.frombuffer(content[: before.size], dtype=np.uint8))
         if not results[job["name"]]["STATUS"] & DONE and not await host.reset():

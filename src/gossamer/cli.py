@@ -158,7 +158,7 @@ def verify(
     seed: Annotated[int, typer.Option("--seed", min=0, help="First seed of random networks, values and stalls")] = 1,
     images: Annotated[int, typer.Option("--images", min=1, help="Inputs of the model to run")] = 1,
     layers: Annotated[str | None, typer.Option("--layers", help="Only layers FIRST:LAST, or one by name")] = None,
-    stalls: Annotated[str, typer.Option("--stalls", help="none: the config's memory; random: back-pressure")] = "none",
+    stalls: Annotated[str, typer.Option("--stalls", help="none: the config's memory; random: with pauses")] = "none",
     sparsity: SparsityOption = "dense",
     sparsity_file: OverridesOption = None,
     shape: ShapeOption = [],  # noqa: B006 - typer copies it

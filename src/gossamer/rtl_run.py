@@ -67,10 +67,14 @@ class RtlJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RtlResult:
-    """What the core left: memory after the run and every readable register by name."""
+    """What the core left: memory after the run and every readable register by name.
+
+    stalls: bool [5, cycles], which channels of the memory port paused in each cycle of the run; None: none ever did.
+    """
 
     memory: NDArray[np.uint8]
     registers: Mapping[str, int]
+    stalls: NDArray[np.bool_] | None = None
 
     @property
     def finished(self) -> bool:
@@ -98,16 +102,15 @@ def cores_folder() -> Path:
     return (shared if shared.is_absolute() else Path.home() / ".cache") / "gossamer" / "cores"
 
 
-def memory_arguments(spec: SparseAccelerator, stalls: str, seed: int) -> dict[str, dict[str, Any]]:
-    """Return what the memory of the bench must do: latency and bandwidth of the config, or random stalls."""
-    if stalls == "random":
-        return {"stalls": {"seed": seed, "probability": STALL_PROBABILITY}}
+def memory_arguments(spec: SparseAccelerator, stalls: str, seed: int) -> dict[str, dict[str, Any] | None]:
+    """Return what the memory of the bench must do: latency and bandwidth of the config, and random stalls if asked."""
     timing = offchip_timing(spec)
     return {
         "schedule": {
             "beat_bytes": timing.beat_bytes, "channels": timing.channels, "interleave_bytes": timing.interleave_bytes,
             "beat_ticks": timing.beat_ticks, "latency_cycles": timing.latency_cycles,
-        }
+        },
+        "stalls": {"seed": seed, "probability": STALL_PROBABILITY} if stalls == "random" else None,
     }  # fmt: skip
 
 
@@ -157,10 +160,13 @@ def run_jobs(
         raise ToolError(str(error)) from error
     registers = json.loads(results.read_text(encoding="utf-8"))
     assert all(set(values) <= set(REGISTERS) for values in registers.values())
+    stalled = description["stalls"] is not None
     return {
         job.name: RtlResult(
-            memory=np.load(folder / f"memory{number}.after.npy"), registers=registers[job.name]
+            memory=np.load(folder / f"memory{number}.after.npy"),
+            registers=registers[job.name],
+            stalls=np.load(folder / f"memory{number}.stalls.npy") if stalled else None,
         )
         for number, job in enumerate(jobs)
         if job.name in registers
-    }  # fmt: skip
+    }

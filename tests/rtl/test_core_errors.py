@@ -22,6 +22,7 @@ from core_runs import (
 from gossamer.arch.encoding import decode_columns
 from gossamer.arch.isa import ENGINES, FIELDS, VECTOR_OPCODES, Engine, Opcode
 from gossamer.arch.registers import ErrorCause
+from gossamer.arch.timing import FETCH_BURST_BYTES
 from gossamer.dataflow.program import RegionKind
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.rtl_run import RtlJob, RtlResult
@@ -44,12 +45,16 @@ def good(core: BuiltCore) -> Prepared:
 
 @dataclass(frozen=True)
 class Wrong:
-    """A job that must fail: why, after how many dispatched instructions (None: not foreseen), near which address."""
+    """A job that must fail: why, after how many dispatched instructions (None: not foreseen), at which address.
+
+    The address is that of the burst, which is at most `within_bytes` long.
+    """
 
     job: RtlJob
     cause: ErrorCause
     dispatched: int | None = None
     address: int | None = None
+    within_bytes: int = 1
 
 
 def first(good: Prepared, *opcodes: Opcode) -> int:
@@ -89,7 +94,6 @@ def run_between(core: BuiltCore, good: Prepared, wrongs: list[RtlJob], folder: P
 def assert_stopped(core: BuiltCore, good: Prepared, wrongs: list[Wrong], folder: Path) -> None:
     """Require each job to stop with its cause, and the core to be whole afterwards."""
     assert wrongs
-    burst_bytes = core.spec.axi.burst_beats * core.spec.axi.data_bits // 8
     for wrong, result in zip(wrongs, run_between(core, good, [each.job for each in wrongs], folder), strict=True):
         registers = result.registers
         assert not result.finished
@@ -99,8 +103,7 @@ def assert_stopped(core: BuiltCore, good: Prepared, wrongs: list[Wrong], folder:
         if wrong.address is None:
             assert address == 0
         else:
-            limit = burst_bytes if wrong.dispatched is None else 1024  # FETCH has longer bursts
-            assert address <= wrong.address < address + limit
+            assert address <= wrong.address < address + wrong.within_bytes
         check = good.check(result)
         assert not check.bit_exact
         assert wrong.cause.name in check.failure
@@ -160,14 +163,15 @@ def test_bus_errors_end_the_run_with_their_address(core: BuiltCore, good: Prepar
     (source,), (output,) = program.inputs, program.outputs
     (constants,) = (region.address for region in program.regions if region.kind is RegionKind.CONSTANTS)
     last = 64 * len(program.instructions) - 1
+    burst_bytes = core.spec.axi.burst_beats * core.spec.axi.data_bits // 8
     places = [
-        (last, ErrorCause.READ_RESPONSE, 0), (constants, ErrorCause.READ_RESPONSE, None),
-        (source.address + 77, ErrorCause.READ_RESPONSE, None), (output.address, ErrorCause.WRITE_RESPONSE, None),
-        (output.address + 131, ErrorCause.WRITE_RESPONSE, None),
+        (last, ErrorCause.READ_RESPONSE, FETCH_BURST_BYTES), (constants, ErrorCause.READ_RESPONSE, burst_bytes),
+        (source.address + 77, ErrorCause.READ_RESPONSE, burst_bytes),
+        (output.address, ErrorCause.WRITE_RESPONSE, burst_bytes),
+        (output.address + 131, ErrorCause.WRITE_RESPONSE, burst_bytes),
     ]  # fmt: skip
     wrongs = [
-        Wrong(replace(good.job(), broken=(range(at, at + 1),)), cause, dispatched, at)
-        for at, cause, dispatched in places
+        Wrong(replace(good.job(), broken=(range(at, at + 1),)), cause, None, at, within) for at, cause, within in places
     ]
     assert_stopped(core, good, wrongs, tmp_path)
 
@@ -197,14 +201,14 @@ def test_a_deadlock_times_out_and_names_who_waits_for_whom(core: BuiltCore, good
 MUTANTS: dict[str, Change] = {
     "index bit flipped": ("stage", r"held_select_next = (?P<value>select);", "VALUE ^ 1'h1"),
     "sum of the row before": ("accumulator", r"= row \+ (?P<value>1'h1);", "2'h2"),
-    "one weight row too few": ("row_walk", r"assign last = now <= (?P<value>1'h1);", "2'h2"),
+    "channel constants a row too far": ("parameter_loader", r"= entries_row \+ (?P<value>1'h1);", "2'h2"),
     "results not written": (
         "gossamer_core",
         r"activation_buffer activations \([^;]*\.d_valid\((?P<value>d_valid)\)",
         "1'h0",
     ),
     "write data never valid": ("write_port", r"assign wvalid = (?P<value>[^;]*);", "1'h0"),
-    "index requests tied low": ("sequencer", r"assign index_valid = (?P<value>[^;]*);", "1'h0"),
+    "activations never loaded": ("gossamer_core", r"assign load_valid = (?P<value>[^;]*);", "1'h0"),
     "tokens never available": ("semaphore", r"assign available = (?P<value>[^;]*);", "1'h0"),
 }
 HANG = ("write data never valid", "tokens never available")

@@ -286,6 +286,30 @@ def test_streams_under_back_pressure(case: int, builds, tmp_path: Path) -> None:
     assert outcome.arrays["stream"].tolist() == job.words.reshape(-1).tolist()
 
 
+@pytest.mark.parametrize(
+    ("name", "count", "stall", "memory"),
+    [
+        ("wide", 5, 0.3, {"latency_cycles": 7}),
+        ("wide", 60, 0.25, {"channels": 2, "interleave_bytes": 1024, "beats_per_cycle": 1.6, "latency_cycles": 13}),
+        ("wide", 40, 0.7, {"channels": 1, "beats_per_cycle": 0.3, "latency_cycles": 2}),
+        ("tiny", 40, 0.25, {"channels": 2, "interleave_bytes": 32, "beats_per_cycle": 1.6, "latency_cycles": 6}),
+        pytest.param("long", 60, 0.5, {"channels": 1, "latency_cycles": 40}, marks=pytest.mark.slow),
+    ],
+)
+def test_stalled_streams_take_the_simulators_cycles(name, count, stall, memory, builds, tmp_path: Path) -> None:
+    """Every instruction's times are equal to the cycle if both see the same pauses of the port's channels."""
+    random = generator(10, count)
+    spec = dma_spec(**PORTS[name], **memory)
+    lines, job = stream_job(random, count, spec, base=4096, timed=True, stall=stall)
+    outcome = run_job(builds(name), job, tmp_path, "program")
+    check_bytes(job, outcome)
+    pauses = outcome.arrays["pauses"].T.astype(bool)
+    assert outcome.arrays["times"].tolist() == expected_times(lines, spec, pauses).tolist()
+    if pauses.shape[1] > 1000:
+        assert pauses.mean(axis=1) == pytest.approx([stall] * 5, abs=0.08)
+    assert outcome.arrays["times"].tolist() != expected_times(lines, spec).tolist(), "the pauses did nothing"
+
+
 def test_error_in_the_stream_raises_a_fault(builds, tmp_path: Path) -> None:
     random = generator(8)
     spec = dma_spec(**PORTS["wide"])

@@ -197,9 +197,11 @@ def expected_cycles(line: Line, spec: SparseAccelerator) -> tuple[int, int, int]
     return int(cycles), int(result.traffic[0, engine.PIECES]), int(result.traffic[0, engine.BURSTS])
 
 
-def expected_times(lines: Sequence[Line], spec: SparseAccelerator) -> NDArray[np.int64]:
+def expected_times(
+    lines: Sequence[Line], spec: SparseAccelerator, stalls: NDArray[np.bool_] | None = None
+) -> NDArray[np.int64]:
     """Return the cycles each instruction of a stream is dispatched, started and completed, END included."""
-    result = run_program(timing_program(list(lines)), spec)
+    result = run_program(timing_program(list(lines)), spec, stalls=stalls)
     return result.times[:, [engine.DISPATCHED, engine.STARTED, engine.COMPLETED]]
 
 

@@ -22,11 +22,12 @@ LOAD_SETUP, STORE_SETUP, FETCH_AHEAD_BYTES, FETCH_LONGEST = 6, 11, 2048, 1024
 
 @dataclass
 class Burst:
-    """One burst: first address, beats, on-chip pieces."""
+    """One burst: first address, beats, on-chip pieces, and those of each beat."""
 
     address: int
     beats: int
     pieces: int
+    pieces_of: tuple[int, ...]
 
 
 @dataclass
@@ -70,15 +71,14 @@ def bursts_of(fields: dict[str, int], chip: str, memory: OffChipTiming) -> deque
         part: list[tuple[int, int]] = []
         for pair in [*run, None]:
             if part and (pair is None or pair[0] % memory.burst_bytes == 0):
-                beats = {dram // memory.beat_bytes for dram, _ in part}
-                pieces = len(part)
-                if fields.get("dst_e", 1) == 1:
-                    pieces, previous = 0, None
-                    for dram, here in part:
-                        if previous != (dram // memory.beat_bytes, here - 1):
-                            pieces += 1
-                        previous = (dram // memory.beat_bytes, here)
-                result.append(Burst(part[0][0], len(beats), pieces))
+                pieces: dict[int, int] = {}
+                previous = None
+                for dram, here in part:
+                    beat = dram // memory.beat_bytes
+                    if fields.get("dst_e", 1) != 1 or previous != (beat, here - 1):
+                        pieces[beat] = pieces.get(beat, 0) + 1
+                    previous = (beat, here)
+                result.append(Burst(part[0][0], len(pieces), sum(pieces.values()), tuple(pieces.values())))
                 part = []
             if pair is not None:
                 part.append(pair)
@@ -214,7 +214,7 @@ class Twin:
         if first + size > 64 * dispatched + FETCH_AHEAD_BYTES and dispatched < len(self.jobs):
             return
         beats = ceil((min(stream, first + size) - first) / self.memory.beat_bytes)
-        self.fetched.append(self._read(Burst(first, beats, beats), 0, 0))
+        self.fetched.append(self._read(Burst(first, beats, beats, (1,) * beats), 0, 0))
 
     def _transfer(self, engine: Engine) -> None:
         job = self.running[engine]

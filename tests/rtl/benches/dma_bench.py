@@ -44,12 +44,11 @@ class Bench:
         self.drive("base", self.settings["base"])
         self.drive("instructions", len(self.words))
         Clock(dut.clk, 10, "ns").start()
-        timing = None
-        if "schedule" in self.settings:
-            timing = Schedule(**self.settings["schedule"])
-        elif self.settings["stall"]:
-            timing = Stalls(seed=self.settings["seed"], probability=self.settings["stall"])
-        self.memory = AxiMemory(dut, dut.clk, self.content, timing=timing)
+        timing = Schedule(**self.settings["schedule"]) if "schedule" in self.settings else None
+        stalls = None
+        if self.settings["stall"]:
+            stalls = Stalls(seed=self.settings["seed"], probability=self.settings["stall"])
+        self.memory = AxiMemory(dut, dut.clk, self.content, timing=timing, stalls=stalls)
         self.memory.broken.extend(range(*span) for span in self.settings["broken"])
         await self.reset()
 
@@ -165,6 +164,7 @@ async def program(dut) -> None:
     times = np.full((len(bench.words), 3), -1, dtype=np.int64)
     fields = [decode(word) for word in bench.words]
     taken, seen, faults = 0, [], []
+    bench.memory.record()
     await bench.cycle(start=1)
     zero = bench.now + 1
     while taken < len(bench.words) and not faults:
@@ -206,4 +206,4 @@ async def program(dut) -> None:
         await bench.cycle()
         assert not bench.see("fetch_valid")
     stream = np.frombuffer(b"".join(seen), np.uint8)
-    bench.save(job, times=times, stream=stream, faults=faults)
+    bench.save(job, times=times, stream=stream, faults=faults, pauses=bench.memory.recorded)

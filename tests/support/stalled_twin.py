@@ -1,0 +1,231 @@
+"""Step the engines cycle by cycle while channels of the memory port pause: the slow twin of the stalled event kernel.
+
+Every beat is an object that waits for its cycle; nothing is searched for, nothing is known before it happens.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+from timing_twin import Burst, Job, Twin
+
+from gossamer.arch.isa import Engine
+from gossamer.arch.spec import SparseAccelerator
+from gossamer.dataflow.program import Program
+
+NEVER = 1 << 60
+
+
+@dataclass
+class Flight:
+    """A burst on its way; `done` is the first cycle in which all of it has happened."""
+
+    burst: Burst
+    job: Job | None
+    done: int = NEVER
+
+
+@dataclass
+class Beat:
+    """A read beat: first cycle it can appear in, first cycle its pieces can move in, pieces left."""
+
+    flight: Flight
+    due: int
+    accepted: int
+    pieces: int
+    last: bool
+    shown: bool = False
+
+
+@dataclass
+class Writing:
+    """A write burst that is being sent: pieces left of its beats, and when the memory has served it."""
+
+    opened: int
+    flight: Flight
+    beats: deque[int]
+    served: int | None = None
+    sent: int = 0
+
+
+@dataclass
+class Port:
+    """One port of the memory."""
+
+    beats: deque[Beat] = field(default_factory=deque)
+    writing: Writing | None = None
+    answers: deque[tuple[int, Flight]] = field(default_factory=deque)
+
+
+class StalledTwin(Twin):
+    """A Program on a config, one cycle at a time. stalls bool [5, cycles]: pauses of AR, R, AW, W and B."""
+
+    def __init__(self, program: Program, spec: SparseAccelerator, stalls: NDArray[np.bool_]) -> None:
+        super().__init__(program, spec)
+        self.stalls = dict(zip(("ar", "r", "aw", "w", "b"), stalls.tolist(), strict=True))
+        self.port = [Port() for _ in range(self.memory.ports)]
+        self.asking: dict[str, int] = {}
+        self.flights: dict[Engine, list[list[Flight]]] = {}
+        self.fetches: list[Flight] = []
+
+    def _goes(self, channel: str) -> bool:
+        row = self.stalls[channel]
+        return self.now >= len(row) or not row[self.now]
+
+    def _begin_transfer(self, engine: Engine, job: Job) -> None:
+        super()._begin_transfer(engine, job)
+        self.flights[engine] = [[] for _ in self.port]
+
+    def _fetch(self) -> None:
+        """Do nothing: FETCH asks together with LOAD."""
+
+    def _transfer(self, engine: Engine) -> None:
+        if engine is Engine.LOAD:
+            self._ask()
+            for port in self.port:
+                self._read_beat(port)
+        else:
+            self._open()
+            self._take_addresses()
+            for port in self.port:
+                self._write_beat(port)
+                self._answer(port)
+            for job in self.running.values():
+                if job is not None and job.completed < 0 and not job.bursts:
+                    self._finish(job)
+
+    def _finish(self, job: Job) -> None:
+        """Complete a transfer when all its bursts are done."""
+        flights = [flight for port in self.flights[self._engine_of(job)] for flight in port]
+        last = max(flight.done for flight in flights)
+        if last < NEVER:
+            job.completed = last
+
+    def _engine_of(self, job: Job) -> Engine:
+        return next(engine for engine, running in self.running.items() if running is job)
+
+    def _ports_of(self, job: Job) -> int:
+        return 1 if job.fields.get("dst_e", 1) != 1 else self.memory.ports
+
+    def _next_port(self, engine: Engine) -> int | None:
+        """Return the port of an engine's next burst if it can begin as far as the engine is concerned."""
+        job = self.running[engine]
+        if job is None or not job.bursts or self.now < self.first[engine]:
+            return None
+        port = self.served[engine] % self._ports_of(job)
+        flights = self.flights[engine][port]
+        if sum(flight.done > self.now for flight in flights) >= self.memory.max_outstanding:
+            return None
+        return port
+
+    def _fetch_wants(self) -> bool:
+        first = len(self.fetches) * self.fetch_size
+        ahead = first + self.fetch_size > 64 * self.next_dispatch + 2048
+        return first < 64 * len(self.jobs) and not (ahead and self.next_dispatch < len(self.jobs))
+
+    def _ask(self) -> None:
+        """Show the read requests, and take one per port; a request that was shown before another goes first."""
+        wants = {"fetch": 0 if self._fetch_wants() else None, "load": self._next_port(Engine.LOAD)}
+        for name, port in wants.items():
+            if port is not None:
+                self.asking.setdefault(name, self.now)
+        if not self._goes("ar"):
+            return
+        taken = set()
+        for name in sorted(self.asking, key=lambda name: (self.asking[name], name != "fetch")):
+            port = wants[name]
+            assert port is not None, "a request was withdrawn"
+            if port in taken:
+                self.asking[name] = self.now + 1
+                continue
+            taken.add(port)
+            del self.asking[name]
+            if name == "fetch":
+                self._take_fetch()
+            else:
+                job = self.running[Engine.LOAD]
+                assert job is not None
+                flight = Flight(job.bursts.popleft(), job)
+                self.served[Engine.LOAD] += 1
+                self.flights[Engine.LOAD][port].append(flight)
+                self._request(flight, port, self.filled)
+
+    def _take_fetch(self) -> None:
+        first = len(self.fetches) * self.fetch_size
+        beats = ceil((min(64 * len(self.jobs), first + self.fetch_size) - first) / self.memory.beat_bytes)
+        flight = Flight(Burst(first, beats, beats, (1,) * beats), None)
+        self.fetches.append(flight)
+        self.fetched.append(NEVER)
+        self._request(flight, 0, 0)
+
+    def _channel(self, burst: Burst) -> Fraction:
+        """Return when the channel starts with a burst whose address was taken in this cycle."""
+        channel = burst.address // self.memory.interleave_bytes % self.memory.channels
+        start = max(Fraction(self.now), self.channel_free[channel])
+        self.channel_free[channel] = start + Fraction(burst.beats * self.memory.beat_ticks, 65536)
+        return start
+
+    def _request(self, flight: Flight, port: int, accepted: int) -> None:
+        start, latency = self._channel(flight.burst), self.memory.latency_cycles
+        for number, pieces in enumerate(flight.burst.pieces_of, 1):
+            over = ceil(start + Fraction(number * self.memory.beat_ticks, 65536))
+            due = max(ceil(start) + latency, over - 1 + latency)
+            self.port[port].beats.append(Beat(flight, due, accepted, pieces, number == flight.burst.beats))
+
+    def _read_beat(self, port: Port) -> None:
+        """Let a beat appear, and one of its pieces move."""
+        if not port.beats:
+            return
+        beat = port.beats[0]
+        beat.shown = beat.shown or (beat.due <= self.now and self._goes("r"))
+        if not beat.shown or self.now < beat.accepted:
+            return
+        beat.pieces -= 1
+        if beat.pieces:
+            return
+        port.beats.popleft()
+        if beat.last:
+            beat.flight.done = self.now + 1
+            if beat.flight.job is None:
+                self.fetched[self.fetches.index(beat.flight)] = self.now + 1
+
+    def _open(self) -> None:
+        """Begin the next burst of STORE if its port is free."""
+        at = self._next_port(Engine.STORE)
+        if at is None or self.port[at].writing is not None:
+            return
+        job = self.running[Engine.STORE]
+        assert job is not None
+        flight = Flight(job.bursts.popleft(), job)
+        self.served[Engine.STORE] += 1
+        self.flights[Engine.STORE][at].append(flight)
+        self.port[at].writing = Writing(self.now, flight, deque(flight.burst.pieces_of))
+
+    def _take_addresses(self) -> None:
+        """Take the write addresses that are shown, in the order they have been."""
+        waiting = [port.writing for port in self.port if port.writing is not None and port.writing.served is None]
+        for writing in sorted(waiting, key=lambda writing: writing.opened) if self._goes("aw") else []:
+            start = self._channel(writing.flight.burst)
+            writing.served = ceil(start + Fraction(writing.flight.burst.beats * self.memory.beat_ticks, 65536))
+
+    def _write_beat(self, port: Port) -> None:
+        """Let a piece of the burst that is being sent move."""
+        writing = port.writing
+        if writing is None:
+            return
+        if writing.beats and writing.beats[0] > 1:
+            writing.beats[0] -= 1
+        elif writing.beats and self._goes("w"):
+            writing.beats.popleft()
+            writing.sent = self.now + 1
+        if not writing.beats and writing.served is not None:
+            due = max(writing.sent, writing.served) + self.memory.latency_cycles - 1
+            port.answers.append((due, writing.flight))
+            port.writing = None
+
+    def _answer(self, port: Port) -> None:
+        if port.answers and port.answers[0][0] <= self.now and self._goes("b"):
+            port.answers.popleft()[1].done = self.now + 1
