@@ -35,7 +35,7 @@ module {name}(
     read <= words[read_row];
     for (part = 0; part <= {enables}; part = part + 1)
       if (write_enable[part])
-        words[write_row][part * {part_bits} +: {part_bits}] <= write_data[part * {part_bits} +: {part_bits}];
+        words[write_row][part*{part_bits} +: {part_bits}] <= write_data[part*{part_bits} +: {part_bits}];
   end
 endmodule
 """

@@ -129,7 +129,8 @@ def test_kv260_edge_fills_its_memories() -> None:
     parts = estimate_resources(sparse("kv260-edge")).components
     assert parts["activation buffer"] == Resources(uram=4 * 8 * 2)  # halves of 4,096 words: one URAM each
     assert parts["accumulator buffer"] == Resources(bram36=2 * 32 * 2)  # halves of 512: one block RAM each
-    assert parts["weight buffer"] == Resources(bram36=2 * 8)  # 2 banks of 512 bits, 512 deep
+    assert parts["weight buffer"] == Resources(lut=2 * 64 * 10 * 16)  # 2 banks of 64 bytes, 1,024 deep: 16 of 64
+    assert parts["index buffer"] == Resources(bram36=4 * 2 * 2)  # 4 banks of 128 bits, 768 deep
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,7 @@ def test_what_is_counted_is_what_the_rtl_contains() -> None:
     found = {}
     for module in verilog_modules(Core(sparse("ecp5-tiny"))):
         text = re.sub(r"//.*", "", module.text)
-        products = re.findall(r"= [^;=]+ \* (?!\d+'h)[^;]+;", text)
+        products = re.findall(r"assign [^;=]+= [^;=]+ \* (?!\d+'h)[^;]+;", text)
         if products:
             found[module.name] = len(products)
     assert found == {
