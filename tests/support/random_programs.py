@@ -3,6 +3,7 @@
 import numpy as np
 from hand_programs import Line, constants_address, program_of
 
+from gossamer.arch.accumulator import accumulator_entries
 from gossamer.arch.isa import VECTOR_OPCODES, Opcode, Space
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.numerics import HEADER_DTYPE, LAYER_NORM_DTYPE, REQUANTIZE_DTYPE
@@ -25,7 +26,7 @@ class RandomProgram:
             Space.INDEX: buffers.index.capacity_bytes,
             Space.PARAMETER: buffers.parameter.capacity_bytes,
         }
-        self.entries = buffers.accumulator.capacity_bytes // (4 * spec.array.chains)
+        self.entries = accumulator_entries(spec)
         self._fill()
 
     def _fill(self) -> None:
