@@ -47,7 +47,7 @@ def recorded(report: VerificationReport, folder: Path) -> list[np.ndarray]:
 
 
 def test_programs_are_bit_exact_and_take_the_cycles_of_the_recorded_stalls(report: VerificationReport) -> None:
-    """All but a few to the cycle: LOADs wait where VECTOR writes the same half of a bank, 0.9 % in one of these."""
+    """To the cycle, unless VECTOR makes a LOAD wait for a bank: then within the 0.5 % of the contract."""
     assert report.bit_exact
     assert len(report.programs) == PROGRAMS
     for check in report.programs:
@@ -57,7 +57,7 @@ def test_programs_are_bit_exact_and_take_the_cycles_of_the_recorded_stalls(repor
     errors = np.array([check.cycle_error_pct for check in report.programs])
     print(f"seed {SEED}, errors in percent: {errors.tolist()}")
     assert (errors == 0).sum() >= PROGRAMS - 2
-    assert np.abs(errors).max() <= 1.0
+    assert np.abs(errors).max() <= 0.5
     rtl, simulated = (
         sum(getattr(check, name) for check in report.programs) for name in ("rtl_cycles", "sim_cycles")
     )  # fmt: skip
