@@ -61,15 +61,19 @@ def parse_shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
 
 @contextmanager
 def _progress(quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Yield a function that shows the stage now running on stderr (a spinner; nothing when not a terminal)."""
+    """Yield a function that shows the stage now running on stderr: a bar with the time; nothing when not a terminal."""
     from rich.console import Console
 
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
         yield lambda stage: None
         return
-    with console.status("starting") as status:
-        yield lambda stage: status.update(stage)
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(20), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("starting", total=None)
+        yield lambda stage: progress.update(task, description=stage)
 
 
 def _print_json(value: Any) -> None:
