@@ -86,6 +86,21 @@ def load_config(name_or_path: str | FilePath, overrides: Sequence[str] = ()) -> 
     return spec
 
 
+def require_hardware(spec: AcceleratorSpec, where: str) -> SparseAccelerator:
+    """Return a config that hardware can be generated from; raise ConfigError, beginning with `where`, for another."""
+    if not isinstance(spec, SparseAccelerator):
+        raise ConfigError(
+            f"{where}: `array.kind` must be sparse_chain to generate hardware, not systolic: a plain array has no RTL, "
+            "it is a model for comparison; choose a sparse_chain config, `gossamer configs` lists them"
+        )
+    if spec.axi.ports != 1:
+        raise ConfigError(
+            f"{where}: `axi.ports` must be 1 to generate hardware, not {spec.axi.ports}: several ports are simulated "
+            "but not generated yet; try --set axi.ports=1"
+        )
+    return spec
+
+
 def fingerprint(spec: AcceleratorSpec) -> str:
     """Return the SHA-256, in hexadecimal, of every field that affects a Program or the hardware."""
     data = spec.model_dump(mode="json")

@@ -14,8 +14,8 @@ from gossamer.arch.errors import ProgramError
 from gossamer.arch.isa import FIELDS, INSTRUCTION_BYTES, Field, Opcode
 
 LIMBS = INSTRUCTION_BYTES // 8
-_LIMB_BITS = 64
-_LIMB_MASK = 2**_LIMB_BITS - 1
+LIMB_BITS = 64
+_LIMB_MASK = 2**LIMB_BITS - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,8 @@ def _pieces(start: int, bits: int) -> tuple[Piece, ...]:
     pieces = []
     low = 0
     while low < bits:
-        limb, shift = divmod(start + low, _LIMB_BITS)
-        width = min(bits - low, _LIMB_BITS - shift)
+        limb, shift = divmod(start + low, LIMB_BITS)
+        width = min(bits - low, LIMB_BITS - shift)
         pieces.append(Piece(limb, shift, low, width))
         low += width
     return tuple(pieces)
@@ -60,7 +60,7 @@ _UNUSED: dict[Opcode, NDArray[np.uint64]] = {}
 for _op in Opcode:
     _used = (1 << sum(_field.bits for _field in FIELDS[_op])) - 1
     _UNUSED[_op] = np.array(
-        [~(_used >> (_LIMB_BITS * _limb)) & _LIMB_MASK for _limb in range(LIMBS)], dtype=np.uint64
+        [~(_used >> (LIMB_BITS * _limb)) & _LIMB_MASK for _limb in range(LIMBS)], dtype=np.uint64
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gossamer.arch.banking import index_window, parameter_window, weight_window
-from gossamer.arch.errors import ConfigError
+from gossamer.arch.config import require_hardware
 from gossamer.arch.isa import Space
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.rtl.array.shape import ArrayShape
@@ -48,11 +48,7 @@ class Core(wiring.Component):
     """
 
     def __init__(self, spec: SparseAccelerator) -> None:
-        if spec.axi.ports != 1:
-            raise ConfigError(
-                f"{spec.name}: `axi.ports` must be 1 to generate hardware, not {spec.axi.ports}: more are only "
-                "simulated so far; try --set axi.ports=1"
-            )
+        require_hardware(spec, spec.name)
         self.module_name = "gossamer_core"
         self.spec = spec
         self.beat = spec.axi.data_bits // 8

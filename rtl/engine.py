@@ -3,11 +3,10 @@
 from amaranth.hdl import Cat, Value
 from amaranth.lib.wiring import In, Out, Signature
 
-from gossamer.arch.encoding import LAYOUT
+from gossamer.arch.encoding import LAYOUT, LIMB_BITS
 from gossamer.arch.isa import INSTRUCTION_BYTES, Opcode
 
 INSTRUCTION_BITS = 8 * INSTRUCTION_BYTES
-LIMB_BITS = 64
 
 
 class EngineControl(Signature):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.arch.accumulator import SUM_BYTES
 from gossamer.arch.energy import energy_table
 from gossamer.arch.errors import SelfCheckError
 from gossamer.arch.isa import INSTRUCTION_BYTES, Opcode, Space
@@ -19,7 +20,6 @@ from gossamer.sim.results import Energy, Traffic, TrafficKind
 
 Columns = dict[str, NDArray[np.int64]]
 
-_ACCUMULATOR_BYTES = 4
 _WIDE_TABLE_ENTRY_BYTES = 4
 _IMAGE_ALIGN_BYTES = 64
 """Packed weights of a block start at multiples of this; records count the padding."""
@@ -200,7 +200,7 @@ def vector_counts(
         "operations": int((elements * walks).sum()),
         "activation_read": int(np.where(requantize, 0, elements * walks).sum() + elements[binary].sum()),
         "activation_write": int(elements.sum()),
-        "accumulator_read": int(elements[requantize].sum()) * _ACCUMULATOR_BYTES,
+        "accumulator_read": int(elements[requantize].sum()) * SUM_BYTES,
         "parameter_read": int((table + entries).sum()) + at.size * HEADER_DTYPE.itemsize,
     }
 
@@ -234,7 +234,7 @@ def activity(
     moved = columns["ny"] * columns["nx"] * columns["run_bytes"]
     written = {space: int(moved[loads & (columns["space"] == space)].sum()) for space in Space}
     words = int((work.positions * work.rows).sum()) * array.group_size
-    sums = work.positions * array.chains * _ACCUMULATOR_BYTES
+    sums = work.positions * array.chains * SUM_BYTES
     first = np.where(columns["clear"][computes] == 1, 1, 0)
     index_bits = int((work.rows * columns["index_bits"][computes]).sum()) * array.chains
     return Activity(

@@ -87,6 +87,13 @@ def kernel_sources() -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def user_cache() -> Path:
+    """Return the folder of everything that is kept between runs. Raises RuntimeError without a home directory."""
+    # The XDG specification: a relative path is invalid and must be ignored.
+    shared = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (shared if shared.is_absolute() else Path.home() / ".cache") / "gossamer"
+
+
 @cache
 def cache_folder() -> Path:
     """Return the folder of the compiled kernels of exactly these sources, numba and Python; it may not exist yet."""
@@ -95,12 +102,7 @@ def cache_folder() -> Path:
     for name in kernel_sources():
         digest.update(name.encode() + b"\0" + sources[name].read_bytes() + b"\0")
     given = os.environ.get("NUMBA_CACHE_DIR")
-    if given:
-        base = Path(given)
-    else:
-        # The XDG specification: a relative path is invalid and must be ignored.
-        shared = Path(os.environ.get("XDG_CACHE_HOME", ""))
-        base = (shared if shared.is_absolute() else Path.home() / ".cache") / "gossamer"
+    base = Path(given) if given else user_cache()
     return base / f"kernels-{digest.hexdigest()[:16]}"
 
 

@@ -4,6 +4,7 @@ Byte address = ((row * banks) + bank) * word_bytes + byte, all counts powers of 
 `banks` words touches every bank at most once; banks below its first one hold the next row ("carry").
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -17,21 +18,19 @@ ADDRESS_BITS = 26
 
 def rotate_left(m: Module, name: str, data: Value, amount: Value, unit_bits: int) -> Value:
     """Return data rotated left (to the most significant end) by `amount` units, one multiplexer a bit."""
-    width = len(data)
-    for level in range(len(amount)):
-        shift = (unit_bits << level) % width
-        turned = Cat(data[width - shift :], data[: width - shift]) if shift else data
-        stage = Signal(width, name=f"{name}_{level}")
-        m.d.comb += stage.eq(Mux(amount[level], turned, data))
-        data = stage
-    return data
+    return _rotate(m, name, data, amount, [-(unit_bits << level) for level in range(len(amount))])
 
 
 def rotate_right(m: Module, name: str, data: Value, amount: Value, unit_bits: int) -> Value:
     """Return data rotated right (towards the least significant end) by `amount` units."""
+    return _rotate(m, name, data, amount, [unit_bits << level for level in range(len(amount))])
+
+
+def _rotate(m: Module, name: str, data: Value, amount: Value, shifts: Sequence[int]) -> Value:
+    """Return data rotated right by the bits that each set bit of `amount` asks for."""
     width = len(data)
-    for level in range(len(amount)):
-        shift = (unit_bits << level) % width
+    for level, bits in enumerate(shifts):
+        shift = bits % width
         turned = Cat(data[shift:], data[:shift]) if shift else data
         stage = Signal(width, name=f"{name}_{level}")
         m.d.comb += stage.eq(Mux(amount[level], turned, data))

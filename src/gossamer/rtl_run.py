@@ -5,7 +5,6 @@ Nothing here knows what the results should be: golden executor and timing simula
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from gossamer.dataflow.program import Program
 from gossamer.rtl.core import Core
 from gossamer.rtl.testbench.simulate import SimulationFailed, build, run
 from gossamer.rtl.verilog import VerilogModule, verilog_modules
+from gossamer.sim.kernels import user_cache
 from gossamer.sim.offchip import offchip_timing
 
 COMPILERS = ("g++", "make", "perl")
@@ -98,8 +98,7 @@ def require_compilers() -> None:
 
 def cores_folder() -> Path:
     """Return the cache folder of compiled cores."""
-    shared = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (shared if shared.is_absolute() else Path.home() / ".cache") / "gossamer" / "cores"
+    return user_cache() / "cores"
 
 
 def memory_arguments(spec: SparseAccelerator, stalls: str, seed: int) -> dict[str, dict[str, Any] | None]:

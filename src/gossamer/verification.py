@@ -281,9 +281,8 @@ def find_mismatch(program: Program, expected: NDArray[np.uint8], found: NDArray[
     if not wrong.size:
         return None
     writer = writers(program)[wrong]
-    known = np.where(writer < 0, len(program.instructions), writer)
-    first = int(wrong[np.lexsort((wrong, known))[0]])
-    instruction = int(writers(program)[first])
+    at = np.lexsort((wrong, np.where(writer < 0, len(program.instructions), writer)))[0]
+    first, instruction = int(wrong[at]), int(writer[at])
     layer = int(program.layer_of[instruction]) if instruction >= 0 else -1
     tensor, element = _element(program, first)
     return Mismatch(

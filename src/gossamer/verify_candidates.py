@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.arch.config import fingerprint
-from gossamer.arch.errors import MappingError, ModelError
+from gossamer.arch.errors import MappingError
 from gossamer.arch.rules import minimum_capacities
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.network import Network
@@ -124,14 +124,9 @@ def shrunk(spec: SparseAccelerator, divisor: int) -> SparseAccelerator:
     least = minimum_capacities(
         chains=array.chains, chain_length=array.chain_length, lanes=array.lanes, group_size=array.group_size
     )
-    sizes = {
-        name: buffer.model_copy(update={"capacity_bytes": max(least[name][0], buffer.capacity_bytes // divisor)})
-        for name, buffer in ((name, getattr(spec.buffers, name)) for name in SHRUNK)
-    }
+    sizes = {}
+    for name in SHRUNK:
+        buffer = getattr(spec.buffers, name)
+        smaller = max(least[name][0], buffer.capacity_bytes // divisor)
+        sizes[name] = buffer.model_copy(update={"capacity_bytes": smaller})
     return spec.model_copy(update={"buffers": spec.buffers.model_copy(update=sizes)})
-
-
-def check_images(images: int) -> None:
-    """Raise ModelError unless at least one input is asked for."""
-    if images < 1:
-        raise ModelError(f"--images must be at least 1, not {images}")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gossamer.arch.config import load_config
+from gossamer.arch.config import load_config, require_hardware
 from gossamer.arch.errors import ConfigError, ModelError
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.request import SimulationRequest
@@ -60,14 +60,9 @@ def _checked(request: VerifyRequest) -> SparseAccelerator:
         raise ModelError("verify needs either a MODEL or --random COUNT, not both and not neither")
     if request.stalls not in STALLS:
         raise ConfigError(f"--stalls must be one of {', '.join(STALLS)}; not {request.stalls}")
-    spec = load_config(request.config, request.overrides)
-    if not isinstance(spec, SparseAccelerator):
-        raise ConfigError(f"{spec.name}: a plain systolic array has no RTL; choose a sparse_chain config")
-    if spec.axi.ports > 1:
-        raise ConfigError(
-            f"{request.config}: `axi.ports` must be 1 to have RTL, not {spec.axi.ports}: several ports are simulated "
-            "but not generated yet; try --set axi.ports=1"
-        )
+    if request.images < 1:
+        raise ModelError(f"--images must be at least 1, not {request.images}")
+    spec = require_hardware(load_config(request.config, request.overrides), request.config)
     if request.random and request.layers is not None:
         raise ModelError("--layers takes layers out of a MODEL; random networks have none to name")
     if request.waves is not None and request.waves.exists() and not request.waves.is_dir():
