@@ -13,9 +13,9 @@ READERS_BESIDE_LANES = 2
 
 
 def window_words(spec: SparseAccelerator) -> int:
-    """Return the most words a window touches: a fold, a vector beat, or a memory beat at any byte."""
+    """Return the most words a window touches: a fold, a vector beat, or a row of the memory ports at any byte."""
     group = spec.array.group_size
-    return max(spec.array.chain_length, spec.vector.lanes // group, ceil_div(spec.axi.data_bits // 8, group) + 1)
+    return max(spec.array.chain_length, spec.vector.lanes // group, ceil_div(spec.axi.row_bytes, group) + 1)
 
 
 def copies(spec: SparseAccelerator) -> int:

@@ -91,7 +91,7 @@ def weight_window(spec: SparseAccelerator) -> WindowSizes:
     return WindowSizes(
         capacity_bytes=buffer.capacity_bytes, word_bytes=array.chains & -array.chains,
         read_bytes=array.chains * array.weight_rows_per_cycle, read_unit_bytes=array.chains,
-        piece_bytes=spec.axi.data_bits // 8, memory=buffer.memory,
+        piece_bytes=spec.axi.row_bytes, memory=buffer.memory,
     )  # fmt: skip
 
 
@@ -102,7 +102,7 @@ def index_window(spec: SparseAccelerator) -> WindowSizes:
     return WindowSizes(
         capacity_bytes=buffer.capacity_bytes,
         word_bytes=max(SMALLEST_INDEX_WORD_BYTES, bank_count(ceil_div(widest, 4))),
-        read_bytes=widest, read_unit_bytes=array.chains // 8, piece_bytes=spec.axi.data_bits // 8,
+        read_bytes=widest, read_unit_bytes=array.chains // 8, piece_bytes=spec.axi.row_bytes,
         memory=buffer.memory,
     )  # fmt: skip
 
@@ -112,5 +112,5 @@ def parameter_window(spec: SparseAccelerator) -> WindowSizes:
     width, buffer = parameter_read_bytes(spec.vector.lanes), spec.buffers.parameter
     return WindowSizes(
         capacity_bytes=buffer.capacity_bytes, word_bytes=width, read_bytes=width,
-        read_unit_bytes=PARAMETER_UNIT_BYTES, piece_bytes=spec.axi.data_bits // 8, memory=buffer.memory,
+        read_unit_bytes=PARAMETER_UNIT_BYTES, piece_bytes=spec.axi.row_bytes, memory=buffer.memory,
     )  # fmt: skip

@@ -93,11 +93,6 @@ def require_hardware(spec: AcceleratorSpec, where: str) -> SparseAccelerator:
             f"{where}: `array.kind` must be sparse_chain to generate hardware, not systolic: a plain array has no RTL, "
             "it is a model for comparison; choose a sparse_chain config, `gossamer configs` lists them"
         )
-    if spec.axi.ports != 1:
-        raise ConfigError(
-            f"{where}: `axi.ports` must be 1 to generate hardware, not {spec.axi.ports}: several ports are simulated "
-            "but not generated yet; try --set axi.ports=1"
-        )
     return spec
 
 

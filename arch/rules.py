@@ -10,7 +10,7 @@ from typing import Any
 from gossamer.arch.isa import FIELDS, Opcode, index_pitch_bytes
 from gossamer.arch.problems import Path
 from gossamer.arch.spec import Family, MemoryKind
-from gossamer.arch.timing import AXI_BOUNDARY_BYTES
+from gossamer.arch.timing import AXI_BOUNDARY_BYTES, ROW_BYTES_LIMIT, burst_bytes
 
 PARAMETER_HEADER_BYTES = 32
 PARAMETER_ENTRY_BYTES = 12
@@ -194,6 +194,27 @@ def _bursts(values: Values) -> Iterator[Finding]:
         )
 
 
+def _rows(values: Values) -> Iterator[Finding]:
+    """A row fits the way on chip and the longest burst, so that bursts of several ports are made of whole rows."""
+    ports, bits, beats = values["axi.ports"], values["axi.data_bits"], values["axi.burst_beats"]
+    stripe_bytes = values["off_chip.interleave_bytes"]
+    row_bytes, most = ports * bits // 8, ROW_BYTES_LIMIT * 8 // bits
+    if row_bytes > ROW_BYTES_LIMIT:
+        yield (
+            "axi.ports",
+            f"must be at most {most} with axi.data_bits {bits}, since a core moves at most {ROW_BYTES_LIMIT} bytes on "
+            f"chip per cycle and direction, not {ports}",
+        )
+        return
+    longest = burst_bytes(data_bits=bits, burst_beats=beats, interleave_bytes=stripe_bytes)
+    if longest < row_bytes:
+        yield (
+            "axi.burst_beats",
+            f"must be at least axi.ports ({ports}), within off_chip.interleave_bytes ({stripe_bytes}): a burst holds "
+            f"whole rows of {row_bytes} bytes, a beat of every port; not {beats}",
+        )
+
+
 def _interleave(values: Values) -> Iterator[Finding]:
     """Channels are chosen by address bits."""
     interleave_bytes = values["off_chip.interleave_bytes"]
@@ -206,5 +227,5 @@ def _interleave(values: Values) -> Iterator[Finding]:
 
 
 _RULES: tuple[Callable[[Values], Iterator[Finding]], ...] = (
-    _device, _memories, _capacities, _address_widths, _vector_lanes, _weight_rows, _bursts, _interleave,
+    _device, _memories, _capacities, _address_widths, _vector_lanes, _weight_rows, _bursts, _rows, _interleave,
 )  # fmt: skip

@@ -56,12 +56,17 @@ class OffChipSpec(Spec):
 
 
 class AxiSpec(Spec):
-    """AXI4 masters of the accelerator. All ports together bound what LOAD, STORE and FETCH can move per cycle."""
+    """AXI4 masters of the accelerator. The bursts of a LOAD or STORE take them in turn; FETCH reads through the first."""
 
-    ports: int = Field(ge=1, le=64, description="AXI4 master ports, each with a read and a write side")
+    ports: Literal[1, 2, 4, 8, 16, 32] = Field(description="AXI4 master ports, each with a read and a write side")
     data_bits: Literal[32, 64, 128, 256, 512, 1024] = Field(description="Width of one port")
     burst_beats: int = Field(ge=1, le=256, description="Longest burst; bursts never cross 4 KiB")
     max_outstanding: int = Field(ge=1, le=64, description="Read bursts, and write bursts, in flight per port")
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row: what LOAD or STORE moves on chip in a cycle, a beat of every port."""
+        return self.ports * self.data_bits // 8
 
 
 class SparseChainArraySpec(Spec):

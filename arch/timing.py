@@ -37,6 +37,12 @@ VECTOR_TABLE_LEAD_CYCLES = 6
 AXI_BOUNDARY_BYTES = 4096
 """No AXI burst crosses this boundary (AMBA AXI4, A3.4.1)."""
 
+ROW_BYTES_LIMIT = 128
+"""Most bytes LOAD or STORE moves on chip in a cycle: the width of the byte rotations that put them in their place."""
+
+GATHER_CYCLES = 1
+"""From the cycle after a read burst's last beat to its first piece, if there are several ports: a register."""
+
 LOAD_SETUP_CYCLES = 6
 """From the start of a LOAD to its first read request: two products, joins, first run, first burst."""
 

@@ -36,6 +36,7 @@ from gossamer.mapper.tiling_estimate import (
     PARAMETER,
     PORTS,
     RATE_SCALE,
+    ROW_BYTES,
     VECTOR_LANES,
     WEIGHT_RATE,
     WEIGHT_ROWS,
@@ -84,7 +85,8 @@ def chip_numbers(spec: SparseAccelerator, reserved_bytes: int = 0, *, apart: boo
     numbers[GROUP_SIZE], numbers[CHAINS], numbers[CHAIN_LENGTH] = array.group_size, array.chains, array.chain_length
     numbers[LANES], numbers[WEIGHT_RATE] = array.lanes, array.weight_rows_per_cycle
     numbers[VECTOR_LANES] = spec.vector.lanes
-    numbers[PORTS], numbers[BEAT_BYTES], numbers[BURST_BYTES] = memory.ports, memory.beat_bytes, memory.burst_bytes
+    numbers[PORTS], numbers[BEAT_BYTES], numbers[ROW_BYTES] = memory.ports, memory.beat_bytes, memory.row_bytes
+    numbers[BURST_BYTES] = memory.burst_bytes
     numbers[CHANNELS], numbers[INTERLEAVE] = memory.channels, memory.interleave_bytes
     numbers[CHANNEL_RATE] = max(1, int(memory.channel_bytes_per_cycle * RATE_SCALE / memory.channels))
     numbers[LATENCY], numbers[OUTSTANDING] = memory.latency_cycles, memory.max_outstanding

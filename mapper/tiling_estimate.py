@@ -35,8 +35,8 @@ UNEVEN = 0.03
 # What a config offers: entries of `chip` int64 [CHIP]. CHANNEL_RATE: bytes per cycle of one channel times RATE_SCALE.
 # LOADED, WRITTEN: bytes of activations that LOAD and that VECTOR may fill; ACTIVATION: both together.
 (ACTIVATION, LOADED, WRITTEN, WEIGHT_ROWS, INDEX_ROWS, ACCUMULATOR, PARAMETER, GROUP_SIZE, CHAINS, CHAIN_LENGTH, LANES,
- WEIGHT_RATE, VECTOR_LANES, PORTS, BEAT_BYTES, BURST_BYTES, CHANNELS, INTERLEAVE, CHANNEL_RATE, LATENCY,
- OUTSTANDING, CHIP) = range(22)  # fmt: skip
+ WEIGHT_RATE, VECTOR_LANES, PORTS, BEAT_BYTES, ROW_BYTES, BURST_BYTES, CHANNELS, INTERLEAVE, CHANNEL_RATE, LATENCY,
+ OUTSTANDING, CHIP) = range(23)  # fmt: skip
 RATE_SCALE = 256
 # What a mapping decides: entries of `choice` int64 [CHOICE]. ORDER: 0 weights outer, 1 activations outer.
 ORDER, TILE_ROWS, TILE_COLUMNS, GROUP, SPLIT_Y, SPLIT_X, SPLIT_WORDS, CHOICE = range(8)
@@ -52,12 +52,15 @@ def transfer(chip: Ints, size_bytes: int, segment_bytes: int, run_bytes: int) ->
     ports = min(chip[PORTS], bursts)
     channels = min(chip[CHANNELS], _ceil_div(size_bytes, chip[INTERLEAVE]))
     segment = min(segment_bytes, run_bytes)
-    pieces = _ceil_div(size_bytes, segment) * _ceil_div(segment, chip[BEAT_BYTES])
-    beats = _ceil_div(size_bytes, run_bytes) * _ceil_div(run_bytes, chip[BEAT_BYTES]) * chip[BEAT_BYTES]
-    served = beats * RATE_SCALE / (bursts * chip[CHANNEL_RATE])  # one burst on its channel
-    first_round = ports - 1 + max(0.0, (ports / channels - 1.0) * served)
-    moving = first_round + _ceil_div(bursts, ports) * pieces / bursts
-    waiting = bursts * (chip[LATENCY] + served + pieces / bursts) / (ports * chip[OUTSTANDING])
+    pieces = _ceil_div(size_bytes, segment) * _ceil_div(segment, chip[ROW_BYTES])
+    burst_pieces = pieces / bursts
+    burst_bytes = _ceil_div(size_bytes, run_bytes) * _ceil_div(run_bytes, chip[ROW_BYTES]) * chip[ROW_BYTES] / bursts
+    served = burst_bytes * RATE_SCALE / chip[CHANNEL_RATE]  # one burst on its channel
+    beats = burst_bytes / chip[BEAT_BYTES]
+    moving = float(pieces)
+    if chip[PORTS] > 1:
+        moving = max(beats + pieces, _ceil_div(bursts, ports) * beats + burst_pieces)
+    waiting = bursts * (chip[LATENCY] + max(served, beats) + burst_pieces) / (ports * chip[OUTSTANDING])
     moving = max(max(moving, waiting), max(float(bursts), bursts * served / channels))
     return float(LOAD_SETUP_CYCLES + chip[LATENCY] + moving)
 

@@ -82,6 +82,6 @@ def _layer_array(mapping: ConvMapping, spec: SparseAccelerator, memory: OffChipT
         int(mapping.order is LoopOrder.WEIGHTS_OUTER), mapping.tile_rows, mapping.tile_columns, mapping.group_blocks,
         mapping.split_rows, mapping.split_columns, mapping.split_words, int(mapping.resident_parameters),
         array.group_size, array.chains, array.chain_length, array.lanes, array.weight_rows_per_cycle,
-        spec.vector.lanes, memory.port_bytes_per_cycle,
+        spec.vector.lanes, memory.row_bytes,
     ]  # fmt: skip
     return np.array(numbers, dtype=np.int64).reshape(LAYER_ENTRIES)

@@ -28,17 +28,20 @@ from gossamer.sim.offchip import (
     PORT_ROWS,
     PORTS,
     REQUEST,
+    ROW_BYTES,
     WRITE,
+    ZERO,
     beats_between,
     burst_end,
+    gather_burst,
     pieces_between,
     read_burst,
+    spread_burst,
     write_burst,
 )
 
 UNKNOWN: int = np.int64(-1)  # type: ignore[assignment]
-"""Not a Python int: numba would compile a function once more for every literal it is called with."""
-ZERO: int = np.int64(0)  # type: ignore[assignment]
+"""Not a Python int, for the reason of `ZERO`."""
 LOAD, COMPUTE, VECTOR, STORE, END = range(5)
 ENGINE_COUNT = 4
 FETCH_AGENT, LOAD_AGENT, STORE_AGENT, AGENTS = 0, 1, 2, 3
@@ -55,8 +58,8 @@ NEVER: int = np.int64(2**62)  # type: ignore[assignment]
 DISPATCHED, READY, STARTED, COMPLETED, TIME_COLUMNS = range(5)
 # Columns of `traffic` [n, TRAFFIC_COLUMNS]: what LOAD and STORE moved.
 BURSTS, BEATS, PIECES, BYTES, TRAFFIC_COLUMNS = range(5)
-# Columns of `agents` [AGENTS, AGENT_COLUMNS]: instruction being served, position in it, last request, end of the fill,
-# latest completion, bursts served.
+# Columns of `agents` [AGENTS, AGENT_COLUMNS]: instruction being served, position in it, last request (of a STORE
+# through several ports: its last piece), end of the fill, latest completion, bursts served.
 CURRENT, LINE, RUN, OFFSET, REQUESTED, FILLED, LATEST, SERVED, AGENT_COLUMNS = range(9)
 # Entries of `control`: next instruction to dispatch, bursts fetched, cycle after END.
 NEXT, FETCHED, TOTAL, CONTROL_COLUMNS = range(4)
@@ -227,10 +230,7 @@ def request_time(
     if at == UNKNOWN:
         return UNKNOWN
     served = agents[agent, SERVED]
-    port = 0 if work[at, SCATTER] else served % memory[PORTS]
-    slot = (served // memory[PORTS]) % memory[OUTSTANDING]
-    if work[at, SCATTER]:
-        slot = served % memory[OUTSTANDING]
+    port, slot = served % memory[PORTS], served // memory[PORTS] % memory[OUTSTANDING]
     earliest = max(earliest, rings[agent, port, slot])
     return int(max(earliest, port_free[WRITE if agent == STORE_AGENT else REQUEST, port]))
 
@@ -276,31 +276,37 @@ def _transfer_bursts(
     Return whether its last burst was among them.
     """
     at = agents[agent, CURRENT]
-    scatter, ports = work[at, SCATTER] != 0, memory[PORTS]
+    scatter, ports, row_bytes = work[at, SCATTER] != 0, memory[PORTS], memory[ROW_BYTES]
     run_bytes, segment_bytes = work[at, RUN_BYTES], work[at, SEGMENT_BYTES]
     line, run, served = agents[agent, LINE], agents[agent, RUN], agents[agent, SERVED]
     filled, latest = agents[agent, FILLED], agents[agent, LATEST]
     base = work[at, ADDRESS] + line * work[at, LINE_PITCH] + run * work[at, RUN_PITCH]
     first = base + agents[agent, OFFSET]
-    if scatter:
-        ports = 1
     port, slot = served % ports, served // ports % memory[OUTSTANDING]
-    full_beats = memory[BURST_BYTES] // memory[BEAT_BYTES]
+    full_rows = memory[BURST_BYTES] // row_bytes
     bursts, beats_moved, pieces_moved, bytes_moved = 0, 0, 0, 0
     finished = False
     while True:
         last = burst_end(first, base + run_bytes, memory[BURST_BYTES])
-        beats = full_beats
+        rows = full_rows
         if last - first < memory[BURST_BYTES]:
-            beats = beats_between(first, last, memory[BEAT_BYTES])
-        pieces = last - first if scatter else beats
+            rows = beats_between(first, last, row_bytes)
+        beats = rows * ports
+        pieces = last - first if scatter else rows
         if segment_bytes < run_bytes and not scatter:
-            pieces = pieces_between(base, first, last, segment_bytes, memory[BEAT_BYTES])
+            pieces = pieces_between(base, first, last, segment_bytes, row_bytes)
+        shown = when
         if agent == LOAD_AGENT:
             port_free[REQUEST, port] = when + 1
-            done = read_burst(memory, channel_free, port_free, port, when, first, beats, pieces, filled)
-        else:
+            if ports == 1:
+                done = read_burst(memory, channel_free, port_free, port, when, first, beats, pieces, filled)
+            else:
+                done = gather_burst(memory, channel_free, port_free, port, when, first, beats, pieces, filled)
+        elif ports == 1:
             done = write_burst(memory, channel_free, port_free, port, when, first, beats, pieces)
+        else:
+            done = spread_burst(memory, channel_free, port_free, port, when, first, beats, pieces)
+            shown += pieces - 1
         rings[agent, port, slot] = done
         latest = max(latest, done)
         bursts, beats_moved = bursts + 1, beats_moved + beats
@@ -320,12 +326,12 @@ def _transfer_bursts(
             first = base
         if finished:
             break
-        earliest = max(when + 1, rings[agent, port, slot], port_free[WRITE if agent == STORE_AGENT else REQUEST, port])
+        earliest = max(shown + 1, rings[agent, port, slot], port_free[WRITE if agent == STORE_AGENT else REQUEST, port])
         if earliest >= before:
             break
         when = earliest
     agents[agent, LINE], agents[agent, RUN], agents[agent, OFFSET] = line, run, first - base
-    agents[agent, REQUESTED], agents[agent, LATEST], agents[agent, SERVED] = when, latest, served + bursts
+    agents[agent, REQUESTED], agents[agent, LATEST], agents[agent, SERVED] = shown, latest, served + bursts
     traffic[at, BURSTS] += bursts
     traffic[at, BEATS] += beats_moved
     traffic[at, PIECES] += pieces_moved

@@ -1,14 +1,18 @@
 """Model off-chip memory: how transfers are cut into bursts, and when ports and channels serve them.
 
 A transfer reads or writes runs of contiguous bytes. Runs that follow each other off chip are merged. A run is cut into
-bursts at every multiple of `burst_bytes` (`gossamer.arch.timing.burst_bytes`). A burst moves whole beats, aligned to
-the port's width. On chip one *piece* moves per port and cycle: the bytes of one beat that are contiguous in the buffer
-too; a byte scatter moves one byte per cycle through port 0.
+bursts at every multiple of `burst_bytes` (`gossamer.arch.timing.burst_bytes`). A burst moves whole *rows*, aligned to
+their size: a beat if there is one port, as many consecutive beats as there are ports otherwise. On chip LOAD and STORE
+each move one *piece* per cycle: the bytes of one row that are contiguous in the buffer too; of a byte scatter, a byte.
+
+One port hands every beat on as it comes. The bursts of an engine take several ports in turn: the beats of a read burst
+are gathered to rows at their port, and when the last one has come LOAD takes the burst, in the order of the requests; a
+write burst is sent when its last piece has come to its port, which has room for two. Acknowledgements are taken in the
+order of the bursts, one per cycle, as those of one port come.
 
 A channel is a first-in first-out server; the burst's first byte decides the channel (addresses are interleaved). Its
-service time is a fixed-point number of cycles with `TICK_BITS` fraction bits. The LOAD bursts of a port, and the STORE
-bursts of a port, take its read and its write side in order, and are acknowledged in order. Requests of one engine leave
-one per cycle at most and take the ports in turn. Equations ours; checked by tests/unit/test_offchip_bursts.py and
+service time is a fixed-point number of cycles with `TICK_BITS` fraction bits. The read bursts of a port, and its write
+bursts, take its read and its write side in order. Requests of one engine leave one per cycle at most. Equations ours; checked by tests/unit/test_offchip_bursts.py and
 tests/unit/test_timing_twin.py.
 """
 
@@ -19,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.arch.timing import burst_bytes
+from gossamer.arch.timing import GATHER_CYCLES, burst_bytes
 from gossamer.sim.kernels import kernel
 
 TICK_BITS = 16
@@ -27,12 +31,17 @@ TICK_BITS = 16
 
 TICKS_PER_CYCLE = 1 << TICK_BITS
 
-READ, WRITE, ANSWER, REQUEST, PORT_ROWS = range(5)
-"""Rows of `port_free`: first cycle a port's read or write side can move another piece, cycle after its latest
-acknowledgement, first cycle it can carry another read request."""
+ZERO: int = np.int64(0)  # type: ignore[assignment]
+"""Not a Python int: numba would compile a function once more for every literal it is called with."""
+
+READ, WRITE, ANSWER, REQUEST, TAKEN, SENT, PORT_ROWS = range(7)
+"""Rows of `port_free`: first cycle a port's read side can move another beat or piece, its write side begin another
+burst; cycle after its latest acknowledgement; first cycle it can carry another read request; and, of several ports,
+cycle after the last piece LOAD took of its latest burst, cycle after the last beat of its latest write burst."""
 
 # Rows of the parameter array that kernels take.
-BEAT_BYTES, BURST_BYTES, PORTS, OUTSTANDING, CHANNELS, INTERLEAVE, BEAT_TICKS, LATENCY, PARAMETERS = range(9)
+(BEAT_BYTES, BURST_BYTES, PORTS, ROW_BYTES, OUTSTANDING, CHANNELS, INTERLEAVE, BEAT_TICKS, LATENCY,
+ PARAMETERS) = range(10)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,15 +64,15 @@ class OffChipTiming:
         """Return the int64 array [PARAMETERS] that the kernels take."""
         return np.array(
             [
-                self.beat_bytes, self.burst_bytes, self.ports, self.max_outstanding, self.channels,
-                self.interleave_bytes, self.beat_ticks, self.latency_cycles,
+                self.beat_bytes, self.burst_bytes, self.ports, self.row_bytes, self.max_outstanding,
+                self.channels, self.interleave_bytes, self.beat_ticks, self.latency_cycles,
             ],
             dtype=np.int64,
         )  # fmt: skip
 
     @property
-    def port_bytes_per_cycle(self) -> int:
-        """What all ports together move per cycle and direction."""
+    def row_bytes(self) -> int:
+        """Bytes of a row, which all ports together move per cycle and direction."""
         return self.ports * self.beat_bytes
 
     @property
@@ -198,5 +207,55 @@ def write_burst(
     port_free[WRITE, port] = at + pieces
     done = max(at + pieces, ceil_cycles(start + beats * memory[BEAT_TICKS])) + int(memory[LATENCY])
     done = max(done, int(port_free[ANSWER, port]) + 1)
+    port_free[ANSWER, port] = done
+    return done
+
+
+@kernel(allocates=False)
+def port_before(memory: NDArray[np.int64], port: int) -> int:
+    """Return the port of the burst before one of this port; for the first of an instruction, one that is through."""
+    return port - 1 if port else int(memory[PORTS]) - 1
+
+
+@kernel(allocates=False)
+def gather_burst(
+    memory: NDArray[np.int64],
+    channel_free: NDArray[np.int64],
+    port_free: NDArray[np.int64],
+    port: int,
+    at: int,
+    address: int,
+    beats: int,
+    pieces: int,
+    accepted: int,
+) -> int:
+    """Serve one read burst of LOAD as `read_burst` does, through one of several ports: whole before its first piece."""
+    arrived = read_burst(memory, channel_free, port_free, port, at, address, beats, beats, ZERO)
+    ready = max(arrived + GATHER_CYCLES, accepted, int(port_free[TAKEN, port_before(memory, port)]))
+    port_free[TAKEN, port] = ready + pieces
+    return ready + pieces
+
+
+@kernel(allocates=False)
+def spread_burst(
+    memory: NDArray[np.int64],
+    channel_free: NDArray[np.int64],
+    port_free: NDArray[np.int64],
+    port: int,
+    at: int,
+    address: int,
+    beats: int,
+    pieces: int,
+) -> int:
+    """Serve one write burst as `write_burst` does, through one of several ports: whole before its first beat.
+
+    Its address leaves at cycle `at`; the port begins another when it has sent the burst before this one.
+    """
+    start = channel_service(channel_free, channel_of(memory, address), at, beats, memory[BEAT_TICKS])
+    sent_before = int(port_free[SENT, port])
+    sent = max(at + pieces, sent_before) + beats
+    port_free[WRITE, port], port_free[SENT, port] = max(at + 1, sent_before), sent
+    done = max(sent, ceil_cycles(start + beats * memory[BEAT_TICKS])) + int(memory[LATENCY])
+    done = max(done, int(port_free[ANSWER, port_before(memory, port)]) + 1)
     port_free[ANSWER, port] = done
     return done

@@ -50,8 +50,8 @@ class TrafficKind(StrEnum):
 class EngineCycles:
     """Where an engine's cycles went; `total` is the Program's.
 
-    LOAD and STORE are busy for setup, fill and the pieces they move (divided by the ports), and wait for memory in the
-    rest of their instructions. `waiting_token` names the engine whose token was missing. Idle: nothing in the queue.
+    LOAD and STORE are busy for setup, fill and the pieces they move, and wait for memory in the rest of their
+    instructions. `waiting_token` names the engine whose token was missing. Idle: nothing in the queue.
     """
 
     instructions: int

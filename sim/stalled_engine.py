@@ -46,7 +46,6 @@ from gossamer.sim.engine import (
     STORE_AGENT,
     STUCK,
     UNKNOWN,
-    ZERO,
     fetch_plan,
     give_tokens,
     memory_state,
@@ -55,16 +54,25 @@ from gossamer.sim.engine import (
 )
 from gossamer.sim.kernels import kernel
 from gossamer.sim.offchip import (
-    BEAT_BYTES,
     BURST_BYTES,
     OUTSTANDING,
     PORTS,
     REQUEST,
+    ROW_BYTES,
+    ZERO,
     beats_between,
     burst_end,
     pieces_between,
 )
-from gossamer.sim.stalls import AR, AW, read_burst_stalled, unpaused, write_burst_stalled
+from gossamer.sim.stalls import (
+    AR,
+    AW,
+    gather_burst_stalled,
+    read_burst_stalled,
+    spread_burst_stalled,
+    unpaused,
+    write_burst_stalled,
+)
 
 
 @kernel(allocates=False)
@@ -134,26 +142,36 @@ def _transfer_burst(
 ) -> bool:
     """Serve the next burst of a LOAD or STORE; return whether it was the last."""
     at, served = agents[agent, CURRENT], agents[agent, SERVED]
-    ports = 1 if work[at, SCATTER] else memory[PORTS]
+    ports, row_bytes = memory[PORTS], memory[ROW_BYTES]
     port, slot = served % ports, served // ports % memory[OUTSTANDING]
     line, run, run_bytes = agents[agent, LINE], agents[agent, RUN], work[at, RUN_BYTES]
     base = work[at, ADDRESS] + line * work[at, LINE_PITCH] + run * work[at, RUN_PITCH]
     first = base + agents[agent, OFFSET]
     last = burst_end(first, base + run_bytes, memory[BURST_BYTES])
     segment_bytes = 1 if work[at, SCATTER] else work[at, SEGMENT_BYTES]
+    beats = beats_between(first, last, row_bytes) * ports
+    pieces = pieces_between(base, first, last, segment_bytes, row_bytes)
     if agent == LOAD_AGENT:
         port_free[REQUEST, port] = taken + 1
         agents[agent, REQUESTED] = taken
-        done = read_burst_stalled(memory, channel_free, port_free, free, port, taken, base, first, last, segment_bytes,
-                                  agents[agent, FILLED])  # fmt: skip
-    else:
+        if ports == 1:
+            done = read_burst_stalled(memory, channel_free, port_free, free, port, taken, base, first, last,
+                                      segment_bytes, agents[agent, FILLED])  # fmt: skip
+        else:
+            done = gather_burst_stalled(memory, channel_free, port_free, free, port, taken, base, first, last,
+                                        segment_bytes, agents[agent, FILLED])  # fmt: skip
+    elif ports == 1:
         agents[agent, REQUESTED] = shown
         done = write_burst_stalled(memory, channel_free, port_free, free, port, shown, taken, base, first, last,
                                    segment_bytes)  # fmt: skip
+    else:
+        agents[agent, REQUESTED] = max(shown + pieces - 1, taken)
+        done = spread_burst_stalled(memory, channel_free, port_free, free, port, shown, taken, pieces, first,
+                                    beats)  # fmt: skip
     rings[agent, port, slot] = done
     traffic[at, BURSTS] += 1
-    traffic[at, BEATS] += beats_between(first, last, memory[BEAT_BYTES])
-    traffic[at, PIECES] += pieces_between(base, first, last, segment_bytes, memory[BEAT_BYTES])
+    traffic[at, BEATS] += beats
+    traffic[at, PIECES] += pieces
     traffic[at, BYTES] += last - first
     agents[agent, LATEST] = max(agents[agent, LATEST], done)
     agents[agent, SERVED] = served + 1

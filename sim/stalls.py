@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.arch.errors import GossamerError
+from gossamer.arch.timing import GATHER_CYCLES
 from gossamer.sim.kernels import kernel
 from gossamer.sim.offchip import (
     ANSWER,
@@ -28,12 +29,17 @@ from gossamer.sim.offchip import (
     BEAT_TICKS,
     LATENCY,
     READ,
+    ROW_BYTES,
+    SENT,
+    TAKEN,
     WRITE,
+    ZERO,
     beats_between,
     ceil_cycles,
     channel_of,
     channel_service,
     pieces_between,
+    port_before,
 )
 
 STALL_CHANNELS = ("ar", "r", "aw", "w", "b")
@@ -137,5 +143,58 @@ def write_burst_stalled(
     port_free[WRITE, port] = max(cycle, taken + 1)
     served = ceil_cycles(start + beats * memory[BEAT_TICKS])
     answered = unpaused(free, B, max(max(cycle, served) + memory[LATENCY] - 1, port_free[ANSWER, port]))
+    port_free[ANSWER, port] = answered + 1
+    return answered + 1
+
+
+@kernel(allocates=False)
+def gather_burst_stalled(
+    memory: NDArray[np.int64],
+    channel_free: NDArray[np.int64],
+    port_free: NDArray[np.int64],
+    free: NDArray[np.int64],
+    port: int,
+    taken: int,
+    base: int,
+    first: int,
+    last: int,
+    segment_bytes: int,
+    accepted: int,
+) -> int:
+    """Serve a read burst of LOAD through one of several ports, as `gather_burst`; bytes as in `read_burst_stalled`."""
+    row_bytes = memory[ROW_BYTES]
+    low = first // row_bytes * row_bytes
+    high = low + beats_between(first, last, row_bytes) * row_bytes
+    arrived = read_burst_stalled(
+        memory, channel_free, port_free, free, port, taken, low, low, high, high - low, ZERO
+    )  # fmt: skip
+    ready = max(arrived + GATHER_CYCLES, accepted, int(port_free[TAKEN, port_before(memory, port)]))
+    port_free[TAKEN, port] = ready + pieces_between(base, first, last, segment_bytes, row_bytes)
+    return int(port_free[TAKEN, port])
+
+
+@kernel(allocates=False)
+def spread_burst_stalled(
+    memory: NDArray[np.int64],
+    channel_free: NDArray[np.int64],
+    port_free: NDArray[np.int64],
+    free: NDArray[np.int64],
+    port: int,
+    shown: int,
+    taken: int,
+    pieces: int,
+    address: int,
+    beats: int,
+) -> int:
+    """Serve one write burst through one of several ports, as `spread_burst`; cycles as in `write_burst_stalled`."""
+    start = channel_service(channel_free, channel_of(memory, address), taken, beats, memory[BEAT_TICKS])
+    sent_before = int(port_free[SENT, port])
+    cycle = max(shown + pieces, sent_before)
+    for _ in range(beats):
+        cycle = unpaused(free, W, cycle) + 1
+    port_free[WRITE, port], port_free[SENT, port] = max(taken + 1, sent_before), cycle
+    served = ceil_cycles(start + beats * memory[BEAT_TICKS])
+    answered = unpaused(free, B, max(max(cycle, served) + memory[LATENCY] - 1, int(port_free[ANSWER, port])))
+    answered = max(answered, int(port_free[ANSWER, port_before(memory, port)]))
     port_free[ANSWER, port] = answered + 1
     return answered + 1

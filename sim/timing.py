@@ -109,7 +109,7 @@ def _prepare(program: Program, columns: Columns, spec: SparseAccelerator, memory
     _describe(columns, loads, work, buffer="dst")
     _describe(columns, stores, work, buffer="src")
     work[loads, engine.SCATTER] = columns["dst_e"][loads] != 1
-    work[loads, engine.FILL_BEATS] = fill_beats(columns, loads, memory.port_bytes_per_cycle)
+    work[loads, engine.FILL_BEATS] = fill_beats(columns, loads, memory.row_bytes)
     fill, windows = np.zeros(count, dtype=np.int64), np.ones(count, dtype=np.int64)
     windows[vectors] = accounting.lrn_windows(program, columns, vectors)
     positions = columns["ny"] * columns["nx"]
@@ -193,8 +193,7 @@ def _engine_cycles(run: Run, which: Engine) -> EngineCycles:
     span, moving = run.span(at), run.work[at, engine.DURATION].copy()
     if which in (Engine.LOAD, Engine.STORE):
         setup = LOAD_SETUP_CYCLES if which is Engine.LOAD else STORE_SETUP_CYCLES
-        ports = np.where(run.work[at, engine.SCATTER] == 1, 1, run.memory.ports)
-        moving = setup + run.work[at, engine.FILL_BEATS] - (-run.traffic[at, engine.PIECES] // ports)
+        moving = setup + run.work[at, engine.FILL_BEATS] + run.traffic[at, engine.PIECES]
     waits = run.token_waits[at].sum(axis=0)
     ends = np.concatenate([[0], run.times[at, engine.COMPLETED]])
     starts = np.concatenate([run.times[at, engine.READY], [run.total_cycles]])

@@ -41,7 +41,7 @@ def pipeline_cycles(memory: OffChipTiming, tile: TileCost) -> float:
 
     Loads and stores each use the ports on their own but share the channels.
     """
-    bytes_per_cycle = min(memory.port_bytes_per_cycle, memory.channel_bytes_per_cycle)
+    bytes_per_cycle = min(memory.row_bytes, memory.channel_bytes_per_cycle)
     runs_per_cycle = memory.ports * memory.max_outstanding / (memory.latency_cycles + 1)
     read = max(tile.loaded_bytes / bytes_per_cycle, tile.load_runs / runs_per_cycle)
     stages = (

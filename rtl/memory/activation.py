@@ -114,7 +114,7 @@ class ActivationBuffer(wiring.Component):
         self.spec = spec
         self.cut = Banking.of(activation_banks(spec))
         self.lanes = spec.array.lanes
-        self.beat = spec.axi.data_bits // 8
+        self.beat = spec.axi.row_bytes
         self.vector_words = spec.vector.lanes // spec.array.group_size
         self.fold_bits = 8 * spec.array.group_size * spec.array.chain_length
         vector_bits = 8 * spec.vector.lanes

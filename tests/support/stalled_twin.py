@@ -49,15 +49,20 @@ class Writing:
     beats: deque[int]
     served: int | None = None
     sent: int = 0
+    entering: int = 0
+    entered: int = NEVER
 
 
 @dataclass
 class Port:
-    """One port of the memory."""
+    """One port of the memory. `queue`: of several ports, the bursts it holds, the last of which may still be coming."""
 
     beats: deque[Beat] = field(default_factory=deque)
     writing: Writing | None = None
     answers: deque[tuple[int, Flight]] = field(default_factory=deque)
+    queue: deque[Writing] = field(default_factory=deque)
+    sent: deque[Writing] = field(default_factory=deque)
+    shown: Flight | None = None
 
 
 class StalledTwin(Twin):
@@ -70,6 +75,9 @@ class StalledTwin(Twin):
         self.asking: dict[str, int] = {}
         self.flights: dict[Engine, list[list[Flight]]] = {}
         self.fetches: list[Flight] = []
+        self.gathered: deque[tuple[Flight, list[int]]] = deque()
+        self.answering: deque[Flight] = deque()
+        self.writings: list[Writing] = []
 
     def _goes(self, channel: str) -> bool:
         row = self.stalls[channel]
@@ -87,12 +95,17 @@ class StalledTwin(Twin):
             self._ask()
             for port in self.port:
                 self._read_beat(port)
+            self._gather()
         else:
             self._open()
             self._take_addresses()
             for port in self.port:
-                self._write_beat(port)
+                if len(self.port) == 1:
+                    self._write_beat(port)
+                else:
+                    self._spread(port)
                 self._answer(port)
+            self._take_answer()
             for job in self.running.values():
                 if job is not None and job.completed < 0 and not job.bursts:
                     self._finish(job)
@@ -107,15 +120,12 @@ class StalledTwin(Twin):
     def _engine_of(self, job: Job) -> Engine:
         return next(engine for engine, running in self.running.items() if running is job)
 
-    def _ports_of(self, job: Job) -> int:
-        return 1 if job.fields.get("dst_e", 1) != 1 else self.memory.ports
-
     def _next_port(self, engine: Engine) -> int | None:
         """Return the port of an engine's next burst if it can begin as far as the engine is concerned."""
         job = self.running[engine]
         if job is None or not job.bursts or self.now < self.first[engine]:
             return None
-        port = self.served[engine] % self._ports_of(job)
+        port = self.served[engine] % self.memory.ports
         flights = self.flights[engine][port]
         if sum(flight.done > self.now for flight in flights) >= self.memory.max_outstanding:
             return None
@@ -170,7 +180,13 @@ class StalledTwin(Twin):
 
     def _request(self, flight: Flight, port: int, accepted: int) -> None:
         start, latency = self._channel(flight.burst), self.memory.latency_cycles
-        for number, pieces in enumerate(flight.burst.pieces_of, 1):
+        pieces_of = flight.burst.pieces_of
+        if len(self.port) > 1:
+            pieces_of = (1,) * flight.burst.beats
+            if flight.job is not None:
+                self.gathered.append((flight, [flight.burst.pieces, accepted, NEVER]))
+                accepted = 0
+        for number, pieces in enumerate(pieces_of, 1):
             over = ceil(start + Fraction(number * self.memory.beat_ticks, 65536))
             due = max(ceil(start) + latency, over - 1 + latency)
             self.port[port].beats.append(Beat(flight, due, accepted, pieces, number == flight.burst.beats))
@@ -188,25 +204,55 @@ class StalledTwin(Twin):
             return
         port.beats.popleft()
         if beat.last:
-            beat.flight.done = self.now + 1
             if beat.flight.job is None:
                 self.fetched[self.fetches.index(beat.flight)] = self.now + 1
+            elif len(self.port) > 1:
+                next(state for flight, state in self.gathered if flight is beat.flight)[2] = self.now + 2
+                return
+            beat.flight.done = self.now + 1
+
+    def _gather(self) -> None:
+        """Move a piece of the oldest burst of LOAD, if that has come."""
+        if not self.gathered:
+            return
+        flight, state = self.gathered[0]
+        if self.now < max(state[1], state[2]):
+            return
+        state[0] -= 1
+        if state[0] == 0:
+            flight.done = self.now + 1
+            self.gathered.popleft()
 
     def _open(self) -> None:
         """Begin the next burst of STORE if its port is free."""
         at = self._next_port(Engine.STORE)
-        if at is None or self.port[at].writing is not None:
+        if at is None:
+            return
+        if len(self.port) == 1 and self.port[at].writing is not None:
+            return
+        if self.writings and (self.writings[-1].entering or self.writings[-1].served is None):
+            return
+        if len(self.port[at].queue) == 2:
             return
         job = self.running[Engine.STORE]
         assert job is not None
         flight = Flight(job.bursts.popleft(), job)
         self.served[Engine.STORE] += 1
         self.flights[Engine.STORE][at].append(flight)
-        self.port[at].writing = Writing(self.now, flight, deque(flight.burst.pieces_of))
+        writing = Writing(self.now, flight, deque(flight.burst.pieces_of))
+        if len(self.port) == 1:
+            self.port[at].writing = writing
+            return
+        writing.entering = flight.burst.pieces
+        writing.beats = deque((1,) * flight.burst.beats)
+        self.port[at].queue.append(writing)
+        self.writings.append(writing)
+        self.answering.append(flight)
 
     def _take_addresses(self) -> None:
         """Take the write addresses that are shown, in the order they have been."""
-        waiting = [port.writing for port in self.port if port.writing is not None and port.writing.served is None]
+        writings = [*(port.writing for port in self.port), *self.writings]
+        waiting = [writing for writing in writings if writing is not None and writing.served is None]
         for writing in sorted(waiting, key=lambda writing: writing.opened) if self._goes("aw") else []:
             start = self._channel(writing.flight.burst)
             writing.served = ceil(start + Fraction(writing.flight.burst.beats * self.memory.beat_ticks, 65536))
@@ -226,6 +272,33 @@ class StalledTwin(Twin):
             port.answers.append((due, writing.flight))
             port.writing = None
 
+    def _spread(self, port: Port) -> None:
+        """Let a piece of the burst that is coming move, and a beat of one that has come."""
+        for writing in port.queue:
+            if writing.entering:
+                writing.entering -= 1
+                writing.entered = self.now + 1 if not writing.entering else NEVER
+        if port.queue and port.queue[0].entered <= self.now and self._goes("w"):
+            head = port.queue[0]
+            head.beats.popleft()
+            if not head.beats:
+                head.sent = self.now + 1
+                port.sent.append(port.queue.popleft())
+        if port.sent and port.sent[0].served is not None:
+            head = port.sent.popleft()
+            port.answers.append((max(head.sent, head.served) + self.memory.latency_cycles - 1, head.flight))
+
     def _answer(self, port: Port) -> None:
-        if port.answers and port.answers[0][0] <= self.now and self._goes("b"):
-            port.answers.popleft()[1].done = self.now + 1
+        if len(self.port) == 1:
+            if port.answers and port.answers[0][0] <= self.now and self._goes("b"):
+                port.answers.popleft()[1].done = self.now + 1
+        elif port.answers and port.shown is None and port.answers[0][0] <= self.now and self._goes("b"):
+            port.shown = port.answers.popleft()[1]
+
+    def _take_answer(self) -> None:
+        """Take the answer to the oldest burst of STORE, if its port shows it."""
+        for port in self.port:
+            if self.answering and port.shown is self.answering[0]:
+                port.shown = None
+                self.answering.popleft().done = self.now + 1
+                return

@@ -44,9 +44,11 @@ def timing_spec(random: np.random.Generator) -> SparseAccelerator:
                 "efficiency": float(pick([0.5, 0.9])), "latency_ns": float(pick([0.0, 33.0, 400.0])),
                 "interleave_bytes": int(pick([64, 256, 4096]))}
     )  # fmt: skip
+    ports, data_bits = int(pick([1, 1, 2, 4])), int(pick([32, 64, 128]))
+    beats = [count for count in (1, 2, 4, 6, 64) if count >= ports]  # a burst holds a beat of every port
     axi = spec.axi.model_copy(
-        update={"ports": int(pick([1, 2, 3])), "data_bits": int(pick([32, 64, 128])),
-                "burst_beats": int(pick([1, 4, 6, 64])), "max_outstanding": int(pick([1, 2, 5]))}
+        update={"ports": ports, "data_bits": data_bits, "burst_beats": int(pick(beats)),
+                "max_outstanding": int(pick([1, 2, 5]))}
     )  # fmt: skip
     dispatch = spec.dispatch.model_copy(update={"queue_depth": int(pick([1, 2, 4]))})
     return spec.model_copy(update={"array": array, "off_chip": off_chip, "axi": axi, "dispatch": dispatch})

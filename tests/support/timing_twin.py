@@ -22,7 +22,7 @@ LOAD_SETUP, STORE_SETUP, FETCH_AHEAD_BYTES, FETCH_LONGEST = 6, 11, 2048, 1024
 
 @dataclass
 class Burst:
-    """One burst: first address, beats, on-chip pieces, and those of each beat."""
+    """One burst: first address, beats, on-chip pieces, and those of each row."""
 
     address: int
     beats: int
@@ -74,11 +74,12 @@ def bursts_of(fields: dict[str, int], chip: str, memory: OffChipTiming) -> deque
                 pieces: dict[int, int] = {}
                 previous = None
                 for dram, here in part:
-                    beat = dram // memory.beat_bytes
-                    if fields.get("dst_e", 1) != 1 or previous != (beat, here - 1):
-                        pieces[beat] = pieces.get(beat, 0) + 1
-                    previous = (beat, here)
-                result.append(Burst(part[0][0], len(pieces), sum(pieces.values()), tuple(pieces.values())))
+                    row = dram // (memory.ports * memory.beat_bytes)
+                    if fields.get("dst_e", 1) != 1 or previous != (row, here - 1):
+                        pieces[row] = pieces.get(row, 0) + 1
+                    previous = (row, here)
+                beats = len(pieces) * memory.ports
+                result.append(Burst(part[0][0], beats, sum(pieces.values()), tuple(pieces.values())))
                 part = []
             if pair is not None:
                 part.append(pair)
@@ -96,8 +97,9 @@ class Twin:
         self.running: dict[Engine, Job | None] = dict.fromkeys(ENGINES)
         self.semaphores: dict[tuple[Engine, Engine], int] = {}
         self.channel_free = [Fraction(0)] * self.memory.channels
-        self.read_free, self.write_free = [0] * self.memory.ports, [0] * self.memory.ports
-        self.answered = [0] * self.memory.ports
+        self.read_free, self.entering = [0] * self.memory.ports, 0
+        self.answered, self.taken = 0, 0
+        self.sent: list[list[int]] = [[0, 0] for _ in range(self.memory.ports)]
         self.requested = [-1] * self.memory.ports
         self.flying: dict[Engine, list[list[int]]] = {}
         self.served = {Engine.LOAD: 0, Engine.STORE: 0}
@@ -178,7 +180,7 @@ class Twin:
         self.flying[engine] = [[] for _ in range(self.memory.ports)]
         setup, filling = STORE_SETUP, 0
         if engine is Engine.LOAD:
-            setup, width = LOAD_SETUP, self.memory.port_bytes_per_cycle
+            setup, width = LOAD_SETUP, self.memory.ports * self.memory.beat_bytes
             line = fields["pad_left"] + (fields["nx"] - 1) * fields["dst_x"] + fields["run_bytes"] + fields["pad_right"]
             filling = (fields["pad_top"] + fields["pad_bottom"]) * ceil(line / width)
             filling += fields["ny"] * (ceil(fields["pad_left"] / width) + ceil(fields["pad_right"] / width))
@@ -205,6 +207,25 @@ class Twin:
         self.read_free[port] = done
         return done
 
+    def _load(self, burst: Burst, port: int) -> int:
+        """Return when LOAD has taken a burst: as it comes through one port, after it has come through several."""
+        if self.memory.ports == 1:
+            return self._read(burst, port, self.filled)
+        arrived = self._read(Burst(burst.address, burst.beats, burst.beats, ()), port, 0)
+        self.taken = max(self.taken, arrived + 1, self.filled) + burst.pieces
+        return self.taken
+
+    def _store(self, burst: Burst, port: int) -> int:
+        """Return when STORE has the acknowledgement of a burst."""
+        _, last = self._serve(burst)
+        done = self.now + burst.pieces
+        if self.memory.ports > 1:
+            done = max(done, self.sent[port][-1]) + burst.beats
+            self.sent[port].append(done)
+        done = max(done, last) + self.memory.latency_cycles
+        self.answered = max(done, self.answered + 1)
+        return self.answered
+
     def _fetch(self) -> None:
         size, stream = self.fetch_size, 64 * len(self.jobs)
         first = len(self.fetched) * size
@@ -220,23 +241,20 @@ class Twin:
         job = self.running[engine]
         if job is None or not job.bursts or self.now < self.first[engine]:
             return
-        scatter = job.fields.get("dst_e", 1) != 1
-        port = 0 if scatter else self.served[engine] % self.memory.ports
+        port = self.served[engine] % self.memory.ports
         flying = self.flying[engine][port]
         if len(flying) >= self.memory.max_outstanding and flying[-self.memory.max_outstanding] > self.now:
             return
-        if engine is Engine.STORE and self.write_free[port] > self.now:
+        if engine is Engine.STORE and max(self.entering, self.sent[port][-2]) > self.now:
             return
         if engine is Engine.LOAD and self.requested[port] == self.now:
             return
         burst = job.bursts.popleft()
         if engine is Engine.LOAD:
-            done = self._read(burst, port, self.filled)
+            done = self._load(burst, port)
         else:
-            _, last = self._serve(burst)
-            self.write_free[port] = self.now + burst.pieces
-            done = max(self.now + burst.pieces, last) + self.memory.latency_cycles
-            done = self.answered[port] = max(done, self.answered[port] + 1)
+            self.entering = self.now + burst.pieces
+            done = self._store(burst, port)
         flying.append(done)
         self.served[engine] += 1
         self.last[engine] = max(self.last[engine], done)

@@ -134,4 +134,4 @@ def test_transfers_never_beat_the_ports_or_the_channels() -> None:
     size = 64 * 50
     result = simulate(timing_program([(Opcode.LOAD, {"ny": 1, "nx": 1, "dram": 8192, "run_bytes": size})]), spec)
     timing = offchip_timing(spec)
-    assert size / result.total_cycles <= min(timing.port_bytes_per_cycle, timing.channel_bytes_per_cycle)
+    assert size / result.total_cycles <= min(timing.row_bytes, timing.channel_bytes_per_cycle)
