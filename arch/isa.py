@@ -21,7 +21,8 @@ LOAD copies strided rows from off-chip memory into a buffer, with padding::
 
   With dst_e != 1 (a byte scatter: one byte per cycle) all pads must be 0. Buffers by `space`: see `Space`.
 
-STORE is the mirror image out of the activation buffer, without padding::
+STORE is the mirror image out of the activation buffer, without padding; it writes no byte twice, since bursts through
+several ports have no order::
 
     dram[dram + y * dram_y + x * dram_x + e] = act[src + y * src_y + x * src_x + e]
 

@@ -56,7 +56,7 @@ class OffChipSpec(Spec):
 
 
 class AxiSpec(Spec):
-    """AXI4 masters of the accelerator. The bursts of a LOAD or STORE take them in turn; FETCH reads through the first."""
+    """AXI4 masters of the accelerator. Bursts of a LOAD or STORE take them in turn; FETCH reads through the first."""
 
     ports: Literal[1, 2, 4, 8, 16, 32] = Field(description="AXI4 master ports, each with a read and a write side")
     data_bits: Literal[32, 64, 128, 256, 512, 1024] = Field(description="Width of one port")

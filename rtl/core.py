@@ -16,13 +16,18 @@ from gossamer.rtl.control.axi_lite import SLAVE_PORTS
 from gossamer.rtl.control.control import Control
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.dma.dma import Dma
-from gossamer.rtl.dma.parameters import memory_port, read_members, write_members
+from gossamer.rtl.dma.parameters import memory_port, port_prefixes, read_members, write_members
 from gossamer.rtl.engine import EngineControl
 from gossamer.rtl.memory.activation import ActivationBuffer
 from gossamer.rtl.memory.window import WindowBuffer
 from gossamer.rtl.vector.engine import VectorEngine
 
-MASTER = "m_axi_"
+MASTER = "m_axi"
+
+
+def master_names(ports: int) -> list[str]:
+    """Return the prefixes of the AXI4 masters' ports."""
+    return [f"{MASTER}_"] if ports == 1 else [f"{MASTER}{port}_" for port in range(ports)]
 
 
 class Core(wiring.Component):
@@ -31,7 +36,7 @@ class Core(wiring.Component):
     Members
     -------
     s_axi_*: AXI4-Lite slave, see `gossamer.arch.registers`. interrupt: a run is done or has failed, if enabled.
-    m_axi_*: AXI4 master for instructions, weights and activations.
+    m_axi_*: AXI4 master for instructions, weights and activations; m_axi0_*, m_axi1_*, ... if there are several.
 
     Protocol
     --------
@@ -44,16 +49,18 @@ class Core(wiring.Component):
 
     Parameters
     ----------
-    spec: the config. Raises ConfigError if it cannot be generated: this core has one AXI port.
+    spec: the config. Raises ConfigError if it cannot be generated.
     """
 
     def __init__(self, spec: SparseAccelerator) -> None:
         require_hardware(spec, spec.name)
         self.module_name = "gossamer_core"
         self.spec = spec
-        self.beat = spec.axi.data_bits // 8
-        master = read_members(self.beat) | write_members(self.beat)
-        members = dict(SLAVE_PORTS) | {MASTER + name: member for name, member in master.items()}
+        beat_bytes = spec.axi.data_bits // 8
+        self.master = read_members(beat_bytes) | write_members(beat_bytes)
+        members = dict(SLAVE_PORTS)
+        for prefix in master_names(spec.axi.ports):
+            members |= {prefix + name: member for name, member in self.master.items()}
         super().__init__({**members, "interrupt": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
@@ -62,7 +69,7 @@ class Core(wiring.Component):
         spec = self.spec
         m.submodules.control = control = Copies(Control(spec))
         reset = control.reset
-        m.submodules.dma = dma = Copies(Dma(memory_port(spec)), reset=reset)
+        m.submodules.dma = dma = Copies(Dma(memory_port(spec), spec.axi.ports), reset=reset)
         m.submodules.compute = compute = Copies(ComputeEngine(ArrayShape.of(spec)), reset=reset)
         m.submodules.vector = vector = Copies(VectorEngine.of(spec), reset=reset)
         m.submodules.activations = activations = Copies(ActivationBuffer(spec))
@@ -95,9 +102,11 @@ class Core(wiring.Component):
         for name, member in SLAVE_PORTS.items():
             inner, outer = getattr(control, name), getattr(self, name)
             m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)
-        for name, member in (read_members(self.beat) | write_members(self.beat)).items():
-            inner, outer = getattr(dma, name), getattr(self, MASTER + name)
-            m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)
+        ports = self.spec.axi.ports
+        for mine, its in zip(master_names(ports), port_prefixes(ports), strict=True):
+            for name, member in self.master.items():
+                inner, outer = getattr(dma, its + name), getattr(self, mine + name)
+                m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)
         m.d.comb += self.interrupt.eq(control.interrupt)
 
     def _program(self, m: Module, control: Any, dma: Any) -> None:

@@ -12,8 +12,8 @@ order of the bursts, one per cycle, as those of one port come.
 
 A channel is a first-in first-out server; the burst's first byte decides the channel (addresses are interleaved). Its
 service time is a fixed-point number of cycles with `TICK_BITS` fraction bits. The read bursts of a port, and its write
-bursts, take its read and its write side in order. Requests of one engine leave one per cycle at most. Equations ours; checked by tests/unit/test_offchip_bursts.py and
-tests/unit/test_timing_twin.py.
+bursts, take its read and its write side in order. Requests of one engine leave one per cycle at most. Equations ours;
+checked by tests/unit/test_offchip_bursts.py and tests/unit/test_timing_twin.py.
 """
 
 from dataclasses import dataclass

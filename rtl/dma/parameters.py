@@ -1,8 +1,8 @@
-"""Sizes of the memory port, and the signals of AXI4 that never change."""
+"""Sizes of the memory ports, and the signals of AXI4 that never change."""
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Value
+from amaranth.hdl import Cat, Const, Shape, Value
 from amaranth.lib.wiring import In, Member, Out
 
 from gossamer.arch.errors import GossamerError
@@ -41,7 +41,10 @@ def _require_power(name: str, value: int) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryPort:
-    """Sizes of the one AXI4 port: bytes per beat, bytes no burst crosses a multiple of, bursts on their way."""
+    """Sizes of an AXI4 port: bytes per beat, bytes no burst crosses a multiple of, bursts on their way.
+
+    LOAD and STORE know one port, whose beats are rows: `row_port`.
+    """
 
     beat_bytes: int
     burst_bytes: int
@@ -78,9 +81,7 @@ class MemoryPort:
 
 
 def memory_port(spec: SparseAccelerator) -> MemoryPort:
-    """Return the memory port of a config. Raises PortSize if it has several: this RTL has one."""
-    if spec.axi.ports != 1:
-        raise PortSize(f"`axi.ports` must be 1 to generate RTL, not {spec.axi.ports}")
+    """Return the sizes of each memory port of a config. Raises PortSize if they cannot be built."""
     return MemoryPort(
         beat_bytes=spec.axi.data_bits // 8,
         burst_bytes=burst_bytes(
@@ -92,25 +93,49 @@ def memory_port(spec: SparseAccelerator) -> MemoryPort:
     )
 
 
+def port_prefixes(ports: int) -> list[str]:
+    """Return what the AXI signals of each port begin with; nothing if there is one."""
+    return [""] if ports == 1 else [f"m{port}_" for port in range(ports)]
+
+
+def row_port(port: MemoryPort, ports: int) -> MemoryPort:
+    """Return the port that `ports` ports together are to LOAD and STORE: a beat is a row, a beat of every port."""
+    return MemoryPort(
+        beat_bytes=ports * port.beat_bytes, burst_bytes=port.burst_bytes, max_outstanding=ports * port.max_outstanding
+    )
+
+
+def row_burst(address: Value, length: Value, rows: MemoryPort, ports: int) -> tuple[Value, Value]:
+    """Return address and length of the burst of a port, in beats less one, that brings a burst of whole rows."""
+    first = Cat(Const(0, rows.beat_shift), address[rows.beat_shift :])
+    return first, Cat(Const(ports - 1, ports.bit_length() - 1), length)[:BURST_LENGTH_BITS]
+
+
 _ADDRESS_CHANNEL = {
     "id": 1, "addr": ADDRESS_BITS, "len": BURST_LENGTH_BITS, "size": 3, "burst": 2, "lock": 1, "cache": 4, "prot": 3,
     "qos": 4, "region": 4, "valid": 1,
 }  # fmt: skip
 
 
-def read_members(beat_bytes: int) -> dict[str, Member]:
-    """Return the members of an AXI4 read master, with the names of the standard in lower case."""
+def read_members(beat_bytes: int, ports: int = 1) -> dict[str, Member]:
+    """Return the members of an AXI4 read master, with the names of the standard in lower case; of several, [port]."""
     members = {f"ar{name}": Out(width) for name, width in _ADDRESS_CHANNEL.items()}
     answer = {"rid": 1, "rdata": 8 * beat_bytes, "rresp": 2, "rlast": 1, "rvalid": 1}
-    return members | {"arready": In(1)} | {name: In(width) for name, width in answer.items()} | {"rready": Out(1)}
+    members |= {"arready": In(1)} | {name: In(width) for name, width in answer.items()} | {"rready": Out(1)}
+    return _times(members, ports)
 
 
-def write_members(beat_bytes: int) -> dict[str, Member]:
-    """Return the members of an AXI4 write master, with the names of the standard in lower case."""
+def write_members(beat_bytes: int, ports: int = 1) -> dict[str, Member]:
+    """Return the members of an AXI4 write master, as `read_members`."""
     members = {f"aw{name}": Out(width) for name, width in _ADDRESS_CHANNEL.items()} | {"awready": In(1)}
     data = {"wdata": 8 * beat_bytes, "wstrb": beat_bytes, "wlast": 1, "wvalid": 1}
     members |= {name: Out(width) for name, width in data.items()} | {"wready": In(1)}
-    return members | {"bid": In(1), "bresp": In(2), "bvalid": In(1), "bready": Out(1)}
+    return _times(members | {"bid": In(1), "bresp": In(2), "bvalid": In(1), "bready": Out(1)}, ports)
+
+
+def _times(members: dict[str, Member], ports: int) -> dict[str, Member]:
+    """Return members as wide as those of several ports together."""
+    return {name: Member(member.flow, ports * Shape.cast(member.shape).width) for name, member in members.items()}
 
 
 INCREMENT = 1
@@ -120,8 +145,11 @@ BUFFERABLE_MODIFIABLE = 3
 """Value of arcache and awcache: normal memory, not cached (AMBA AXI4, A4.4)."""
 
 
-def constants(channel: object, prefix: str, beat_shift: int) -> list[object]:
+def constants(channel: object, prefix: str, beat_shift: int, ports: int = 1) -> list[object]:
     """Return the assignments of an address channel's signals that never change: whole beats, one ID, plain memory."""
     values = {"id": 0, "size": beat_shift, "burst": INCREMENT, "lock": 0, "cache": BUFFERABLE_MODIFIABLE, "prot": 0,
               "qos": 0, "region": 0}  # fmt: skip
-    return [Value.cast(getattr(channel, prefix + name)).eq(value) for name, value in values.items()]
+    return [
+        Value.cast(getattr(channel, prefix + name)).eq(Const(value, _ADDRESS_CHANNEL[name]).replicate(ports))
+        for name, value in values.items()
+    ]

@@ -37,7 +37,7 @@ class Store(wiring.Component):
     control: see `EngineControl`.
     read_valid, read_address, read_ready: read a beat's bytes of the activation buffer, from any byte address on.
     read_data: what was read, READ_CYCLES after the cycle with `read_valid` and `read_ready`.
-    quiet: no burst is on its way.
+    room: another burst may begin; high if there is one port. quiet: no burst is on its way.
     aw..., w..., b...: AXI4, see `write_members`.
 
     Protocol
@@ -52,7 +52,7 @@ class Store(wiring.Component):
 
     Parameters
     ----------
-    port: sizes of the memory port.
+    port: sizes of the memory port; of several, see `row_port`.
     """
 
     def __init__(self, port: MemoryPort) -> None:
@@ -66,6 +66,7 @@ class Store(wiring.Component):
                 "read_address": Out(CHIP_BITS),
                 "read_ready": In(1),
                 "read_data": In(8 * port.beat_bytes),
+                "room": In(1),
                 "quiet": Out(1),
                 **write_members(port.beat_bytes),
             }
@@ -192,6 +193,7 @@ class Store(wiring.Component):
         m.d.comb += [
             writer.base.eq(self.base),
             writer.stop.eq(self.stop | failed),
+            writer.room.eq(self.room),
             writer.burst_valid.eq(cutter.valid),
             writer.burst_address.eq(cutter.address),
             writer.burst_length.eq(cutter.beats_less_one),

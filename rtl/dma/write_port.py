@@ -20,6 +20,7 @@ class WritePort(wiring.Component):
     Members
     -------
     base: the program's base address. stop: begin no new burst.
+    room: a burst may begin.
     burst_valid, burst_address, burst_length, burst_ready: the next burst; length in beats less one. It is taken when
         its address and its last beat have been.
     piece_valid, piece_data, piece_strobe, piece_ends_beat, piece_ready: the next piece, in its place in the beat, zero
@@ -30,9 +31,9 @@ class WritePort(wiring.Component):
 
     Protocol
     --------
-    A burst begins when fewer than max_outstanding are on their way and its first piece is there: its address is shown
-    in the same cycle, and its data needs not wait until the address is taken; the next burst does. A begun burst is
-    always finished.
+    A burst begins when there is room, fewer than max_outstanding are on their way and its first piece is there: its
+    address is shown in the same cycle, and its data needs not wait until the address is taken; the next burst does. A
+    begun burst is always finished.
 
     Latency and throughput
     ----------------------
@@ -50,6 +51,7 @@ class WritePort(wiring.Component):
             {
                 "base": In(ADDRESS_BITS),
                 "stop": In(1),
+                "room": In(1),
                 "burst_valid": In(1),
                 "burst_address": In(ADDRESS_BITS),
                 "burst_length": In(BURST_LENGTH_BITS),
@@ -84,6 +86,7 @@ class WritePort(wiring.Component):
                 self.burst_valid
                 & self.piece_valid
                 & (self.flying != self.port.max_outstanding)
+                & self.room
                 & ~(self.open | self.stop)
             ),
             active.eq(opens | self.open),

@@ -11,7 +11,7 @@ What has appeared stays. Which channels paused can be recorded.
 import random
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -126,18 +126,104 @@ class _Bytes:
         self.content[address : address + len(data)] = data
 
 
+class _Port:
+    """One AXI port of a memory: the model of cocotbext-axi, and what is due on it. Counts as `AxiMemory`."""
+
+    def __init__(self, bus: AxiBus, clock: Any, target: _Bytes) -> None:
+        with warnings.catch_warnings():  # cocotbext-axi 0.1.28 sets first values the way of cocotb 2.0
+            warnings.filterwarnings("ignore", message=r"Use `handle\.set\(Immediate", category=DeprecationWarning)
+            model = AxiSlave(bus, clock, target=target)
+        read, write = model.read_if, model.write_if
+        self.channels = {
+            "ar": read.ar_channel, "r": read.r_channel, "aw": write.aw_channel, "w": write.w_channel,
+            "b": write.b_channel,
+        }  # fmt: skip
+        for channel in self.channels.values():
+            channel.queue_occupancy_limit = -1
+        self.reads = self.writes = self.read_beats = self.write_beats = 0
+        self.due_beats: deque[int] = deque()
+        self.due_answers: deque[int] = deque()
+        self.started: deque[tuple[int, int]] = deque()
+        self.data_ends: deque[int] = deque()
+        self.shown: dict[str, int] = {}
+        self._held: dict[str, tuple[int, ...]] = {}
+        self._wires = {name: self._wire(name) for name in self.channels}
+
+    def _wire(self, name: str) -> tuple[Any, Any, tuple[Any, ...]]:
+        """Return a channel's valid, ready, and what must not change while it waits."""
+        channel = self.channels[name]
+        names = {"ar": ("araddr", "arlen"), "aw": ("awaddr", "awlen"), "w": ("wdata", "wstrb", "wlast")}
+        return channel.valid, channel.ready, tuple(getattr(channel.bus, each) for each in names.get(name, ()))
+
+    def transfers(self, name: str, cycle: int) -> bool:
+        """Return whether a channel moves in this cycle; check that the core withdraws nothing."""
+        valid, ready, payload = self._wires[name]
+        if not int(valid.value):
+            if name in self._held:
+                raise ProtocolError(f"cycle {cycle}: {name}valid was withdrawn")
+            return False
+        taken = bool(int(ready.value))
+        self.shown.setdefault(name, cycle)
+        if payload:
+            now = tuple(int(wire.value) for wire in payload)
+            if self._held.get(name, now) != now:
+                raise ProtocolError(f"cycle {cycle}: {name} changed before it was taken")
+            self._held.pop(name, None)
+            if not taken:
+                self._held[name] = now
+        return taken
+
+    def data(self, cycle: int) -> None:
+        """Take note of data and answers that move in this cycle."""
+        if self.transfers("w", cycle):
+            self.write_beats += 1
+            if int(self.channels["w"].bus.wlast.value):
+                self.data_ends.append(cycle)
+        if self.transfers("r", cycle):
+            self.read_beats += 1
+            self.due_beats.popleft()
+        if self.transfers("b", cycle):
+            self.due_answers.popleft()
+
+    def request(self, name: str, cycle: int, timing: Schedule | None) -> None:
+        """Take note of a burst."""
+        self.shown.pop(name)
+        bus = self.channels[name].bus
+        address, beats = int(getattr(bus, f"{name}addr").value), int(getattr(bus, f"{name}len").value) + 1
+        size = 1 << int(getattr(bus, f"{name}size").value)
+        first = address // size * size
+        if first // 4096 != (first + beats * size - 1) // 4096:
+            raise ProtocolError(f"cycle {cycle}: burst of {beats} beats at {address:#x} crosses 4 KiB")
+        if int(getattr(bus, f"{name}burst").value) != _INCREMENT:
+            raise ProtocolError(f"cycle {cycle}: {name}burst must be {_INCREMENT}")
+        start = 0 if timing is None else timing.serve(cycle, address, beats)
+        if name == "ar":
+            self.reads += 1
+            self.due_beats.extend([0] * beats if timing is None else timing.beat_cycles(start, beats))
+        else:
+            self.writes += 1
+            self.started.append((start, beats))
+
+    def answer(self, timing: Schedule | None) -> None:
+        """Give every write burst whose address and data are complete the cycle of its acknowledgement."""
+        while self.started and self.data_ends:
+            (start, beats), last_beat = self.started.popleft(), self.data_ends.popleft()
+            self.due_answers.append(0 if timing is None else timing.answer_cycle(start, beats, last_beat))
+
+
 class AxiMemory:
-    """A memory on the AXI4 port of a core.
+    """A memory on the AXI4 ports of a core.
 
-    entity: the core, with the port's signals under their AXI names behind `prefix`, if there is one. content: the
-    memory, whose size is a power of two; higher address bits are ignored. broken: ranges of it whose beats get an error
-    response. timing: how fast it is; without one it is as fast as the model can be. stalls: pauses on top of that.
+    entity: the core, with the signals of each port under their AXI names behind one of `prefixes`; without these there
+    is one port, whose names nothing precedes. content: the memory, whose size is a power of two; higher address bits
+    are ignored. broken: ranges of it whose beats get an error response. timing: how fast it is; without one it is as
+    fast as the model can be. stalls: pauses on top of that, of all ports in the same cycles.
 
-    Watches the port meanwhile and raises ProtocolError if a request or a beat is withdrawn or changed before it was
+    Watches the ports meanwhile and raises ProtocolError if a request or a beat is withdrawn or changed before it was
     taken, or a burst crosses 4 KiB. Counters: reads, writes, read_beats, write_beats, in bursts and beats.
     """
 
-    def __init__(self, entity: Any, clock: Any, content: bytearray, *, prefix: str | None = None,
+    def __init__(self, entity: Any, clock: Any, content: bytearray, *, prefixes: Sequence[str] = (),
                  timing: Schedule | None = None, stalls: Stalls | None = None) -> None:  # fmt: skip
         if len(content) & (len(content) - 1):
             raise BadSchedule(f"the size of the memory must be a power of two, not {len(content)}")
@@ -145,24 +231,8 @@ class AxiMemory:
         self.timing = timing
         self.clock = clock
         self.cycle = 0
-        self.reads = self.writes = self.read_beats = self.write_beats = 0
-        bus = AxiBus.from_entity(entity) if prefix is None else AxiBus.from_prefix(entity, prefix)
-        with warnings.catch_warnings():  # cocotbext-axi 0.1.28 sets first values the way of cocotb 2.0
-            warnings.filterwarnings("ignore", message=r"Use `handle\.set\(Immediate", category=DeprecationWarning)
-            self.model = AxiSlave(bus, clock, target=self.target)
-        read, write = self.model.read_if, self.model.write_if
-        self.channels = {
-            "ar": read.ar_channel, "r": read.r_channel, "aw": write.aw_channel, "w": write.w_channel,
-            "b": write.b_channel,
-        }  # fmt: skip
-        for channel in self.channels.values():
-            channel.queue_occupancy_limit = -1
-        self._held: dict[str, tuple[int, ...]] = {}
-        self._due_beats: deque[int] = deque()
-        self._due_answers: deque[int] = deque()
-        self._started: deque[tuple[int, int]] = deque()
-        self._data_ends: deque[int] = deque()
-        self._wires = {name: self._wire(name) for name in self.channels}
+        buses = [AxiBus.from_prefix(entity, prefix) for prefix in prefixes] or [AxiBus.from_entity(entity)]
+        self.ports = [_Port(bus, clock, self.target) for bus in buses]
         self._pauses = {} if stalls is None else {name: stalls.generator(name) for name in CHANNELS}
         self._paused = dict.fromkeys(CHANNELS, False)
         self._recorded: list[list[bool]] | None = None
@@ -176,55 +246,30 @@ class AxiMemory:
     @property
     def busy(self) -> bool:
         """Whether a beat or an acknowledgement is still to come."""
-        return bool(self._due_beats or self._started or self._due_answers)
+        return any(port.due_beats or port.started or port.due_answers for port in self.ports)
 
-    def _wire(self, name: str) -> tuple[Any, Any, tuple[Any, ...]]:
-        """Return a channel's valid, ready, and what must not change while it waits."""
-        channel = self.channels[name]
-        names = {"ar": ("araddr", "arlen"), "aw": ("awaddr", "awlen"), "w": ("wdata", "wstrb", "wlast")}
-        return channel.valid, channel.ready, tuple(getattr(channel.bus, each) for each in names.get(name, ()))
-
-    def _transfers(self, name: str) -> bool:
-        """Return whether a channel moves in this cycle; check that the core withdraws nothing."""
-        valid, ready, payload = self._wires[name]
-        if not int(valid.value):
-            if name in self._held:
-                raise ProtocolError(f"cycle {self.cycle}: {name}valid was withdrawn")
-            return False
-        taken = bool(int(ready.value))
-        if payload:
-            now = tuple(int(wire.value) for wire in payload)
-            if self._held.get(name, now) != now:
-                raise ProtocolError(f"cycle {self.cycle}: {name} changed before it was taken")
-            self._held.pop(name, None)
-            if not taken:
-                self._held[name] = now
-        return taken
+    def count(self, name: str) -> int:
+        """Return a counter of all ports together."""
+        return sum(getattr(port, name) for port in self.ports)
 
     async def _watch(self) -> None:
         """Look at every cycle in its middle: what moves in it, and what may move in the next."""
         while True:
             await FallingEdge(self.clock)
-            if self._transfers("ar"):
-                self._request("ar")
-            if self._transfers("aw"):
-                self._request("aw")
-            if self._transfers("w"):
-                self.write_beats += 1
-                if int(self.channels["w"].bus.wlast.value):
-                    self._data_ends.append(self.cycle)
-            if self._transfers("r"):
-                self.read_beats += 1
-                self._due_beats.popleft()
-            if self._transfers("b"):
-                self._due_answers.popleft()
-            self._answer()
+            for name in ("ar", "aw"):
+                taken = [port for port in self.ports if port.transfers(name, self.cycle)]
+                for port in sorted(taken, key=lambda port: port.shown[name]):
+                    port.request(name, self.cycle, self.timing)
+            for port in self.ports:
+                port.data(self.cycle)
+                port.answer(self.timing)
             self._record()
             if self._pauses:
                 await self._draw()
-            for name, due in (("r", self._due_beats), ("b", self._due_answers)):
-                late = self.timing is not None and (not due or due[0] > self.cycle + 1)
-                self.channels[name].pause = late or self._paused[name]
+            for port in self.ports:
+                for name, due in (("r", port.due_beats), ("b", port.due_answers)):
+                    late = self.timing is not None and (not due or due[0] > self.cycle + 1)
+                    port.channels[name].pause = late or self._paused[name]
             self.cycle += 1
 
     def record(self) -> None:
@@ -237,10 +282,14 @@ class AxiMemory:
         return [] if self._recorded is None else self._recorded
 
     def _record(self) -> None:
-        """Take note of this cycle's pauses: of channels that take by what the core sees, of the others as drawn."""
-        if self._recorded is None or not (self._recorded or int(self.channels["ar"].valid.value)):
+        """Take note of this cycle's pauses: of channels that take by what the core sees, of the others as drawn.
+
+        The first request of a run is that of FETCH, through the first port.
+        """
+        channels = self.ports[0].channels
+        if self._recorded is None or not (self._recorded or int(channels["ar"].valid.value)):
             return
-        ready = {name: bool(int(self.channels[name].ready.value)) for name in SINKS}
+        ready = {name: bool(int(channels[name].ready.value)) for name in SINKS}
         self._recorded.append([not ready[name] if name in SINKS else self._paused[name] for name in CHANNELS])
 
     async def _draw(self) -> None:
@@ -249,36 +298,11 @@ class AxiMemory:
         A sink of the model samples its pause one or two cycles before it acts, depending on whether it sleeps. All are
         woken here before they are told, so that it is always two, and every draw counts for one cycle.
         """
-        for name in SINKS:
-            self.channels[name].wake_event.set()
+        for port in self.ports:
+            for name in SINKS:
+                port.channels[name].wake_event.set()
         await NullTrigger()
         for name, source in self._pauses.items():
             self._paused[name] = next(source)
-            if name in SINKS:
-                self.channels[name].pause = self._paused[name]
-
-    def _request(self, name: str) -> None:
-        """Take note of a burst."""
-        bus = self.channels[name].bus
-        address, beats = int(getattr(bus, f"{name}addr").value), int(getattr(bus, f"{name}len").value) + 1
-        size = 1 << int(getattr(bus, f"{name}size").value)
-        first = address // size * size
-        if first // 4096 != (first + beats * size - 1) // 4096:
-            raise ProtocolError(f"cycle {self.cycle}: burst of {beats} beats at {address:#x} crosses 4 KiB")
-        if int(getattr(bus, f"{name}burst").value) != _INCREMENT:
-            raise ProtocolError(f"cycle {self.cycle}: {name}burst must be {_INCREMENT}")
-        start = 0 if self.timing is None else self.timing.serve(self.cycle, address, beats)
-        if name == "ar":
-            self.reads += 1
-            times = [0] * beats if self.timing is None else self.timing.beat_cycles(start, beats)
-            self._due_beats.extend(times)
-        else:
-            self.writes += 1
-            self._started.append((start, beats))
-
-    def _answer(self) -> None:
-        """Give every write burst whose address and data are complete the cycle of its acknowledgement."""
-        while self._started and self._data_ends:
-            (start, beats), last_beat = self._started.popleft(), self._data_ends.popleft()
-            at = 0 if self.timing is None else self.timing.answer_cycle(start, beats, last_beat)
-            self._due_answers.append(at)
+            for port in self.ports if name in SINKS else ():
+                port.channels[name].pause = self._paused[name]

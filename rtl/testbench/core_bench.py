@@ -1,8 +1,9 @@
 """Run Programs on a whole core: AXI4-Lite host, AXI4 memory, nothing else. Knows no expected values.
 
-cocotb module. The environment variable JOBS names a JSON file: {"schedule": arguments of `Schedule`, "stalls":
-arguments of `Stalls` or null, "jobs": [{"name", "memory" (.npy, uint8), "base", "count", "config" [low, high],
-"timeout_cycles", "broken" [[start, stop] of bytes that answer with an error], "drive" {register of the top: value}}]}.
+cocotb module. The environment variable JOBS names a JSON file: {"masters": prefixes of the AXI4 masters, "schedule":
+arguments of `Schedule`, "stalls": arguments of `Stalls` or null, "jobs": [{"name", "memory" (.npy, uint8), "base",
+"count", "config" [low, high], "timeout_cycles", "broken" [[start, stop] of bytes that answer with an error], "drive"
+{register of the top: value}}]}.
 For every job the memory after the run is written beside its input as `<memory>.after.npy`, and what the registers said
 to `RESULTS` (JSON). With stalls, `<memory>.stalls.npy`, bool [5, cycles], says which channels paused in each cycle of
 the run. Its first cycle is that of the run: FETCH shows its first request in it, whether taken or not.
@@ -80,7 +81,7 @@ async def programs(dut: Any) -> None:
     host = Host(dut)
     stalls = None if jobs["stalls"] is None else Stalls(**jobs["stalls"])
     memory = AxiMemory(
-        dut, dut.clk, bytearray(4096), prefix="m_axi", timing=Schedule(**jobs["schedule"]), stalls=stalls
+        dut, dut.clk, bytearray(4096), prefixes=jobs["masters"], timing=Schedule(**jobs["schedule"]), stalls=stalls
     )
     for _ in range(4):
         await RisingEdge(dut.clk)

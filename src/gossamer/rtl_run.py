@@ -18,7 +18,7 @@ from gossamer.arch.errors import ToolError
 from gossamer.arch.registers import REGISTERS, ErrorCause
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.program import Program
-from gossamer.rtl.core import Core
+from gossamer.rtl.core import Core, master_names
 from gossamer.rtl.testbench.simulate import SimulationFailed, build, run
 from gossamer.rtl.verilog import VerilogModule, verilog_modules
 from gossamer.sim.kernels import user_cache
@@ -101,10 +101,11 @@ def cores_folder() -> Path:
     return user_cache() / "cores"
 
 
-def memory_arguments(spec: SparseAccelerator, stalls: str, seed: int) -> dict[str, dict[str, Any] | None]:
-    """Return what the memory of the bench must do: latency and bandwidth of the config, and random stalls if asked."""
+def memory_arguments(spec: SparseAccelerator, stalls: str, seed: int) -> dict[str, Any]:
+    """Return the memory of the bench: its ports, latency and bandwidth of the config, and random stalls if asked."""
     timing = offchip_timing(spec)
     return {
+        "masters": [prefix.removesuffix("_") for prefix in master_names(spec.axi.ports)],
         "schedule": {
             "beat_bytes": timing.beat_bytes, "channels": timing.channels, "interleave_bytes": timing.interleave_bytes,
             "beat_ticks": timing.beat_ticks, "latency_cycles": timing.latency_cycles,

@@ -15,6 +15,7 @@ from timing_twin import bytes_of
 from gossamer.arch.encoding import decode, encode
 from gossamer.arch.isa import ENGINES, Engine, Opcode
 from gossamer.arch.spec import SparseAccelerator
+from gossamer.rtl.dma.parameters import port_prefixes
 from gossamer.rtl.testbench.simulate import run
 from gossamer.sim import engine
 from gossamer.sim.golden import executor_kernels
@@ -29,12 +30,12 @@ Line = tuple[Opcode, dict[str, int]]
 
 def dma_spec(
     *, data_bits: int, burst_beats: int, max_outstanding: int, channels: int = 1, interleave_bytes: int = 4096,
-    beats_per_cycle: float = 1.0, latency_cycles: int = 20,
+    beats_per_cycle: float = 1.0, latency_cycles: int = 20, ports: int = 1,
 ) -> SparseAccelerator:  # fmt: skip
-    """Return a config of one port whose memory gives `beats_per_cycle` per channel after `latency_cycles`."""
+    """Return a config whose memory gives `beats_per_cycle` per channel after `latency_cycles`."""
     spec = small_spec()
     axi = spec.axi.model_copy(
-        update={"ports": 1, "data_bits": data_bits, "burst_beats": burst_beats, "max_outstanding": max_outstanding}
+        update={"ports": ports, "data_bits": data_bits, "burst_beats": burst_beats, "max_outstanding": max_outstanding}
     )
     bandwidth = beats_per_cycle * data_bits / 8 * spec.clock_mhz / 1000.0
     off_chip = spec.off_chip.model_copy(
@@ -63,6 +64,8 @@ def transfer(
         ny = int(random.integers(1, 2 + min(5, most // (run * nx))))
         fields = {"ny": ny, "nx": nx, "run_bytes": run}
         dram_x, chip_x = _pitch(random, run, 300), _pitch(random, run, 300)
+        if opcode is Opcode.STORE:
+            dram_x = max(dram_x, run)  # a STORE writes no byte twice
         extra = {}
         if opcode is Opcode.LOAD:
             extra = {"dst_e": 1, "space": int(random.integers(0, 4)), "fill": int(random.integers(0, 256))}
@@ -76,6 +79,8 @@ def transfer(
         line = extra.get("pad_left", 0) + (nx - 1) * chip_x + (run - 1) * extra.get("dst_e", 1) + 1
         line += extra.get("pad_right", 0)
         dram_y = _pitch(random, (nx - 1) * dram_x + run, 5000)
+        if opcode is Opcode.STORE:
+            dram_y = max(dram_y, (nx - 1) * dram_x + run)
         chip_y = line + int(random.choice([0, 0, 1, 7])) if extra.get("pad_left", 0) + extra.get("pad_right", 0) else (
             _pitch(random, line, 500)
         )  # fmt: skip
@@ -137,7 +142,8 @@ def job_of(random: np.random.Generator, lines: Sequence[Line], spec: SparseAccel
            timed: bool = False, **settings: Any) -> Job:  # fmt: skip
     """Return a job with random memory and buffers; `timed`: the memory keeps the config's timing."""
     memory = offchip_timing(spec)
-    every = {"base": base, "seed": int(random.integers(1 << 30)), "beat_bytes": memory.beat_bytes, "stall": 0.0,
+    every = {"base": base, "seed": int(random.integers(1 << 30)), "row_bytes": memory.row_bytes, "stall": 0.0,
+             "masters": [prefix.removesuffix("_") for prefix in port_prefixes(memory.ports) if prefix],
              "refuse": 0.0, "broken": [], "queue_depth": spec.dispatch.queue_depth, "limit": 400_000,
              "mutant": 0} | settings  # fmt: skip
     if timed:
@@ -208,16 +214,16 @@ def expected_times(
 def first_broken_burst(line: Line, spec: SparseAccelerator, broken: Sequence[range]) -> int | None:
     """Return the address of the first burst of a transfer that touches a broken range, byte by byte.
 
-    A read touches whole beats, a write the bytes it writes.
+    A read touches whole rows, a write the bytes it writes.
     """
     opcode, fields = line
     memory = offchip_timing(spec)
-    width = memory.beat_bytes if opcode is Opcode.LOAD else 1
+    width = memory.row_bytes if opcode is Opcode.LOAD else 1
     for pairs in bytes_of(fields, "dst" if opcode is Opcode.LOAD else "src"):
         for at, (address, _) in enumerate(pairs):
-            if at == 0 or address % memory.burst_bytes == 0:
-                burst = address
             place = address // width * width
+            if at == 0 or address % memory.burst_bytes == 0:
+                burst = place if memory.ports > 1 and opcode is Opcode.LOAD else address
             if any(span.start < place + width and place < span.stop for span in broken):
                 return burst
     return None

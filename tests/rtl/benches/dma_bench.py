@@ -27,7 +27,7 @@ class Bench:
         self.words = arrays["words"]
         self.buffers = [bytearray(row.tobytes()) for row in arrays["buffers"]]
         self.content = bytearray(arrays["memory"].tobytes())
-        self.width = self.settings["beat_bytes"]
+        self.width = self.settings["row_bytes"]
         self.random = random.Random(self.settings["seed"])
         self.now = -1
         self.reads: deque[tuple[int, int]] = deque()
@@ -48,7 +48,9 @@ class Bench:
         stalls = None
         if self.settings["stall"]:
             stalls = Stalls(seed=self.settings["seed"], probability=self.settings["stall"])
-        self.memory = AxiMemory(dut, dut.clk, self.content, timing=timing, stalls=stalls)
+        self.memory = AxiMemory(
+            dut, dut.clk, self.content, prefixes=self.settings["masters"], timing=timing, stalls=stalls
+        )
         self.memory.broken.extend(range(*span) for span in self.settings["broken"])
         await self.reset()
 
@@ -107,9 +109,8 @@ class Bench:
             **{name: np.array(values, dtype=np.int64) for name, values in results.items()},
         )
         (job / "counts.json").write_text(json.dumps({
-            "pieces": self.pieces, "pieces_read": self.pieces_read, "reads": self.memory.reads,
-            "writes": self.memory.writes, "read_beats": self.memory.read_beats,
-            "write_beats": self.memory.write_beats, "busy": self.memory.busy, "cycles": self.now,
+            "pieces": self.pieces, "pieces_read": self.pieces_read, "busy": self.memory.busy, "cycles": self.now,
+            **{name: self.memory.count(name) for name in ("reads", "writes", "read_beats", "write_beats")},
             "quiet": self.see("quiet"),
         }))  # fmt: skip
 
