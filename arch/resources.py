@@ -93,6 +93,9 @@ OWNER_BITS = 41
 STORE_PIECES_AHEAD = 8
 """Pieces STORE reads ahead of the memory: 9 bits per byte and one that says whether the beat ends."""
 
+WRITE_BURSTS_HELD = 2
+"""Of each of several ports."""
+
 MULTIPLIER_BITS = {
     Family.ULTRASCALE_PLUS: (27, 18), Family.VERSAL: (27, 24), Family.SERIES7: (25, 18), Family.ECP5: (18, 18),
 }  # fmt: skip
@@ -349,10 +352,10 @@ def _memory_port(spec: SparseAccelerator) -> Resources:
 
 
 def _axi(spec: SparseAccelerator) -> Resources:
-    """Per port: reads on their way, pieces of STORE, a byte rotation per side; with several, also queues.
+    """Per port: reads on their way; once: pieces of STORE and a byte rotation per side. Several ports also have queues.
 
-    One port hands every beat on at once. Several, which the RTL does not have yet, need a queue of two bursts per port
-    and side.
+    One port hands every beat on at once. Each of several holds all read bursts that can be on their way, and two write
+    bursts, in rows.
     """
     axi, family = spec.axi, spec.device.family
     burst = burst_bytes(
@@ -360,14 +363,16 @@ def _axi(spec: SparseAccelerator) -> Resources:
     )
     flying = axi.max_outstanding + FETCH_BUFFER_BYTES // min(burst, FETCH_BURST_BYTES)
     owners = _memory(MemoryKind.LUTRAM, family, OWNER_BITS, flying)
-    ahead = _memory(MemoryKind.LUTRAM, family, 9 * axi.data_bits // 8 + 1, STORE_PIECES_AHEAD)
-    rotation = Resources(lut=axi.data_bits * _mux_levels(axi.data_bits // 8, family), ff=2 * axi.data_bits)
-    port = Resources(lut=PORT_LUT, ff=PORT_FF) + owners + ahead + rotation + rotation
+    row_bits, rows = 8 * axi.row_bytes, burst // axi.row_bytes
+    ahead = _memory(MemoryKind.LUTRAM, family, 9 * axi.row_bytes + 1, STORE_PIECES_AHEAD)
+    rotation = Resources(lut=row_bits * _mux_levels(axi.row_bytes, family), ff=2 * row_bits)
+    port = Resources(lut=PORT_LUT, ff=PORT_FF) + owners
     if axi.ports > 1:
-        depth = 2 * axi.burst_beats
-        kind = MemoryKind.DP16KD if family is Family.ECP5 else MemoryKind.BRAM36
-        port += _memory(MemoryKind.LUTRAM if depth <= 64 else kind, family, axi.data_bits, depth, count=2)
-    return sum([port] * axi.ports, Resources())
+        port += _memory(MemoryKind.LUTRAM, family, row_bits + 1, axi.max_outstanding * rows)
+        port += _memory(MemoryKind.LUTRAM, family, OWNER_BITS, axi.max_outstanding)
+        port += _memory(MemoryKind.LUTRAM, family, 9 * axi.row_bytes + 1, WRITE_BURSTS_HELD * rows)
+        port += Resources(ff=row_bits)
+    return sum([port] * axi.ports, ahead + rotation + rotation)
 
 
 def _dispatch(spec: SparseAccelerator) -> Resources:

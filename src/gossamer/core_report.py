@@ -6,7 +6,7 @@ from gossamer.render import describe_config
 from gossamer.report import CLASSES, LayerReport, ResourceUse, Roofline, SimulationReport
 from gossamer.request import SimulationRequest
 from gossamer.sim.results import LayerTiming, Simulation
-from gossamer.trust import simulated_tier, trust_notes
+from gossamer.trust import simulated_tier
 
 
 def core_report(
@@ -34,7 +34,7 @@ def core_report(
         dense_macs=simulation.dense_macs,
         classes={name: float(simulation.classes[name]) for name in CLASSES},  # type: ignore[index]
         engines=engines, roofline=_roofline(spec, simulation), area=_area(spec), layers=layers,
-        notes=(*notes, *trust_notes(spec)),
+        notes=notes,
     )  # fmt: skip
 
 

@@ -8,8 +8,6 @@ from importlib.resources import files
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gossamer.arch.spec import SparseAccelerator
-
 FILE = "trust.json"
 
 
@@ -19,7 +17,7 @@ class TrustTable(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     command: str = Field(description="What measured it")
-    config: str = Field(description="Config whose RTL ran")
+    cores: tuple[str, ...] = Field(description="Configs whose RTL ran, each with its settings behind commas")
     programs: int = Field(ge=1, description="Programs compared, every one bit-exact")
     exact: int = Field(ge=0, description="Programs whose cycles were equal")
     median_error_pct: float = Field(ge=0, description="Median of the absolute errors in percent")
@@ -38,10 +36,3 @@ def simulated_tier() -> str:
         f"simulated; {table.programs:,} programs on RTL: median error {table.median_error_pct:.2f} %, "
         f"worst {table.worst_error_pct:.2f} %"
     )
-
-
-def trust_notes(spec: SparseAccelerator) -> tuple[str, ...]:
-    """Return what a reader must know of a config whose RTL cannot be compared with."""
-    if spec.axi.ports == 1:
-        return ()
-    return (f"{spec.axi.ports} AXI ports are only simulated so far: the error band is that of cores with one port.",)

@@ -27,6 +27,8 @@ CYCLE_ERROR_PCT = 0.1
 """Contract of the timing simulator, with a memory of fixed latency."""
 
 PATTERNS = (None, NmPattern(1, 2), NmPattern(1, 4), NmPattern(2, 4), NmPattern(1, 8), NmPattern(2, 8), NmPattern(4, 8))
+FOUR_PORTS = ("axi.ports=4", "axi.data_bits=32")
+COUNT_OF_FOUR_PORTS = 30
 WIDE = ("device.dsp=400", "array.group_size=16", "array.chains=16", "array.chain_length=2", "vector.lanes=16")
 DIGITS = ("digits", "digits-2x4", "digits-1x4", "digits-2x8")
 IMAGES = 4
@@ -66,6 +68,13 @@ def test_random_programs(core: BuiltCore, tmp_path: Path) -> None:
     exact = sum(check.rtl_cycles == check.sim_cycles for check in checks)
     print(f"{len(checks)} programs, {exact} with exactly the simulator's cycles")
     assert_agrees(checks, COUNT)
+
+
+def test_random_programs_through_four_ports(tmp_path: Path) -> None:
+    built = build(core_spec(*FOUR_PORTS))
+    candidates = [random_candidate(built.spec, FIRST_SEED + number) for number in range(COUNT_OF_FOUR_PORTS)]
+    checks, _ = built.verify(candidates, tmp_path)
+    assert_agrees(checks, COUNT_OF_FOUR_PORTS)
 
 
 def test_one_core_runs_every_pattern_back_to_back(core: BuiltCore, tmp_path: Path) -> None:
@@ -192,6 +201,13 @@ def test_the_whole_angle_classifier(core: BuiltCore, tmp_path: Path) -> None:
     assert kinds == KINDS_OF_CLASSIFIER
     checks, _ = core.verify(candidates, tmp_path)
     assert_agrees(checks, 1)
+
+
+@pytest.mark.slow
+def test_trained_digits_on_the_edge_core(tmp_path: Path) -> None:
+    """The core of kv260-edge as shipped: 1,024 multipliers, two ports, UltraRAM."""
+    report = gossamer.verify("digits-2x4", "kv260-edge", sparsity="keep", images=2)
+    assert_agrees(list(report.programs), 2)
 
 
 @pytest.mark.slow
