@@ -13,9 +13,26 @@ READERS_BESIDE_LANES = 2
 
 
 def window_words(spec: SparseAccelerator) -> int:
-    """Return the most words a window touches: a fold, a vector beat, or a row of the memory ports at any byte."""
+    """Return the most words a window touches: a fold, a vector beat, or a row of the memory ports.
+
+    A row that begins in the middle of a word, but at the same byte of it as in memory, touches no more.
+    """
     group = spec.array.group_size
-    return max(spec.array.chain_length, spec.vector.lanes // group, ceil_div(spec.axi.row_bytes, group) + 1)
+    return max(spec.array.chain_length, spec.vector.lanes // group, ceil_div(spec.axi.row_bytes, group))
+
+
+def shifted_bytes(spec: SparseAccelerator) -> int:
+    """Return the most contiguous bytes LOAD or STORE may move to or from another byte of a word than in memory.
+
+    More would touch a bank twice in a cycle. Rows shorter than this may lie anywhere, whatever follows them.
+    """
+    cut = activation_banks(spec)
+    return (cut.banks - 1) * cut.word_bytes + 1
+
+
+def may_shift(spec: SparseAccelerator) -> bool:
+    """Return whether LOAD and STORE may move anything to or from any byte."""
+    return spec.axi.row_bytes <= shifted_bytes(spec)
 
 
 def copies(spec: SparseAccelerator) -> int:

@@ -52,6 +52,10 @@ parameter buffer. Their arithmetic is in `gossamer.dataflow.numerics`; the opcod
 reads A from the accumulator: entry a + y*nx + x, channel k*G + i; it adds the bias in 32 bits, wrapping.
 SOFTMAX, LAYER_NORM and LRN write the output's zero point to every channel beyond the block's `channels`.
 
+Contiguous bytes that LOAD or STORE moves between memory and activations, and filled bytes, lie at the same byte of a
+word on both sides (filled ones: begin a word), unless there are at most `gossamer.arch.activation.shifted_bytes` of
+them or no row of the memory ports is longer than that.
+
 Counts are at least 1, except that ny of a LOAD with filled lines may be 0. A LOAD or STORE moves ny * nx * run_bytes,
 less than TRANSFER_BYTES_LIMIT. Padding is written before data: they must not overlap. Activation addresses and strides
 of COMPUTE and VECTOR are multiples of G (b, b_y and b_x need not be if b_c = 1), w of `chains`, i of index_pitch.

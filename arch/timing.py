@@ -37,7 +37,7 @@ VECTOR_TABLE_LEAD_CYCLES = 6
 AXI_BOUNDARY_BYTES = 4096
 """No AXI burst crosses this boundary (AMBA AXI4, A3.4.1)."""
 
-ROW_BYTES_LIMIT = 128
+ROW_BYTES_LIMIT = 256
 """Most bytes LOAD or STORE moves on chip in a cycle: the width of the byte rotations that put them in their place."""
 
 GATHER_CYCLES = 1

@@ -2,6 +2,8 @@
 
     python benchmarks/rtl_agreement.py --programs 1000 --core ecp5-tiny --core ecp5-tiny,axi.ports=4,axi.data_bits=32
 
+docs/rtl-agreement.md has the command that wrote it, and configs/trust.json.
+
 Exit status 1 if a program is not bit-exact. About 4 a second on one core; `--workers` runs several at a time.
 """
 
@@ -113,7 +115,7 @@ def text(checks: Checks) -> str:
 
 STALLS = {
     "none": "The memory of the config, of fixed latency and bandwidth.",
-    "random": "Every AXI channel pauses in a quarter of the cycles, at random; the simulator is given the pauses recorded.",
+    "random": "Every AXI channel pauses in a random quarter of the cycles; the simulator is given the recorded pauses.",
 }
 """What the memory does, by the choices of `gossamer verify`."""
 

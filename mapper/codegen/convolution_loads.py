@@ -45,7 +45,7 @@ def load_row(space: Space, *, dram: int, dst: int, run_bytes: int, ny: int = 1, 
 def fill_lines(space: Space, dst: int, lines: int, line_bytes: int, pitch: int, fill: int) -> list[Row]:
     """Return LOADs that fill `lines` lines (none if not positive), `pitch` bytes apart, and read nothing."""
     if line_bytes > FILL_LIMIT:
-        half = line_bytes // 2
+        half = line_bytes // 32 * 16  # whole words
         left = fill_lines(space, dst, lines, half, pitch, fill)
         return left + fill_lines(space, dst + half, lines, line_bytes - half, pitch, fill)
     return [

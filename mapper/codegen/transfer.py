@@ -2,13 +2,16 @@
 
 The operands of a nest here are (off-chip bytes, activation-buffer bytes). Runs of more than one byte are whole-word
 aligned on both sides; what is not aligned moves byte by byte: a scatter where off-chip bytes are adjacent, else runs of
-one byte. That is slow, and honest about it.
+one byte. That is slow, and honest about it. Runs of one byte that follow each other on both sides move together, so
+they are cut where the banks of the activation buffer ask for it.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from gossamer.arch.activation import may_shift, shifted_bytes
 from gossamer.arch.isa import FIELDS, Opcode, Space
+from gossamer.arch.spec import SparseAccelerator
 from gossamer.mapper.codegen.strided import Axis, Nest, collapse, offsets
 from gossamer.mapper.emit import Emitter
 
@@ -34,7 +37,7 @@ def load_nest(emitter: Emitter, axes: Sequence[Axis], dram: int, chip: int) -> N
             dram_y=y.strides[0], dram_x=x.strides[0], dst_y=y.strides[1], dst_x=x.strides[1], dst_e=run.strides[1],
         )  # fmt: skip
 
-    _issue_nest(issue, collapse(axes), dram, chip, emitter.group_size, scatter=True)
+    _issue_nest(issue, collapse(axes), dram, chip, emitter.spec, scatter=True)
 
 
 def store_nest(emitter: Emitter, axes: Sequence[Axis], dram: int, chip: int) -> None:
@@ -46,12 +49,15 @@ def store_nest(emitter: Emitter, axes: Sequence[Axis], dram: int, chip: int) -> 
             dram_y=y.strides[0], dram_x=x.strides[0], src_y=y.strides[1], src_x=x.strides[1],
         )  # fmt: skip
 
-    _issue_nest(issue, collapse(axes), dram, chip, emitter.group_size, scatter=False)
+    _issue_nest(issue, collapse(axes), dram, chip, emitter.spec, scatter=False)
 
 
-def _issue_nest(issue: _Issue, axes: Nest, dram: int, chip: int, group_size: int, *, scatter: bool) -> None:
-    run, lines = _split_run(axes, dram, chip, group_size, scatter=scatter)
-    limits = [(run, MAX_RUN_BYTES), *((axis, MAX_COUNT) for axis in lines)]
+def _issue_nest(
+    issue: _Issue, axes: Nest, dram: int, chip: int, spec: SparseAccelerator, *, scatter: bool
+) -> None:  # fmt: skip
+    run, lines = _split_run(axes, dram, chip, spec.array.group_size, scatter=scatter)
+    adjacent = MAX_COUNT if may_shift(spec) else min(MAX_COUNT, shifted_bytes(spec))
+    limits = [(run, MAX_RUN_BYTES), *((axis, adjacent if axis.strides == (1, 1) else MAX_COUNT) for axis in lines)]
     for axis, limit in limits:
         if axis.size <= limit:
             continue
@@ -59,7 +65,7 @@ def _issue_nest(issue: _Issue, axes: Nest, dram: int, chip: int, group_size: int
             part = Axis(min(limit, axis.size - start), axis.strides)
             parts = tuple(part if other is axis else other for other in axes)
             there, here = (start * stride for stride in axis.strides)
-            _issue_nest(issue, parts, dram + there, chip + here, group_size, scatter=scatter)
+            _issue_nest(issue, parts, dram + there, chip + here, spec, scatter=scatter)
         return
     # Runs that follow each other off chip share bursts, so an axis of adjacent bytes is always the inner one.
     by_size = sorted(lines, key=lambda axis: (axis.strides[0] == run.size, axis.size))

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Member, Out
 from gossamer.arch.errors import GossamerError
 from gossamer.arch.isa import TRANSFER_BYTES_LIMIT
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.arch.timing import AXI_BOUNDARY_BYTES, FETCH_BURST_BYTES, burst_bytes
+from gossamer.arch.timing import AXI_BOUNDARY_BYTES, FETCH_BURST_BYTES, ROW_BYTES_LIMIT, burst_bytes
 
 ADDRESS_BITS = 64
 """Of an AXI address: the program's base address plus an off-chip offset."""
@@ -53,8 +53,8 @@ class MemoryPort:
     def __post_init__(self) -> None:
         _require_power("beat_bytes", self.beat_bytes)
         _require_power("burst_bytes", self.burst_bytes)
-        if not 4 <= self.beat_bytes <= 128:
-            raise PortSize(f"`beat_bytes` of the memory port must be 4 to 128, not {self.beat_bytes}")
+        if not 4 <= self.beat_bytes <= ROW_BYTES_LIMIT:
+            raise PortSize(f"`beat_bytes` of the memory port must be 4 to {ROW_BYTES_LIMIT}, not {self.beat_bytes}")
         limit = min(AXI_BOUNDARY_BYTES, self.beat_bytes << BURST_LENGTH_BITS)
         if not self.beat_bytes <= self.burst_bytes <= limit:
             raise PortSize(

@@ -104,8 +104,9 @@ class ActivationBuffer(wiring.Component):
     act_address: one window address per lane; act_data: chain_length words per lane, 3 cycles later.
     vector_address: VECTOR's source, a multiple of group_size; vector_data: `vector.lanes` bytes, 3 cycles later.
     d_valid, d_address, d_words, d_data: VECTOR's result. The address is a multiple of group_size.
-    load_valid, load_address, load_length, load_data, load_ready: a piece of up to a beat at any byte address.
-    store_address: any byte; store_data: a beat from there on, 4 cycles later.
+    load_valid, load_address, load_length, load_data, load_ready: a piece of up to a row at any byte address.
+    store_address: any byte; store_data: a row from there on, 4 cycles later. Of both, what lies in as many words as
+    there are banks: see `gossamer.arch.activation.shifted_bytes`.
 
     Latency and throughput: everything once per cycle; what is written in cycle t is seen by addresses from t + 2 on.
     """

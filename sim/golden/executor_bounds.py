@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.arch.accumulator import accumulator_entries
+from gossamer.arch.activation import may_shift, shifted_bytes
 from gossamer.arch.errors import ProgramError
 from gossamer.arch.isa import TRANSFER_BYTES_LIMIT, VECTOR_OPCODES, Opcode, Space
 from gossamer.arch.spec import SparseAccelerator
@@ -80,6 +81,38 @@ class BoundsCheck:
             self.require(field, self[field] % unit == 0, f"a multiple of {unit}")
 
 
+def _check_banks(check: BoundsCheck, chip: str, moves: NDArray[np.bool_], first: NDArray[np.int64]) -> None:
+    """Require that no row touches a bank of activations twice; `first`: on-chip address of the first byte moved."""
+    group, most = check.spec.array.group_size, shifted_bytes(check.spec)
+    if may_shift(check.spec):
+        return
+    ny, nx, run = check["ny"], check["nx"], check["run_bytes"]
+    across, down = check["dram_x"], check["dram_y"]
+    run = np.where((across == run) & (check[f"{chip}_x"] == run), nx * run, run)
+    run = np.where((down == run) & (check[f"{chip}_y"] == run), ny * run, run)
+    shifts = (check["dram"] - first) % group != 0
+    shifts |= (nx > 1) & ((across - check[f"{chip}_x"]) % group != 0)
+    shifts |= (ny > 1) & ((down - check[f"{chip}_y"]) % group != 0)
+    message = f"at most {most} in contiguous bytes, or at the same byte of a word of {group} as off chip"
+    check.require("run_bytes", ~moves | ~shifts | (run <= most), message)
+
+
+def _check_fill(check: BoundsCheck, line: NDArray[np.int64]) -> None:
+    """Require that no filled row touches a bank of activations twice; `line`: bytes of a line."""
+    group, most = check.spec.array.group_size, shifted_bytes(check.spec)
+    if may_shift(check.spec):
+        return
+    lines = (check["pad_top"] + check["pad_bottom"] > 0) & (line > most)
+    single = check["ny"] + check["pad_top"] + check["pad_bottom"] == 1
+    sides = [(check["pad_left"], 0 * line), (check["pad_right"], line - check["pad_right"])]
+    here = check["space"] == Space.ACTIVATION
+    starts = (check["dst"] % group == 0) & (single | (check["dst_y"] % group == 0))
+    fits = ~here | ~lines | starts
+    for pad, at in sides:
+        fits &= ~here | (check["ny"] == 0) | (pad <= most) | (starts & (at % group == 0))
+    check.require("dst", fits, f"such that what is filled begins a word of {group}, or is at most {most} bytes long")
+
+
 def _check_load(check: BoundsCheck, memory_bytes: int) -> None:
     buffers = check.spec.buffers
     capacities = {
@@ -99,6 +132,9 @@ def _check_load(check: BoundsCheck, memory_bytes: int) -> None:
     check.within("dram", check["dram"], np.where(ny == 0, 0, read_end), memory_bytes, "off-chip bytes of the program")
     line = check["pad_left"] + (nx - 1) * check["dst_x"] + (run - 1) * check["dst_e"] + 1 + check["pad_right"]
     end = check["dst"] + (ny + pads - 1) * check["dst_y"] + line
+    first = check["dst"] + check["pad_top"] * check["dst_y"] + check["pad_left"]
+    _check_banks(check, "dst", (check["space"] == Space.ACTIVATION) & (check["dst_e"] == 1) & (ny > 0), first)
+    _check_fill(check, line)
     for space, (capacity, what) in capacities.items():
         check.within("dst", check["dst"], np.where(check["space"] == space, end, 0), capacity, what)
 
@@ -113,6 +149,7 @@ def _check_store(check: BoundsCheck, memory_bytes: int) -> None:
         if region.kind in (RegionKind.INSTRUCTIONS, RegionKind.CONSTANTS):
             clear = (end <= region.address) | (check["dram"] >= region.address + region.size_bytes)
             check.require("dram", clear, f"outside region `{region.name}`, which is never written")
+    _check_banks(check, "src", ny > 0, check["src"])
     end = check["src"] + (ny - 1) * check["src_y"] + (nx - 1) * check["src_x"] + run
     capacity = check.spec.buffers.activation.capacity_bytes
     check.within("src", check["src"], end, capacity, "bytes of the activation buffer")

@@ -27,7 +27,8 @@ CYCLE_ERROR_PCT = 0.1
 """Contract of the timing simulator, with a memory of fixed latency."""
 
 PATTERNS = (None, NmPattern(1, 2), NmPattern(1, 4), NmPattern(2, 4), NmPattern(1, 8), NmPattern(2, 8), NmPattern(4, 8))
-FOUR_PORTS = ("axi.ports=4", "axi.data_bits=32")
+FOUR_PORTS = ("axi.ports=4",)
+"""A row is as long as the words of all banks of activations."""
 COUNT_OF_FOUR_PORTS = 30
 WIDE = ("device.dsp=400", "array.group_size=16", "array.chains=16", "array.chain_length=2", "vector.lanes=16")
 DIGITS = ("digits", "digits-2x4", "digits-1x4", "digits-2x8")

@@ -394,7 +394,7 @@ def test_mutants_are_found(module: str, builds, tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"beat_bytes": 3}, "`beat_bytes` of the memory port must be a power of two, not 3"),
-        ({"beat_bytes": 2}, "`beat_bytes` of the memory port must be 4 to 128, not 2"),
+        ({"beat_bytes": 2}, "`beat_bytes` of the memory port must be 4 to 256, not 2"),
         ({"burst_bytes": 4}, r"`burst_bytes` of the memory port must be 8 \(a beat\) to 2048, not 4"),
         ({"max_outstanding": 0}, "`max_outstanding` of the memory port must be at least 1, not 0"),
     ],

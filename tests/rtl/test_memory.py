@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gossamer.arch.activation import activation_banks
 from gossamer.arch.banking import WindowSizes
 from gossamer.arch.config import load_config
 from gossamer.arch.spec import MemoryKind, SparseAccelerator
@@ -26,6 +27,8 @@ ODD = (
     "buffers.accumulator.capacity_bytes=65536", *(f"buffers.{name}.memory=bram36" for name in BUFFERS),
 )  # fmt: skip
 SMALL = ("buffers.activation.capacity_bytes=2048",)
+FOUR_PORTS = (*SMALL, "axi.ports=4")
+"""A row is as long as the words of all banks."""
 ONE_LANE = ("array.lanes=1", "buffers.activation.capacity_bytes=4096")
 
 
@@ -53,14 +56,12 @@ def activation(overrides: Sequence[str]) -> tuple[tuple[VerilogModule, ...], dic
     environment = {
         "CAPACITY": str(spec.buffers.activation.capacity_bytes), "GROUP": str(spec.array.group_size),
         "LENGTH": str(spec.array.chain_length), "LANES": str(spec.array.lanes), "VECTOR": str(spec.vector.lanes),
-        "BEAT": str(spec.axi.data_bits // 8), "INPUTS": inputs(component),
+        "BEAT": str(spec.axi.row_bytes), "BANKS": str(activation_banks(spec).banks), "INPUTS": inputs(component),
     }  # fmt: skip
     return verilog_modules(component), environment
 
 
-@pytest.mark.parametrize(
-    "overrides", [("buffers.activation.capacity_bytes=2048",), ODD, ONE_LANE], ids=["tiny", "odd", "one"]
-)
+@pytest.mark.parametrize("overrides", [SMALL, ODD, ONE_LANE, FOUR_PORTS], ids=["tiny", "odd", "one", "four ports"])
 def test_activation_buffer(tmp_path: Path, overrides: Sequence[str]) -> None:
     modules, environment = activation(overrides)
     run_bench(modules, "activation_buffer", tmp_path, environment)

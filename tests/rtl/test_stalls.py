@@ -19,7 +19,7 @@ SEED = int(os.environ.get("GOSSAMER_SEED", "1"))
 PROGRAMS = 10
 
 
-@pytest.fixture(scope="module", params=[(), ("axi.ports=4", "axi.data_bits=32")], ids=["one port", "four ports"])
+@pytest.fixture(scope="module", params=[(), ("axi.ports=4",)], ids=["one port", "four ports"])
 def spec(request: pytest.FixtureRequest) -> SparseAccelerator:
     spec = load_config("ecp5-tiny", request.param)
     assert isinstance(spec, SparseAccelerator)

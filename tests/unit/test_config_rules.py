@@ -92,14 +92,14 @@ def test_buffer_is_addressable(buffer: str, opcode: Opcode, field: str, unit_byt
         ("kv260-edge", "array.weight_rows_per_cycle=8", None),
         ("u280-sparse", "axi.burst_beats=256",
          "axi.burst_beats: must be at most 128 with axi.data_bits 256, since no burst crosses 4096 bytes, not 256"),
-        ("u280-sparse", "axi.ports=8",
-         "axi.ports: must be at most 4 with axi.data_bits 256, since a core moves at most 128 bytes on chip per cycle "
-         "and direction, not 8"),
+        ("u280-sparse", "axi.ports=16",
+         "axi.ports: must be at most 8 with axi.data_bits 256, since a core moves at most 256 bytes on chip per cycle "
+         "and direction, not 16"),
         ("u280-sparse", "axi.ports=2", None),
         ("u280-sparse", "axi.burst_beats=3",
-         "axi.burst_beats: must be at least axi.ports (4), within off_chip.interleave_bytes (4096): a burst holds "
-         "whole rows of 128 bytes, a beat of every port; not 3"),
-        ("u280-sparse", "axi.burst_beats=4", None),
+         "axi.burst_beats: must be at least axi.ports (8), within off_chip.interleave_bytes (4096): a burst holds "
+         "whole rows of 256 bytes, a beat of every port; not 3"),
+        ("u280-sparse", "axi.burst_beats=8", None),
         ("kv260-edge", "axi.burst_beats=256", None),
         ("kv260-edge", "off_chip.interleave_bytes=96",
          "off_chip.interleave_bytes: must be a power of two, not 96; nearest: 64 and 128"),

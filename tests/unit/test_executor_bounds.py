@@ -9,6 +9,7 @@ from random_programs import RandomProgram
 from replay import initial_machine
 from replay_twin import Geometry, ReplayError, decode_program
 
+from gossamer.arch.activation import activation_banks
 from gossamer.arch.encoding import decode_columns, encode
 from gossamer.arch.errors import ProgramError
 from gossamer.arch.isa import VECTOR_OPCODES, Opcode, Space
@@ -261,3 +262,100 @@ def test_a_program_for_another_config() -> None:
     other = small_spec(chains=16)
     with pytest.raises(ProgramError, match=r"must be compiled for ecp5-tiny with fingerprint \w{12}, not for"):
         execute(program, other, {})
+
+
+def banked_spec(ports: int):
+    """Return a config with 4 banks of 8-byte words, and rows of `ports` x 8 bytes."""
+    spec = small_spec()
+    array = spec.array.model_copy(update={"chain_length": 4, "group_size": 8})
+    axi = spec.axi.model_copy(update={"ports": ports, "data_bits": 64, "burst_beats": 8})
+    vector = spec.vector.model_copy(update={"lanes": 8})
+    return spec.model_copy(update={"array": array, "axi": axi, "vector": vector})
+
+
+def rows_of(pairs: list[tuple[int, int]], row_bytes: int) -> list[list[int]]:
+    """Return the on-chip bytes of each row: bytes of one off-chip row that follow each other on both sides."""
+    rows: list[list[int]] = []
+    before = None
+    for dram, chip in pairs:
+        if before is None or dram // row_bytes != before[0] // row_bytes or (dram - 1, chip - 1) != before:
+            rows.append([])
+        rows[-1].append(chip)
+        before = (dram, chip)
+    return rows
+
+
+def moved_bytes(opcode: Opcode, fields: dict[str, int]) -> list[tuple[int, int]]:
+    """Return the (off-chip, on-chip) bytes a LOAD or STORE moves, in order."""
+    chip = "dst" if opcode is Opcode.LOAD else "src"
+    first = fields[chip] + fields.get("pad_top", 0) * fields[f"{chip}_y"] + fields.get("pad_left", 0)
+    return [
+        (fields["dram"] + y * fields["dram_y"] + x * fields["dram_x"] + e,
+         first + y * fields[f"{chip}_y"] + x * fields[f"{chip}_x"] + e)
+        for y in range(fields["ny"]) for x in range(fields["nx"]) for e in range(fields["run_bytes"])
+    ]  # fmt: skip
+
+
+def filled_rows(fields: dict[str, int], row_bytes: int) -> list[list[int]]:
+    """Return the on-chip bytes of each filled row: lines above and below, then both sides of every line."""
+    right = fields["pad_left"] + (fields["nx"] - 1) * fields["dst_x"] + fields["run_bytes"]
+    spans = []
+    for line in range(fields["ny"] + fields["pad_top"] + fields["pad_bottom"]):
+        start = fields["dst"] + line * fields["dst_y"]
+        if fields["pad_top"] <= line < fields["pad_top"] + fields["ny"]:
+            spans += [(start, fields["pad_left"]), (start + right, fields["pad_right"])]
+        else:
+            spans.append((start, right + fields["pad_right"]))
+    return [
+        list(range(start + at, start + min(size, at + row_bytes)))
+        for start, size in spans for at in range(0, size, row_bytes)
+    ]  # fmt: skip
+
+
+def random_move(random: np.random.Generator) -> tuple[Opcode, dict[str, int]]:
+    """Return a LOAD or STORE whose addresses and strides are mostly whole words."""
+    opcode = Opcode(int(random.choice([Opcode.LOAD, Opcode.STORE])))
+    chip = "dst" if opcode is Opcode.LOAD else "src"
+    unit = int(random.choice([1, 8, 8]))
+
+    def words(low: int, high: int) -> int:
+        return unit * int(random.integers(low // unit, high // unit))
+
+    run = int(random.choice([1, words(8, 64), int(random.integers(1, 64))]))
+    nx, ny = int(random.integers(1, 5)), int(random.integers(1, 3))
+    across, along = (run if random.random() < 0.5 else run + words(0, 64) for _ in range(2))
+    fields = {
+        "ny": ny, "nx": nx, "run_bytes": run, "dram": 4096 + words(0, 64), "dram_x": across,
+        "dram_y": nx * across if random.random() < 0.5 else nx * across + words(0, 64), chip: words(0, 64),
+        f"{chip}_x": along, f"{chip}_y": nx * along if random.random() < 0.5 else nx * along + words(0, 64),
+    }  # fmt: skip
+    if opcode is Opcode.LOAD:
+        fields |= {"dst_e": 1, "space": 0, "pad_top": 0, "pad_bottom": 0, "pad_left": 0, "pad_right": 0}
+        if random.random() < 0.4:
+            fields |= {f"pad_{side}": words(0, 64) for side in ("left", "right")}
+            fields |= {f"pad_{side}": int(random.integers(0, 2)) for side in ("top", "bottom")}
+            fields["dst_y"] += fields["pad_left"] + fields["pad_right"]
+    return opcode, fields
+
+
+@pytest.mark.parametrize("ports", [1, 2, 4])
+def test_no_row_that_passes_touches_a_bank_twice(ports: int) -> None:
+    """Against every byte of random LOADs and STOREs; rows of one or two ports may lie anywhere."""
+    spec, random, passed, stopped, shifted = banked_spec(ports), np.random.default_rng((SEED, ports)), 0, 0, 0
+    banks, row_bytes = activation_banks(spec).banks, spec.axi.row_bytes
+    assert banks == 4
+    for _ in range(600):
+        opcode, fields = random_move(random)
+        rows = rows_of(moved_bytes(opcode, fields), row_bytes)
+        if opcode is Opcode.LOAD:
+            rows += filled_rows(fields, row_bytes)
+        words = max(row[-1] // 8 - row[0] // 8 + 1 for row in rows)
+        program = program_of(spec, [(opcode, fields)], NO_IMAGE, working_bytes=16384)
+        message = refused(program, spec)
+        assert not message or "same byte of a word" in message or "begins a word" in message
+        assert words <= banks or message, f"{opcode.name} {fields}"
+        passed, stopped = passed + (not message), stopped + bool(message)
+        shifted += words > banks
+    print(f"{ports} ports: {passed} pass, {stopped} do not, of which {shifted} touch a bank twice")
+    assert passed > 200
+    assert (shifted > 50 and stopped < 2 * shifted + 50) if ports == 4 else stopped == shifted == 0

@@ -109,10 +109,10 @@ def test_u280_sparse_by_hand() -> None:
     # 4,096 packed elements of 32.1 LUTs, and a 24-LUT adder for each lane of all but the first of 4 segments
     assert parts["array"].lut == round(4096 * 32.1)
     assert parts["segment adders"].lut == 128 * 4 * 3 * 24
-    # 4 ports, each with 16 read bursts of 4 rows (64 x 1,025 bits, 7 to 8 LUTs) and their offsets (41 bits, twice: with
-    # those of FETCH), 2 write bursts (8 x 1,153 bits); once, 8 pieces of 1,153 bits and two rotations of 128 bytes
-    port = 500 + 8 * 147 + 2 * 8 * 6 + 8 * 165
-    assert parts["axi ports"] == Resources(lut=4 * port + 8 * 165 + 2 * 1024 * 4, ff=4 * (700 + 1024) + 2 * 2048)
+    # 8 ports, each with 16 read bursts of 2 rows (32 x 2,049 bits, 7 to 8 LUTs) and their offsets (41 bits, twice: with
+    # those of FETCH), 2 write bursts (4 x 2,305 bits); once, 8 pieces of 2,305 bits and two rotations of 256 bytes
+    port = 500 + 8 * 293 + 2 * 8 * 6 + 8 * 330
+    assert parts["axi ports"] == Resources(lut=8 * port + 8 * 330 + 2 * 2048 * 4, ff=8 * (700 + 2048) + 2 * 4096)
 
 
 def test_ecp5_tiny_by_hand() -> None:

@@ -100,8 +100,8 @@ async def window_buffer(dut: Any) -> None:
 async def activation_buffer(dut: Any) -> None:
     """All clients at once: nobody who reads, and VECTOR never, is refused; LOAD retries."""
     rng = await start(dut)
-    names = ("CAPACITY", "GROUP", "LENGTH", "LANES", "VECTOR", "BEAT")
-    capacity, group, length, lanes, vector, beat = (int(os.environ[name]) for name in names)
+    names = ("CAPACITY", "GROUP", "LENGTH", "LANES", "VECTOR", "BEAT", "BANKS")
+    capacity, group, length, lanes, vector, beat, banks = (int(os.environ[name]) for name in names)
     memory, checks = Memory(capacity, 2), Checks()
     piece = None
     loaded = refused = written = 0
@@ -113,6 +113,7 @@ async def activation_buffer(dut: Any) -> None:
         lane_at = [aligned(group * length) for _ in range(lanes)]
         dut.act_address.value = sum(at << (26 * lane) for lane, at in enumerate(lane_at))
         source, store = aligned(vector), rng.randrange(0, capacity - beat + 1)
+        whole = banks * group - store % group  # bytes in as many words as there are banks
         dut.vector_address.value, dut.store_address.value = source, store
         result, d, words = rng.random() < 0.7, aligned(vector), rng.randint(1, vector // group)
         values = rng.randbytes(vector)
@@ -120,7 +121,8 @@ async def activation_buffer(dut: Any) -> None:
         dut.d_words.value, dut.d_data.value = words, int.from_bytes(values, "little")
         if piece is None and rng.random() < 0.8:
             size = rng.choice([beat, rng.randint(1, beat)])
-            piece = (rng.randrange(0, capacity - size + 1), rng.randbytes(size))
+            first = rng.randrange(0, capacity - size + 1)
+            piece = (first, rng.randbytes(min(size, banks * group - first % group)))
         dut.load_valid.value = int(piece is not None)
         if piece is not None:
             dut.load_address.value, dut.load_length.value = piece[0], len(piece[1])
@@ -130,7 +132,7 @@ async def activation_buffer(dut: Any) -> None:
         for lane, at in enumerate(lane_at):
             checks.expect(cycle + 3, "act_data", lane * group * length, memory.read(cycle, at, group * length))
         checks.expect(cycle + 3, "vector_data", 0, memory.read(cycle, source, vector))
-        checks.expect(cycle + 4, "store_data", 0, memory.read(cycle, store, beat))
+        checks.expect(cycle + 4, "store_data", 0, memory.read(cycle, store, min(beat, whole)))
         if result:
             memory.write(cycle, d, values[: words * group])
             written += 1
