@@ -167,6 +167,17 @@ def _vector_lanes(values: Values) -> Iterator[Finding]:
         )
 
 
+def _chains(values: Values) -> Iterator[Finding]:
+    """A block of output channels is stored in whole words."""
+    chains, group_size = values["array.chains"], values["array.group_size"]
+    if chains < group_size:
+        yield (
+            "array.chains",
+            f"must be at least array.group_size ({group_size}), since a block of output channels is stored in whole "
+            f"words, not {chains}",
+        )
+
+
 def _weight_rows(values: Values) -> Iterator[Finding]:
     """A chain is cut into as many equal segments as weight rows load per cycle."""
     rows, stages = values["array.weight_rows_per_cycle"], values["array.chain_length"]
@@ -227,5 +238,5 @@ def _interleave(values: Values) -> Iterator[Finding]:
 
 
 _RULES: tuple[Callable[[Values], Iterator[Finding]], ...] = (
-    _device, _memories, _capacities, _address_widths, _vector_lanes, _weight_rows, _bursts, _rows, _interleave,
+    _device, _memories, _capacities, _address_widths, _vector_lanes, _chains, _weight_rows, _bursts, _rows, _interleave,
 )  # fmt: skip

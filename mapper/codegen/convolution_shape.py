@@ -13,14 +13,9 @@ from gossamer.mapper.codegen.parameters import requantize_block_bytes
 PARAMETER_ALIGN_BYTES = 64
 
 
-def block_channels(spec: SparseAccelerator, who: str) -> int:
-    """Return the output channels of a full block: the chains, in whole words. MappingError if not even one word."""
+def block_channels(spec: SparseAccelerator) -> int:
+    """Return the output channels of a full block: the chains, in whole words."""
     array = spec.array
-    if array.chains < array.group_size:
-        raise MappingError(
-            f"{who}: `array.chains` must be at least `array.group_size` ({array.group_size}), not {array.chains}: a "
-            "block of output channels is stored in whole words"
-        )
     return array.chains // array.group_size * array.group_size
 
 
@@ -108,7 +103,7 @@ def conv_shape(
     """
     group_size = spec.array.group_size
     check_pattern(pattern, group_size, who)
-    size = block_channels(spec, who)
+    size = block_channels(spec)
     batch, rows, columns, channels = source.shape
     _, out_rows, out_columns, out_channels = target.shape
     if blocks is None:

@@ -54,9 +54,10 @@ def test_every_pruned_layer_of_resnet50(sparsity: str, share: float) -> None:
     dense, sparse = (_simulate("resnet50", "u280-sparse", pattern).layers for pattern in ("dense", sparsity))
     checked = 0
     for before, after in zip(dense, sparse, strict=True):
-        # A layer that becomes memory-bound may get tiles with ragged edges in the array, for fewer bytes.
-        if after.record.pattern == sparsity and before.bound == "compute" and after.bound != "memory":
-            assert _passes(after) == pytest.approx(share * _passes(before), rel=0.02), after.record.name
+        if after.record.pattern == sparsity and before.bound == "compute":
+            # A layer that becomes memory-bound may get tiles with ragged edges in the array, for fewer bytes.
+            within = 0.05 if after.bound == "memory" else 0.02
+            assert _passes(after) == pytest.approx(share * _passes(before), rel=within), after.record.name
             checked += 1
     assert checked >= 30
 

@@ -85,6 +85,9 @@ def test_buffer_is_addressable(buffer: str, opcode: Opcode, field: str, unit_byt
          "vector.lanes: must be a multiple of array.group_size (8), not 4; nearest: 8"),
         ("kv260-edge", "array.group_size=16",
          None),
+        ("ecp5-tiny", "array.group_size=16",
+         "array.chains: must be at least array.group_size (16), since a block of output channels is stored in whole "
+         "words, not 8"),
         ("kv260-edge", "array.weight_rows_per_cycle=9",
          "array.weight_rows_per_cycle: must be at most array.chain_length (8), not 9"),
         ("kv260-edge", "array.weight_rows_per_cycle=6",

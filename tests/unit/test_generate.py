@@ -239,7 +239,7 @@ def test_foreign_folders_and_files_are_refused(run: Run, tmp_path: Path, text: s
     ("arguments", "message"),
     [
         (("-c", "systolic-32x32-ws"), "`array.kind` must be sparse_chain to generate hardware, not systolic"),
-        (("-c", "ecp5-tiny", "--set", "axi.ports=32"), "axi.ports: must be at most 16 with axi.data_bits 64"),
+        (("-c", "ecp5-tiny", "--set", "axi.ports=32"), "axi.burst_beats: must be at least axi.ports (32)"),
         (("-c", "ecp5-tinny"), "did you mean"),
         (("-c", "ecp5-tiny", "--set", "array.chains=7"), "array.chains"),
     ],
