@@ -144,21 +144,22 @@ module DSP48E2 #(
     if (RSTALLCARRYIN) carryin_register <= 0; else if (CECARRYIN) carryin_register <= CARRYIN;
   end
 
-  // A and B: register 1 is used only if there are two. INMODE lets the multiplier see register 1 instead of 2.
+  // A and B: register 1 is in front of register 2 only if there are two. INMODE lets the multiplier see register 1
+  // instead of 2; without registers that is 0.
   reg [29:0] a1 = 0, a2 = 0;
   reg [17:0] b1 = 0, b2 = 0;
   wire [29:0] a_in = A_INPUT == "CASCADE" ? ACIN : A;
   wire [17:0] b_in = B_INPUT == "CASCADE" ? BCIN : B;
   wire [29:0] a = AREG == 0 ? a_in : a2;
   wire [17:0] b = BREG == 0 ? b_in : b2;
-  wire [29:0] a_operand = AREG == 2 && inmode[0] ? a1 : a;
-  wire [17:0] b_operand = BREG == 2 && inmode[4] ? b1 : b;
+  wire [29:0] a_operand = inmode[0] ? a1 : a;
+  wire [17:0] b_operand = inmode[4] ? b1 : b;
   assign ACOUT = AREG == 2 && ACASCREG == 1 ? a1 : a;
   assign BCOUT = BREG == 2 && BCASCREG == 1 ? b1 : b;
   always @(posedge CLK) begin
-    if (RSTA) a1 <= 0; else if (CEA1) a1 <= a_in;
+    if (RSTA || AREG == 0) a1 <= 0; else if (CEA1) a1 <= a_in;
     if (RSTA) a2 <= 0; else if (CEA2) a2 <= AREG == 2 ? a1 : a_in;
-    if (RSTB) b1 <= 0; else if (CEB1) b1 <= b_in;
+    if (RSTB || BREG == 0) b1 <= 0; else if (CEB1) b1 <= b_in;
     if (RSTB) b2 <= 0; else if (CEB2) b2 <= BREG == 2 ? b1 : b_in;
   end
 
