@@ -25,6 +25,10 @@ class ActivationFeed(wiring.Component):
     Latency and throughput
     ----------------------
     2 cycles to stage 0, segment_stages + 1 to the last stage; one row per cycle.
+
+    Resources
+    ---------
+    No LUT; one flip-flop per bit and cycle of delay.
     """
 
     def __init__(self, shape: ArrayShape) -> None:
@@ -38,10 +42,15 @@ class ActivationFeed(wiring.Component):
         step = shape.weight_rows_per_cycle * shape.word_bits
         bits = shape.chain_length * shape.word_bits
         masked = Signal(bits, reset_less=True)
-        m.d.sync += masked.eq(self.words & Cat(bit.replicate(shape.word_bits) for bit in self.mask))
+        # A word beyond the fold clears its register: that is the register's synchronous reset and takes no LUT.
+        m.d.sync += masked.eq(self.words)
+        for at, inside in enumerate(self.mask):
+            with m.If(~inside):
+                m.d.sync += masked.word_select(at, shape.word_bits).eq(0)
         # Delay k holds what stages k and later still need: a triangle, kept in one register.
         sizes = [bits - stage * step for stage in range(shape.segment_stages)]
-        held = Signal(sum(sizes), reset_less=True)
+        # The reset keeps the delays in flip-flops: as shift registers they would take a LUT per bit.
+        held = Signal(sum(sizes))
         starts = [sum(sizes[:stage]) for stage in range(shape.segment_stages)]
         delays = [held[start : start + size] for start, size in zip(starts, sizes, strict=True)]
         m.d.sync += held.eq(Cat(masked, *(delay[step:] for delay in delays[:-1])))
