@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from gossamer.rtl.array.byte_select import ByteSelect
 from gossamer.rtl.array.shape import ArrayShape
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.leaf import Leaf
@@ -42,8 +43,6 @@ module registered_multiplier(
 {_pins("A", _BITS, "a[#]")},
 {_pins("B", _BITS, "b[#]")},
 {_pins("C", _BITS, "1'b0")},
-{_pins("SRIA", _BITS, "1'b0")},
-{_pins("SRIB", _BITS, "1'b0")},
 {_pins("P", 2 * _BITS, "p[#]")}
   );
 endmodule
@@ -106,14 +105,17 @@ class MultiplierLane(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        m.submodules.byte_select = byte_select = Copies(ByteSelect(self.shape))
         m.submodules.multiplier = multiplier = Copies(RegisteredMultiplier())
         selected = Signal(8, reset_less=True)
         total = Signal(self.shape.segment_sum_bits, reset_less=True)
         m.d.sync += [
-            selected.eq(self.word.word_select(self.select, 8)),
+            selected.eq(byte_select.chosen),
             total.eq(self.sum_in.as_signed() + multiplier.product.as_signed()),
         ]
         m.d.comb += [
+            byte_select.word.eq(self.word),
+            byte_select.select.eq(self.select),
             multiplier.operand.eq(selected),
             multiplier.weight.eq(self.weight),
             multiplier.load_weight.eq(self.load_weight),
