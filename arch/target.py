@@ -7,7 +7,8 @@ let the low lane's sum leave its field, which bounds the stages of a segment. Ou
 from collections.abc import Iterator
 from enum import StrEnum
 
-from gossamer.arch.spec import Family, SparseChainArraySpec
+from gossamer.arch.errors import ConfigError
+from gossamer.arch.spec import AcceleratorSpec, Family, SparseAccelerator, SparseChainArraySpec
 
 
 class Target(StrEnum):
@@ -34,6 +35,15 @@ CASCADE_STAGES = 20
 def default_target(family: Family) -> Target:
     """Return the target of a device family; generic where no primitive is built in (Versal, 7 series)."""
     return _OF_FAMILY.get(family, Target.GENERIC)
+
+
+def chosen_target(name: str | None, spec: AcceleratorSpec) -> Target:
+    """Return the target named by a user, or the one of the config's device. Raises ConfigError for an unknown name."""
+    if name is None:
+        return default_target(spec.device.family) if isinstance(spec, SparseAccelerator) else Target.GENERIC
+    if name not in tuple(Target):
+        raise ConfigError(f"--target must be one of {', '.join(Target)}; not {name}")
+    return Target(name)
 
 
 def packed_stages(largest_product: int = LARGEST_PRODUCT) -> int:
