@@ -25,8 +25,8 @@ LOW_LANE_BITS = 18
 """Bits of a packed product below those of the high lane."""
 
 LARGEST_PRODUCT = 128 * 128
-"""Of two int8, from -128 x -128. The quantizer clips constant weights to -127, which would allow one stage more; but the
-weights of a product of two activations, and those of any Program file, are all of int8."""
+"""Of two int8, from -128 x -128. The quantizer clips constant weights to -127, which would allow one stage more; but
+the weights of a product of two activations, and those of any Program file, are all of int8."""
 
 CASCADE_STAGES = 20
 """Longest DSP cascade generated: it has to find that many free DSPs one above the other in a column."""

@@ -19,7 +19,7 @@ from gossamer.rtl.verilog import verilog_modules
 class GeneratedCore:
     """Files by path, and what is in them.
 
-    `files`: text by path relative to the folder; `modules`, `lines`: of the Verilog alone, without models for simulation.
+    `files`: text by path relative to the folder; `modules`, `lines`: of the Verilog alone, without models.
     """
 
     top: str

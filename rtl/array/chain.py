@@ -16,8 +16,8 @@ from gossamer.rtl.copies import Copies
 class Chain(wiring.Component):
     """Add one product per stage: the partial sums run down the chain, one stage per cycle.
 
-    What multiplies and adds is the target's: stages of plain arithmetic, stages around the ECP5's multiplier, or cascades
-    of DSP48E2 that take two lanes each. Values and cycles are the same.
+    What multiplies and adds is the target's: stages of plain arithmetic, stages around the ECP5's multiplier, or
+    cascades of DSP48E2 that take two lanes each. Values and cycles are the same.
 
     Members
     -------

@@ -112,7 +112,7 @@ class DspCascade(Leaf):
         )  # fmt: skip
 
     def _packed_sums(self) -> str:
-        """Return the two lanes' sums out of the last P; only a sum as wide as the low lane's field shows its top bit."""
+        """Return the lanes' sums out of the last P; only a sum as wide as the low lane's field shows its top bit."""
         bits = self.shape.segment_sum_bits
         high = f"total[{LOW_LANE_BITS} +: {bits}]"
         if bits < LOW_LANE_BITS:

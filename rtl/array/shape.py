@@ -53,8 +53,8 @@ class ArrayShape:
         limit = segment_limit(self.target, self.lanes)
         if limit is not None and self.segment_stages > limit:
             raise ArrayShapeError(
-                f"`chain_length` must be at most {limit} x `weight_rows_per_cycle` ({limit * self.weight_rows_per_cycle}) "
-                f"on target {self.target}, not {self.chain_length}"
+                f"`chain_length` must be at most {limit} x `weight_rows_per_cycle` "
+                f"({limit * self.weight_rows_per_cycle}) on target {self.target}, not {self.chain_length}"
             )
         if self.vector_lanes % self.group_size:
             raise ArrayShapeError(

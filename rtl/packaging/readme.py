@@ -127,8 +127,8 @@ def _models(target: Target, models: Sequence[str]) -> str:
     if not models:
         return text + "\n"
     return text + (
-        f" Synthesis knows these primitives. `simulation.f` names {len(models)} models of them for simulation and lint, "
-        "to be read after `filelist.f`; they say which uses they cover, and stop at others.\n"
+        f" Synthesis knows these primitives. `simulation.f` names {len(models)} models of them for simulation and "
+        "lint, to be read after `filelist.f`; they say which uses they cover, and stop at others.\n"
     )
 
 

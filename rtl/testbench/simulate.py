@@ -89,8 +89,8 @@ def write_sources(modules: Sequence[VerilogModule], folder: Path) -> list[Path]:
 def build(modules: Sequence[VerilogModule], folder: Path, *, waves: bool = False) -> Path:
     """Compile the modules (the first is the top) and return the build folder, named by a hash of all sources.
 
-    Models of the primitives that the modules instantiate are added. Equal sources are built once. `waves`: runs can write `dump.fst` or `dump.vcd`, see `wave_format`. Raises
-    SimulationFailed with the end of the log.
+    Models of the primitives that the modules instantiate are added. Equal sources are built once. `waves`: runs can
+    write `dump.fst` or `dump.vcd`, see `wave_format`. Raises SimulationFailed with the end of the log.
     """
     from cocotb_tools.runner import get_runner
 

@@ -43,8 +43,8 @@ class GenerationReport:
     def text(self) -> str:
         """Return the lines `generate` prints."""
         return (
-            f"{self.folder}: {len(self.files)} files for {self.config_name}, target {self.target}; {self.modules} Verilog "
-            f"modules, {self.lines:,} lines, top {self.top}\n"
+            f"{self.folder}: {len(self.files)} files for {self.config_name}, target {self.target}; {self.modules} "
+            f"Verilog modules, {self.lines:,} lines, top {self.top}\n"
             f"ports, registers and how to start a run: {self.folder / 'README.md'}\n"
         )
 
@@ -59,8 +59,8 @@ def generate(
 ) -> GenerationReport:  # fmt: skip
     """Write the Verilog of a config, and what other tools and people need with it, to a folder.
 
-    `settings`: `KEY=VALUE` overrides. `target`: generic, xcup or ecp5, whose primitives the array is built from; absent:
-    that of the config's device. A folder that holds anything but an earlier generation is refused. Raises
+    `settings`: `KEY=VALUE` overrides. `target`: generic, xcup or ecp5, whose primitives the array is built from;
+    absent: that of the config's device. A folder that holds anything but an earlier generation is refused. Raises
     ConfigError for a config that is wrong or has no hardware, GossamerError for a folder that cannot be written.
     """
     from gossamer.arch.config import fingerprint, load_config, require_hardware, resolved_yaml

@@ -166,8 +166,8 @@ def verify_programs(
 
     The expected memory and, without stalls, the expected cycles are computed before the RTL exists and never reach it.
     With random stalls the simulator runs again under those the bench recorded, and once under others of the same
-    probability. `folder` receives the bench's files. `target`: see `gossamer.rtl.core.Core`. Raises ProgramError for a Program of another config, ToolError if
-    a tool is missing or fails.
+    probability. `folder` receives the bench's files. `target`: see `gossamer.rtl.core.Core`. Raises ProgramError
+    for a Program of another config, ToolError if a tool is missing or fails.
     """
     stage("computing what must come out")
     expected = {each.name: execute_memory(each.program, spec, each.inputs) for each in candidates}
