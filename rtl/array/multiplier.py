@@ -42,7 +42,6 @@ module registered_multiplier(
     .SIGNEDA(1'b1), .SIGNEDB(1'b1), .SOURCEA(1'b0), .SOURCEB(1'b0),
 {_pins("A", _BITS, "a[#]")},
 {_pins("B", _BITS, "b[#]")},
-{_pins("C", _BITS, "1'b0")},
 {_pins("P", 2 * _BITS, "p[#]")}
   );
 endmodule
@@ -51,6 +50,8 @@ endmodule
 
 class RegisteredMultiplier(Leaf):
     """Multiply two int8 in one MULT18X18D, with its input and output registers used.
+
+    Pins the product does not depend on (C, shift inputs) stay open: to tie each to a constant is a wire to route.
 
     Members
     -------

@@ -21,7 +21,7 @@ _WAIVERS = (
 
 _PRIMITIVE_WAIVERS = (
     ("PINCONNECTEMPTY", "dsp_cascade*", "outputs of a DSP slice that are not used"),
-    ("PINMISSING", "registered_multiplier", "shift inputs, which only a multiplier can drive, and unused outputs"),
+    ("PINMISSING", "registered_multiplier", "C, shift inputs, which only a multiplier can drive, and unused outputs"),
 )
 """The same, for the modules that instantiate primitives."""
 

@@ -231,7 +231,7 @@ UNCOVERED = {
 COUNT_MUTANTS = {
     "fabric adder in a link": (r"\.PCIN\((cascade\[48\*n \+: 48\])\)", r".PCIN(\1 + 48'h1)", "PCOUT"),
     "PCOUT used in fabric": (r"assign sums = \{", "assign sums = {cascade[95:48] ^ ", "PCOUT reaches pin"),
-    "cascade cut": (r"\.PCIN\(cascade\[48\*n \+: 48\]\)", ".PCIN(48'h0)", r"assert \(0, 16\) == \(8, 8\)"),
+    "cascade cut": (r"\.PCIN\(cascade\[48\*n \+: 48\]\)", ".PCIN(48'h0)", "assert 8 == 16"),
 }
 
 
