@@ -22,6 +22,7 @@ from gossamer.arch.problems import LABEL_CHARACTERS, Path, Problem, dotted, foun
 from gossamer.arch.resources import shortages
 from gossamer.arch.rules import Values, broken_rules
 from gossamer.arch.spec import AcceleratorSpec, SparseAccelerator, SystolicAccelerator
+from gossamer.arch.target import Target, default_target, target_problems
 from gossamer.arch.yaml_source import Document, is_number, parse_document, parse_value, read_document, set_value
 
 MODEL_OF_KIND: dict[str, type[SparseAccelerator] | type[SystolicAccelerator]] = {
@@ -86,13 +87,19 @@ def load_config(name_or_path: str | FilePath, overrides: Sequence[str] = ()) -> 
     return spec
 
 
-def require_hardware(spec: AcceleratorSpec, where: str) -> SparseAccelerator:
-    """Return a config that hardware can be generated from; raise ConfigError, beginning with `where`, for another."""
+def require_hardware(spec: AcceleratorSpec, where: str, target: Target | None = None) -> SparseAccelerator:
+    """Return a config that hardware can be generated from; raise ConfigError, its lines beginning with `where`, if not.
+
+    `target`: whose primitives the array is built from; absent: those of the device.
+    """
     if not isinstance(spec, SparseAccelerator):
         raise ConfigError(
             f"{where}: `array.kind` must be sparse_chain to generate hardware, not systolic: a plain array has no RTL, "
             "it is a model for comparison; choose a sparse_chain config, `gossamer configs` lists them"
         )
+    problems = list(target_problems(spec.array, default_target(spec.device.family) if target is None else target))
+    if problems:
+        raise ConfigError("\n".join(f"{where}: {problem}" for problem in problems))
     return spec
 
 

@@ -15,6 +15,7 @@ from gossamer.arch.activation import activation_banks, copies
 from gossamer.arch.banking import WindowSizes, index_window, parameter_window, weight_window
 from gossamer.arch.isa import ENGINES, FIELDS, INSTRUCTION_BYTES, TRANSFER_BYTES_LIMIT, Opcode
 from gossamer.arch.spec import DeviceSpec, Family, MemoryKind, SparseAccelerator
+from gossamer.arch.target import packed_stages
 from gossamer.arch.timing import FETCH_BUFFER_BYTES, FETCH_BURST_BYTES, burst_bytes, ceil_div
 
 TIER = "estimated"
@@ -38,11 +39,11 @@ UNCASCADED_LUT = 20
 UNCASCADED_FF = 36
 """Per multiplier without a cascade (ECP5): a 20-bit adder and registers for select and sum. Engineering estimate."""
 
-SEGMENT_STAGES = 8
+SEGMENT_STAGES = packed_stages()
 SEGMENT_LUT = 24
 SEGMENT_FF = 24
-"""Per lane. A packed cascade is safe for 8 stages with weights clipped to -127 (7 at the extremes); each further
-segment is added in fabric, 48 LUT and 48 FF for two lanes (measured)."""
+"""Per lane. A packed cascade is safe for 7 stages; each further segment is added in fabric, 48 LUT and 48 FF for two
+lanes (measured)."""
 
 ACCUMULATE_LUT = 32
 ACCUMULATE_FF = 64

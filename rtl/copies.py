@@ -29,6 +29,16 @@ def module_name(component: wiring.Component) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", type(component).__name__).lower()
 
 
+def has_clock(component: wiring.Component) -> bool:
+    """Return whether a component's module has the port `clk`: all but some leaves do."""
+    return bool(getattr(component, "has_clock", True))
+
+
+def has_reset(component: wiring.Component) -> bool:
+    """Return whether a component's module has the port `rst`: all but leaves do."""
+    return bool(getattr(component, "has_reset", True))
+
+
 def flat_ports(component: wiring.Component) -> dict[str, tuple[Value, bool]]:
     """Return every port of a component by its Verilog name: the value, and whether it is an input."""
     ports = {}
@@ -61,7 +71,7 @@ class Copies(wiring.Component):
         self, component: wiring.Component, count: int = 1, shared: Iterable[str] = (), reset: Value | None = None
     ) -> None:
         self.component = component
-        self._has_reset = getattr(component, "has_reset", True)
+        self._has_clock, self._has_reset = has_clock(component), has_reset(component)
         self._reset = ResetSignal() if reset is None else ResetSignal() | reset
         self.count = count
         self.shared = frozenset(shared)
@@ -86,20 +96,21 @@ class Copies(wiring.Component):
         connections: Mapping[str, object] = {
             ("i_" if is_input else "o_") + name: getattr(self, name) for name, (_, is_input) in self.ports.items()
         }
-        domain = {f"i_{CLOCK}": ClockSignal(), **({f"i_{RESET}": self._reset} if self._has_reset else {})}
+        domain: dict[str, Value] = {f"i_{CLOCK}": ClockSignal()} if self._has_clock else {}
+        if self._has_reset:
+            domain[f"i_{RESET}"] = self._reset
         instance = Instance(self.wrapper_name, **domain, **connections)
         instance.copies = self
         return instance
 
     def array_text(self) -> str:
         """Return the Verilog module that holds the array of instances; only for more than one copy."""
-        domain = (CLOCK, RESET) if self._has_reset else (CLOCK,)
-        lines = [f"module {self.wrapper_name}(", *(f"  input {name}," for name in domain)]
-        lines[-1] = lines[-1].rstrip(",")
+        domain = [*[CLOCK] * self._has_clock, *[RESET] * self._has_reset]
+        ports = [f"  input {name}" for name in domain]
         for name, (value, is_input) in self.ports.items():
             width = len(value) * (1 if name in self.shared else self.count)
-            lines[-1] += ","
-            lines.append(f"  {'input' if is_input else 'output'} [{width - 1}:0] {name}")
+            ports.append(f"  {'input' if is_input else 'output'} [{width - 1}:0] {name}")
         pins = ", ".join(f".{name}({name})" for name in (*domain, *self.ports))
-        lines += [");", f"  {module_name(self.component)} copy [{self.count - 1}:0] ({pins});", "endmodule", ""]
+        lines = [f"module {self.wrapper_name}(", ",\n".join(ports), ");"]
+        lines += [f"  {module_name(self.component)} copy [{self.count - 1}:0] ({pins});", "endmodule", ""]
         return "\n".join(lines)

@@ -10,6 +10,7 @@ from gossamer.arch.banking import index_window, parameter_window, weight_window
 from gossamer.arch.config import require_hardware
 from gossamer.arch.isa import Space
 from gossamer.arch.spec import SparseAccelerator
+from gossamer.arch.target import Target, default_target
 from gossamer.rtl.array.shape import ArrayShape
 from gossamer.rtl.compute.engine import ComputeEngine
 from gossamer.rtl.control.axi_lite import SLAVE_PORTS
@@ -49,11 +50,13 @@ class Core(wiring.Component):
 
     Parameters
     ----------
-    spec: the config. Raises ConfigError if it cannot be generated.
+    spec: the config. target: whose primitives the array multiplies with; absent: those of the config's device.
+    Raises ConfigError if it cannot be generated: a packed DSP cascade has its limits.
     """
 
-    def __init__(self, spec: SparseAccelerator) -> None:
-        require_hardware(spec, spec.name)
+    def __init__(self, spec: SparseAccelerator, target: Target | None = None) -> None:
+        self.target = default_target(spec.device.family) if target is None else target
+        require_hardware(spec, spec.name, self.target)
         self.module_name = "gossamer_core"
         self.spec = spec
         beat_bytes = spec.axi.data_bits // 8
@@ -70,7 +73,7 @@ class Core(wiring.Component):
         m.submodules.control = control = Copies(Control(spec))
         reset = control.reset
         m.submodules.dma = dma = Copies(Dma(memory_port(spec), spec.axi.ports), reset=reset)
-        m.submodules.compute = compute = Copies(ComputeEngine(ArrayShape.of(spec)), reset=reset)
+        m.submodules.compute = compute = Copies(ComputeEngine(ArrayShape.of(spec, self.target)), reset=reset)
         m.submodules.vector = vector = Copies(VectorEngine.of(spec), reset=reset)
         m.submodules.activations = activations = Copies(ActivationBuffer(spec))
         m.submodules.weights = weights = Copies(WindowBuffer("weight_buffer", weight_window(spec)))

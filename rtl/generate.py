@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from amaranth.lib import wiring
 
 from gossamer.arch.spec import SparseAccelerator
+from gossamer.arch.target import Target
 from gossamer.rtl.copies import module_name
 from gossamer.rtl.packaging.interfaces import axi_buses, top_ports
 from gossamer.rtl.packaging.readme import readme
 from gossamer.rtl.packaging.scripts import WAIVERS_FILE, file_list, fusesoc_core, vivado_script, waivers
+from gossamer.rtl.primitives import primitive_models
 from gossamer.rtl.verilog import verilog_modules
 
 
@@ -17,7 +19,7 @@ from gossamer.rtl.verilog import verilog_modules
 class GeneratedCore:
     """Files by path, and what is in them.
 
-    `files`: text by path relative to the folder; `modules`, `lines`: of the Verilog alone.
+    `files`: text by path relative to the folder; `modules`, `lines`: of the Verilog alone, without models.
     """
 
     top: str
@@ -26,12 +28,13 @@ class GeneratedCore:
     lines: int
 
 
-def generate_core(core: wiring.Component, spec: SparseAccelerator, version: str) -> GeneratedCore:
-    """Return the files of a core; equal specs and versions give equal bytes."""
+def generate_core(core: wiring.Component, spec: SparseAccelerator, target: Target, version: str) -> GeneratedCore:
+    """Return the files of a core; equal specs, targets and versions give equal bytes."""
     top = module_name(core)
     modules = verilog_modules(core)
     verilog = {f"verilog/{module.name}.v": module.text for module in modules}
-    paths = tuple(verilog)
+    models = {f"simulation/{model.name}.v": model.text for model in primitive_models(modules)}
+    paths, model_paths = tuple(verilog), tuple(models)
     ports = top_ports(core)
     buses = axi_buses(ports)
     array = spec.array
@@ -43,11 +46,13 @@ def generate_core(core: wiring.Component, spec: SparseAccelerator, version: str)
     )
     files = {
         **verilog,
+        **models,
         "filelist.f": file_list(paths),
+        "simulation.f": file_list(model_paths),
         WAIVERS_FILE: waivers(),
-        "gossamer_core.core": fusesoc_core(top, version, about, paths),
+        "gossamer_core.core": fusesoc_core(top, version, about, paths, model_paths),
         "package_ip.tcl": vivado_script(top, version, about, paths, ports, buses),
-        "README.md": readme(spec, top, version, paths, ports, buses),
+        "README.md": readme(spec, target, top, version, paths, model_paths, ports, buses),
     }
     return GeneratedCore(
         top=top,

@@ -15,8 +15,8 @@ from amaranth.hdl import Fragment
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
-from gossamer.rtl.copies import CLOCK, RESET, Copies, flat_ports, module_name
-from gossamer.rtl.memory.block import BlockMemory
+from gossamer.rtl.copies import CLOCK, RESET, Copies, flat_ports, has_clock, has_reset, module_name
+from gossamer.rtl.leaf import Leaf
 from gossamer.rtl.tidy import tidy
 
 _MODULE = re.compile(r"^module\s+(\\\S+ |\w+)", re.M)
@@ -46,9 +46,8 @@ def verilog_modules(top: wiring.Component) -> tuple[VerilogModule, ...]:
     while pending:
         component = pending.pop()
         name = module_name(component)
-        leaf = isinstance(component, BlockMemory)
-        fragment = None if leaf else Fragment.get(component, platform=None)
-        text = component.verilog() if fragment is None else _rtlil(component, name, fragment)
+        fragment = None if isinstance(component, Leaf) else Fragment.get(component, platform=None)
+        text = component.verilog() if isinstance(component, Leaf) else _rtlil(component, name, fragment)
         if name in components:
             if texts[name] != text:
                 raise DuplicateModule(f"module {name}: two components of this name differ in hardware")
@@ -58,7 +57,7 @@ def verilog_modules(top: wiring.Component) -> tuple[VerilogModule, ...]:
             pending.append(copies.component)
             if copies.count > 1:
                 arrays[copies.wrapper_name] = copies.array_text()
-    written = {name: text for name, text in texts.items() if isinstance(components[name], BlockMemory)}
+    written = {name: text for name, text in texts.items() if isinstance(components[name], Leaf)}
     amaranth = {name: text for name, text in texts.items() if name not in written}
     files = written | _split(_yosys("\n".join(amaranth.values())), tuple(amaranth))
     modules = [VerilogModule(name=name, text=_header(components[name]) + files[name]) for name in components]
@@ -121,12 +120,10 @@ def _header(component: wiring.Component) -> str:
     """Return the comment above a module: its docstring and one line per port."""
     text = inspect.cleandoc(vars(type(component)).get("__doc__") or module_name(component))
     lines = [f"// {line}".rstrip() for line in text.splitlines()]
-    lines += [
-        "//",
-        "// Ports:",
-        f"//   input  {CLOCK:28s}    1",
-    ]
-    if getattr(component, "has_reset", True):
+    lines += ["//", "// Ports:"]
+    if has_clock(component):
+        lines.append(f"//   input  {CLOCK:28s}    1")
+    if has_reset(component):
         lines.append(f"//   input  {RESET:28s}    1  synchronous, active high")
     for name, (value, is_input) in flat_ports(component).items():
         lines.append(f"//   {'input ' if is_input else 'output'} {name:28s} {len(value):4d}")

@@ -4,6 +4,10 @@ from amaranth.hdl import Cat, Const, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from gossamer.arch.target import Target
+from gossamer.rtl.array.dsp_cascade import DspCascade
+from gossamer.rtl.array.multiplier import MultiplierStage
+from gossamer.rtl.array.select_stage import SelectStage
 from gossamer.rtl.array.shape import ArrayShape
 from gossamer.rtl.array.stage import Stage
 from gossamer.rtl.copies import Copies
@@ -11,6 +15,9 @@ from gossamer.rtl.copies import Copies
 
 class Chain(wiring.Component):
     """Add one product per stage: the partial sums run down the chain, one stage per cycle.
+
+    What multiplies and adds is the target's: stages of plain arithmetic, stages around the ECP5's multiplier, or
+    cascades of DSP48E2 that take two lanes each. Values and cycles are the same.
 
     Members
     -------
@@ -34,9 +41,18 @@ class Chain(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        if self.shape.target is Target.XCUP:
+            self._cascades(m)
+        else:
+            self._stages(m)
+        return m
+
+    def _stages(self, m: Module) -> None:
+        """Add stages that hand their sums on."""
         shape = self.shape
         bits = shape.lanes * shape.segment_sum_bits
-        m.submodules.stages = stages = Copies(Stage(shape), shape.segment_stages, shared=("weight", "select"))
+        stage = MultiplierStage(shape) if shape.target is Target.ECP5 else Stage(shape)
+        m.submodules.stages = stages = Copies(stage, shape.segment_stages, shared=("weight", "select"))
         m.d.comb += [
             stages.words.eq(self.words),
             stages.weight.eq(self.weight),
@@ -46,7 +62,36 @@ class Chain(wiring.Component):
             stages.sums_in.eq(Cat(Const(0, bits), stages.sums_out)),
             self.sums.eq(stages.sums_out[-bits:]),
         ]
-        return m
+
+    def _cascades(self, m: Module) -> None:
+        """Add the selection of every stage, and a cascade per pair of lanes; an odd lane has one of its own."""
+        shape, stages = self.shape, self.shape.segment_stages
+        pairs, odd = divmod(shape.lanes, 2)
+        m.submodules.selects = selects = Copies(SelectStage(shape), stages, shared=("select",))
+        m.d.comb += [
+            selects.words.eq(self.words),
+            selects.select.eq(self.select),
+            selects.load_select.eq(self.load_select),
+        ]
+
+        def lane_bytes(lane: int) -> Cat:
+            return Cat(selects.chosen.word_select(stage * shape.lanes + lane, 8) for stage in range(stages))
+
+        shared, sums = ("weight", "load_weight"), []
+        for name, count, lanes in (("cascades", pairs, 2), ("odd", odd, 1)):
+            if not count:
+                continue
+            m.submodules[name] = cascade = Copies(DspCascade(shape, lanes), count, shared=shared)
+            first = 0 if lanes == 2 else shape.lanes - 1
+            m.d.comb += [
+                cascade.weight.eq(self.weight),
+                cascade.load_weight.eq(self.load_weight),
+                cascade.low.eq(Cat(lane_bytes(first + 2 * pair) for pair in range(count))),
+            ]
+            if lanes == 2:
+                m.d.comb += cascade.high.eq(Cat(lane_bytes(2 * pair + 1) for pair in range(count)))
+            sums.append(cascade.sums)
+        m.d.comb += self.sums.eq(Cat(sums))
 
 
 class Segment(wiring.Component):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from gossamer.arch.accumulator import accumulator_entries, accumulator_rows, half_depths
 from gossamer.arch.errors import GossamerError
 from gossamer.arch.spec import MemoryKind, SparseAccelerator
+from gossamer.arch.target import Target, segment_limit
 from gossamer.arch.timing import adder_levels
 
 PRODUCT_LIMIT_BITS = 14
@@ -19,6 +20,8 @@ class ArrayShapeError(GossamerError):
 class ArrayShape:
     """Sizes of the COMPUTE engine, named as in `gossamer.arch.spec`; `accumulator_entries` counts positions.
 
+    `target`: whose primitives multiply; sizes, values and cycles do not depend on it.
+
     Raises ArrayShapeError naming the size that cannot be generated.
     """
 
@@ -30,6 +33,7 @@ class ArrayShape:
     vector_lanes: int
     accumulator_entries: int
     accumulator_memory: MemoryKind = MemoryKind.BRAM36
+    target: Target = Target.GENERIC
 
     def __post_init__(self) -> None:
         for name in ("group_size", "chains", "chain_length", "lanes", "weight_rows_per_cycle", "vector_lanes"):
@@ -46,6 +50,12 @@ class ArrayShape:
                 f"`chain_length` must be a multiple of `weight_rows_per_cycle` ({self.weight_rows_per_cycle}), "
                 f"not {self.chain_length}"
             )
+        limit = segment_limit(self.target, self.lanes)
+        if limit is not None and self.segment_stages > limit:
+            raise ArrayShapeError(
+                f"`chain_length` must be at most {limit} x `weight_rows_per_cycle` "
+                f"({limit * self.weight_rows_per_cycle}) on target {self.target}, not {self.chain_length}"
+            )
         if self.vector_lanes % self.group_size:
             raise ArrayShapeError(
                 f"`vector_lanes` must be a multiple of `group_size` ({self.group_size}), not {self.vector_lanes}"
@@ -56,13 +66,14 @@ class ArrayShape:
             )
 
     @classmethod
-    def of(cls, spec: SparseAccelerator) -> "ArrayShape":
+    def of(cls, spec: SparseAccelerator, target: Target = Target.GENERIC) -> "ArrayShape":
         """Return the shape of an accelerator's array."""
         array = spec.array
         return cls(
             group_size=array.group_size, chains=array.chains, chain_length=array.chain_length, lanes=array.lanes,
             weight_rows_per_cycle=array.weight_rows_per_cycle, vector_lanes=spec.vector.lanes,
             accumulator_entries=accumulator_entries(spec), accumulator_memory=spec.buffers.accumulator.memory,
+            target=target,
         )  # fmt: skip
 
     @property

@@ -4,10 +4,10 @@ Amaranth's own memories start with zeros, written out bit by bit: that is megaby
 it, and UltraRAM cannot do it. So this one leaf is Verilog text.
 """
 
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gossamer.arch.spec import MemoryKind
+from gossamer.rtl.leaf import Leaf
 
 RAM_STYLE = {
     MemoryKind.BRAM36: "block",
@@ -41,7 +41,7 @@ endmodule
 """
 
 
-class BlockMemory(wiring.Component):
+class BlockMemory(Leaf):
     """Memory with one read port and one write port, without reset or initial values.
 
     Members
@@ -56,9 +56,6 @@ class BlockMemory(wiring.Component):
     name: of the Verilog module. part_bits: bits that one enable writes. parts: parts of a word. rows: words.
     kind: primitive asked for.
     """
-
-    has_reset = False
-    _MustUse__silence = True  # Amaranth never elaborates it and would warn
 
     def __init__(self, name: str, *, part_bits: int, parts: int, rows: int, kind: MemoryKind) -> None:
         self.module_name = name

@@ -8,6 +8,7 @@ from gossamer.arch.isa import FIELDS, INSTRUCTION_BYTES, ISA_VERSION, PROGRAM_MA
 from gossamer.arch.registers import CORE_ID, REGISTERS, Access, ErrorCause
 from gossamer.arch.resources import RESOURCE_NAMES, TIER, estimate_resources
 from gossamer.arch.spec import SparseAccelerator
+from gossamer.arch.target import Target
 from gossamer.rtl.copies import CLOCK, RESET
 from gossamer.rtl.packaging.interfaces import Bus, Port
 
@@ -113,9 +114,28 @@ def _resources(spec: SparseAccelerator) -> str:
     return f"Tier: {TIER}, from formulas, not from synthesis.\n\n" + _table(("part", *RESOURCE_NAMES), rows)
 
 
+_BUILT = {
+    Target.GENERIC: "plain Verilog; synthesis chooses the multipliers",
+    Target.XCUP: "cascades of DSP48E2 that take two lanes each",
+    Target.ECP5: "MULT18X18D with their registers, one per lane and stage",
+}
+
+
+def _models(target: Target, models: Sequence[str]) -> str:
+    """Return what the array is built from and which files only simulation needs."""
+    text = f"\nTarget `{target}`: the array is {_BUILT[target]}."
+    if not models:
+        return text + "\n"
+    return text + (
+        f" Synthesis knows these primitives. `simulation.f` names {len(models)} models of them for simulation and "
+        "lint, to be read after `filelist.f`; they say which uses they cover, and stop at others.\n"
+    )
+
+
 def readme(
-    spec: SparseAccelerator, top: str, version: str, verilog: Sequence[str], ports: Sequence[Port], buses: Sequence[Bus]
-) -> str:
+    spec: SparseAccelerator, target: Target, top: str, version: str, verilog: Sequence[str], models: Sequence[str],
+    ports: Sequence[Port], buses: Sequence[Bus],
+) -> str:  # fmt: skip
     """Return the README of a generated core."""
     array = spec.array
     sections = {
@@ -123,6 +143,7 @@ def readme(
             f"`filelist.f` names the {len(verilog)} Verilog files, `verilog/{top}.v` is the top; every file begins "
             "with what its module does. `gossamer_core.core` is for FuseSoC, `package_ip.tcl` for Vivado, "
             "`waivers.vlt` for `verilator --lint-only -Wall`. `config.resolved.yaml` makes the same hardware again.\n"
+            + _models(target, models)
         ),
         "Start a run": _START.format(core_id=CORE_ID),
         "Ports": _ports(ports, buses),

@@ -19,9 +19,15 @@ _WAIVERS = (
 )
 """Rules of `verilator -Wall` that are switched off, each with the reason."""
 
+_PRIMITIVE_WAIVERS = (
+    ("PINCONNECTEMPTY", "dsp_cascade*", "outputs of a DSP slice that are not used"),
+    ("PINMISSING", "registered_multiplier", "C, shift inputs, which only a multiplier can drive, and unused outputs"),
+)
+"""The same, for the modules that instantiate primitives."""
+
 
 def file_list(verilog: Sequence[str]) -> str:
-    """Return the Verilog files, one a line, the top first; paths are relative to the list."""
+    """Return Verilog files, one a line, in their order; paths are relative to the list."""
     return "".join(f"{path}\n" for path in verilog)
 
 
@@ -30,12 +36,15 @@ def waivers() -> str:
     lines = ["`verilator_config"]
     for rule, reason in _WAIVERS:
         lines += [f"// {reason}", f'lint_off -rule {rule} -file "*verilog/*.v"']
+    for rule, module, reason in _PRIMITIVE_WAIVERS:
+        lines += [f"// {reason}", f'lint_off -rule {rule} -file "*verilog/{module}.v"']
+    lines += ["// models of primitives, for simulation", 'lint_off -file "*simulation/*.v"']
     return "\n".join(lines) + "\n"
 
 
-def fusesoc_core(top: str, version: str, about: str, verilog: Sequence[str]) -> str:
-    """Return the FuseSoC core description (CAPI2)."""
-    files = "\n".join(f"      - {path}" for path in verilog)
+def fusesoc_core(top: str, version: str, about: str, verilog: Sequence[str], models: Sequence[str]) -> str:
+    """Return the FuseSoC core description (CAPI2); only simulation and lint take the models of primitives."""
+    files, simulated = ("\n".join(f"      - {path}" for path in paths) or "      []" for paths in (verilog, models))
     return f"""CAPI=2:
 name: gossamer:accelerators:{top}:{version}
 description: "{about}"
@@ -44,6 +53,10 @@ filesets:
   rtl:
     files:
 {files}
+    file_type: verilogSource
+  simulation:
+    files:
+{simulated}
     file_type: verilogSource
   waivers:
     files:
@@ -54,9 +67,12 @@ targets:
   default: &default
     filesets: [rtl]
     toplevel: {top}
+  sim:
+    <<: *default
+    filesets: [rtl, simulation]
   lint:
     <<: *default
-    filesets: [rtl, waivers]
+    filesets: [rtl, simulation, waivers]
     default_tool: verilator
     tools:
       verilator:

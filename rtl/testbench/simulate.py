@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from gossamer.arch.errors import GossamerError
+from gossamer.rtl.primitives import primitive_models
 from gossamer.rtl.testbench.waves import wave_format
 from gossamer.rtl.verilog import VerilogModule
 
@@ -88,11 +89,12 @@ def write_sources(modules: Sequence[VerilogModule], folder: Path) -> list[Path]:
 def build(modules: Sequence[VerilogModule], folder: Path, *, waves: bool = False) -> Path:
     """Compile the modules (the first is the top) and return the build folder, named by a hash of all sources.
 
-    Equal sources are built once. `waves`: runs can write `dump.fst` or `dump.vcd`, see `wave_format`. Raises
-    SimulationFailed with the end of the log.
+    Models of the primitives that the modules instantiate are added. Equal sources are built once. `waves`: runs can
+    write `dump.fst` or `dump.vcd`, see `wave_format`. Raises SimulationFailed with the end of the log.
     """
     from cocotb_tools.runner import get_runner
 
+    modules = (*modules, *primitive_models(modules))
     traces = wave_format() if waves else ""
     digest = hashlib.sha256(repr([(module.name, module.text) for module in modules]).encode() + traces.encode())
     target = folder / f"{modules[0].name}-{digest.hexdigest()[:16]}"

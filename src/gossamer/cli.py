@@ -36,6 +36,9 @@ CalibrationOption = Annotated[
 ]
 RangeOption = Annotated[str, typer.Option("--range", help="Activation range: min-max, percentile or mse")]
 BatchOption = Annotated[int, typer.Option("--batch", "-b", min=1, max=4096, help="Inputs processed together")]
+TargetOption = Annotated[
+    str | None, typer.Option("--target", help="Whose DSPs to build from: generic, xcup, ecp5; default: the device's")
+]
 SetOption = Annotated[list[str], typer.Option("--set", help="Override a config value: off_chip.channels=2")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there")]
 
@@ -168,6 +171,7 @@ def verify(
     shape: ShapeOption = [],  # noqa: B006 - typer copies it
     calibration: CalibrationOption = None,
     overrides: SetOption = [],  # noqa: B006 - typer copies it
+    target: TargetOption = None,
     waves: Annotated[Path | None, typer.Option("--waves", help="Folder for waveforms and bench files")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -185,7 +189,7 @@ def verify(
         report = run_verification(
             VerifyRequest(
                 model=request, config=config, overrides=tuple(overrides), random=random, seed=seed, images=images,
-                layers=layers, stalls=stalls, waves=waves,
+                layers=layers, stalls=stalls, waves=waves, target=target,
             ),
             stage,
         )  # fmt: skip
@@ -201,6 +205,7 @@ def verify(
 def generate(
     config: ConfigOption,
     output: Annotated[Path, typer.Option("-o", help="Folder to write; may hold an earlier generation")],
+    target: TargetOption = None,
     overrides: SetOption = [],  # noqa: B006 - typer copies it
     as_json: JsonOption = False,
 ) -> None:
@@ -208,7 +213,7 @@ def generate(
     from gossamer.generation import generate as generate_folder
 
     with _progress(as_json) as stage:
-        report = generate_folder(config, output, settings=tuple(overrides), stage=stage)
+        report = generate_folder(config, output, settings=tuple(overrides), target=target, stage=stage)
     if as_json:
         _print_json(report.as_json())
     else:

