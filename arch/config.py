@@ -22,7 +22,7 @@ from gossamer.arch.problems import LABEL_CHARACTERS, Path, Problem, dotted, foun
 from gossamer.arch.resources import shortages
 from gossamer.arch.rules import Values, broken_rules
 from gossamer.arch.spec import AcceleratorSpec, SparseAccelerator, SystolicAccelerator
-from gossamer.arch.target import Target, default_target, target_problems
+from gossamer.arch.target import Target, default_target, segment_problem
 from gossamer.arch.yaml_source import Document, is_number, parse_document, parse_value, read_document, set_value
 
 MODEL_OF_KIND: dict[str, type[SparseAccelerator] | type[SystolicAccelerator]] = {
@@ -88,7 +88,7 @@ def load_config(name_or_path: str | FilePath, overrides: Sequence[str] = ()) -> 
 
 
 def require_hardware(spec: AcceleratorSpec, where: str, target: Target | None = None) -> SparseAccelerator:
-    """Return a config that hardware can be generated from; raise ConfigError, its lines beginning with `where`, if not.
+    """Return a config that hardware can be generated from; raise ConfigError, beginning with `where`, if not.
 
     `target`: whose primitives the array is built from; absent: those of the device.
     """
@@ -97,9 +97,13 @@ def require_hardware(spec: AcceleratorSpec, where: str, target: Target | None = 
             f"{where}: `array.kind` must be sparse_chain to generate hardware, not systolic: a plain array has no RTL, "
             "it is a model for comparison; choose a sparse_chain config, `gossamer configs` lists them"
         )
-    problems = list(target_problems(spec.array, default_target(spec.device.family) if target is None else target))
-    if problems:
-        raise ConfigError("\n".join(f"{where}: {problem}" for problem in problems))
+    array = spec.array
+    problem = segment_problem(
+        chain_length=array.chain_length, segments=array.weight_rows_per_cycle, lanes=array.lanes,
+        target=default_target(spec.device.family) if target is None else target,
+    )  # fmt: skip
+    if problem is not None:
+        raise ConfigError(f"{where}: array.weight_rows_per_cycle: {problem}")
     return spec
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from gossamer.arch.isa import FIELDS, Opcode, index_pitch_bytes
 from gossamer.arch.problems import Path
 from gossamer.arch.spec import Family, MemoryKind
+from gossamer.arch.target import default_target, segment_problem
 from gossamer.arch.timing import AXI_BOUNDARY_BYTES, ROW_BYTES_LIMIT, burst_bytes
 
 PARAMETER_HEADER_BYTES = 32
@@ -194,6 +195,16 @@ def _weight_rows(values: Values) -> Iterator[Finding]:
         )
 
 
+def _segments(values: Values) -> Iterator[Finding]:
+    """The DSP cascades of the device's family hold a segment of a chain."""
+    rows, stages, lanes = (values[f"array.{name}"] for name in ("weight_rows_per_cycle", "chain_length", "lanes"))
+    if stages % rows == 0:
+        target = default_target(Family(values["device.family"]))
+        problem = segment_problem(chain_length=stages, segments=rows, lanes=lanes, target=target)
+        if problem is not None:
+            yield "array.weight_rows_per_cycle", problem
+
+
 def _bursts(values: Values) -> Iterator[Finding]:
     """The longest burst fits between two 4 KiB boundaries (AMBA AXI4, A3.4.1)."""
     beats, bits = values["axi.burst_beats"], values["axi.data_bits"]
@@ -238,5 +249,6 @@ def _interleave(values: Values) -> Iterator[Finding]:
 
 
 _RULES: tuple[Callable[[Values], Iterator[Finding]], ...] = (
-    _device, _memories, _capacities, _address_widths, _vector_lanes, _chains, _weight_rows, _bursts, _rows, _interleave,
+    _device, _memories, _capacities, _address_widths, _vector_lanes, _chains, _weight_rows, _segments, _bursts, _rows,
+    _interleave,
 )  # fmt: skip

@@ -4,11 +4,10 @@ Two lanes share a DSP48E2 by packing: one product holds both, the low lane in `L
 let the low lane's sum leave its field, which bounds the stages of a segment. Ours, checked by tests/rtl/test_dsp.py.
 """
 
-from collections.abc import Iterator
 from enum import StrEnum
 
 from gossamer.arch.errors import ConfigError
-from gossamer.arch.spec import AcceleratorSpec, Family, SparseAccelerator, SparseChainArraySpec
+from gossamer.arch.spec import AcceleratorSpec, Family, SparseAccelerator
 
 
 class Target(StrEnum):
@@ -61,12 +60,15 @@ def segment_limit(target: Target, lanes: int) -> int | None:
     return packed_stages() if lanes > 1 else CASCADE_STAGES
 
 
-def target_problems(array: SparseChainArraySpec, target: Target) -> Iterator[str]:
-    """Yield what keeps an array from being built on a target: what must be, what is, why, and what to do."""
-    stages, limit = array.chain_length // array.weight_rows_per_cycle, segment_limit(target, array.lanes)
+def segment_problem(*, chain_length: int, segments: int, lanes: int, target: Target) -> str | None:
+    """Return why the segments of a chain cannot be built on a target, None if they can.
+
+    Says what must be, what is, the arithmetic, and what to do.
+    """
+    stages, limit = chain_length // segments, segment_limit(target, lanes)
     if limit is None or stages <= limit:
-        return
-    if array.lanes > 1:
+        return None
+    if lanes > 1:
         field = (1 << LOW_LANE_BITS - 1) - 1
         why = (
             f"two lanes share a DSP and the low one has {LOW_LANE_BITS} bits: {stages} products of up to "
@@ -75,11 +77,8 @@ def target_problems(array: SparseChainArraySpec, target: Target) -> Iterator[str
         )
     else:
         why = f"a DSP cascade longer than {limit} does not fit a column wherever it starts"
-    rows = next(
-        r for r in range(1, array.chain_length + 1) if not array.chain_length % r and array.chain_length // r <= limit
-    )
-    yield (
-        f"`array.chain_length` over `array.weight_rows_per_cycle`, the stages of a segment, must be at most {limit} on "
-        f"target {target}, not {stages}: {why}; try --set array.weight_rows_per_cycle={rows}, a shorter chain, or "
-        "--target generic"
+    rows = next(r for r in range(1, chain_length + 1) if not chain_length % r and chain_length // r <= limit)
+    return (
+        f"must cut array.chain_length ({chain_length}) into segments of at most {limit} stages on target {target}, not "
+        f"{stages}: {why}; try {rows}, or a shorter chain"
     )

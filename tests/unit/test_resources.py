@@ -186,7 +186,7 @@ def test_lutram_buffers_count_as_luts() -> None:
     [
         ("array.chains=64", "array.chains=128"), ("array.chain_length=8", "array.chain_length=16"),
         ("array.lanes=2", "array.lanes=4"), ("array.group_size=8", "array.group_size=16"),
-        ("array.weight_rows_per_cycle=1", "array.weight_rows_per_cycle=16"), ("axi.ports=1", "axi.ports=2"),
+        ("array.weight_rows_per_cycle=4", "array.weight_rows_per_cycle=16"), ("axi.ports=1", "axi.ports=2"),
         ("axi.data_bits=64", "axi.data_bits=128"), ("axi.burst_beats=16", "axi.burst_beats=32"),
         ("axi.max_outstanding=32", "axi.max_outstanding=64"), ("vector.lanes=8", "vector.lanes=16"),
         ("buffers.activation.capacity_bytes=1048576", "buffers.activation.capacity_bytes=2097152"),
