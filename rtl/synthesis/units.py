@@ -80,25 +80,26 @@ def accidental(memories: Sequence[FlipFlopMemory]) -> list[FlipFlopMemory]:
 
 
 def synthesize_unit(
-    target: Target, unit: Unit, design: Design, folder: Path, *, tool: Tool = YOSYS
-) -> UnitResult:  # fmt: skip
-    """Synthesize one unit in its folder below `folder`. Raises ToolError if Yosys fails or leaves no result."""
+    target: Target, unit: Unit, design: Design, folder: Path, *, shared: bool = False, tool: Tool = YOSYS
+) -> UnitResult:
+    """Synthesize one unit in a folder of its name below `folder`. Raises ToolError if Yosys fails or leaves no result.
+
+    `shared`: several designs use `folder`, and the hash of what is synthesized becomes part of the name.
+    """
     begin = time.perf_counter()
-    place = folder / unit.name
-    place.mkdir(parents=True, exist_ok=True)
     boxes = sorted({design.path_of[name] for name in unit.cuts} - set(unit.files))
-    script = synthesis_script(
-        target, unit.name, [Path(path).name for path in unit.files], [Path(path).name for path in boxes]
-    )
-    texts = {Path(path).name: design.files[path] for path in (*unit.files, *boxes)}
+    script = synthesis_script(target, unit.name, [_file(path) for path in unit.files], [_file(path) for path in boxes])
+    texts = {_file(path): design.files[path] for path in (*unit.files, *boxes)}
     key = hashlib.sha256(repr((script, sorted(texts.items()), tool.version)).encode()).hexdigest()
+    place = folder / (f"{unit.name}-{key[:16]}" if shared else unit.name)
+    place.mkdir(parents=True, exist_ok=True)
     kept = (place / KEY).is_file() and (place / KEY).read_text() == key
     if not kept:
         (place / KEY).unlink(missing_ok=True)
         for name, text in texts.items():
             (place / name).write_text(text, encoding="utf-8")
         (place / SCRIPT).write_text(script, encoding="utf-8")
-        run_tool(tool, ["-Q", "-T", SCRIPT], folder=place, log=place / LOG, step=f"synthesis of {unit.name}")
+        run_tool(tool, ["-Q", SCRIPT], folder=place, log=place / LOG, step=f"synthesis of {unit.name}")
     statistics = place / STATISTICS
     if not statistics.is_file():
         raise ToolError(f"{tool.command} (synthesis of {unit.name}): wrote no statistics; log: {place / LOG}")
@@ -111,6 +112,11 @@ def synthesize_unit(
     )  # fmt: skip
 
 
+def _file(path: str) -> str:
+    """Return the name under which a file of the design is read."""
+    return f"{Path(path).stem}.v"
+
+
 def _primitives(unit: Unit, cells: Counter[str], log: Path) -> Counter[str]:
     """Return the cells without black boxes. Raises ToolError if those are not the instances the text has."""
     boxes = {name: cells.pop(name, 0) for name in unit.cuts}
@@ -120,15 +126,16 @@ def _primitives(unit: Unit, cells: Counter[str], log: Path) -> Counter[str]:
 
 
 def synthesize_units(
-    target: Target, units: Sequence[Unit], design: Design, folder: Path, stage: Callable[[str], None]
-) -> tuple[UnitResult, ...]:
+    target: Target, units: Sequence[Unit], design: Design, folder: Path, stage: Callable[[str], None],
+    *, shared: bool = False,
+) -> tuple[UnitResult, ...]:  # fmt: skip
     """Return the results in the order of `units`; as many run at a time as there are processors."""
     stage(f"starting Yosys for {len(units)} units (the first start on a machine takes half a minute)")
     YOSYS.path()
     done: list[str] = []
 
     def one(unit: Unit) -> UnitResult:
-        result = synthesize_unit(target, unit, design, folder)
+        result = synthesize_unit(target, unit, design, folder, shared=shared)
         done.append(unit.name)
         stage(f"synthesized {len(done)} of {len(units)} units: {unit.name}")
         return result

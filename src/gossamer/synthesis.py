@@ -113,9 +113,9 @@ def run_synthesis(request: SynthesisRequest, stage: Callable[[str], None]) -> Sy
     """Return the report of a request. Raises ConfigError for bad input, ToolError if a tool is missing or fails."""
     spec, target = _checked(request)
     folder = request.folder or Path("runs") / f"synth-{spec.name}-{target.value}"
-    _claim(folder)
     tool = f"{YOSYS.package} {YOSYS.version}"
     YOSYS.path()
+    _claim(folder)
     stage("generating Verilog")
     core = Core(spec)
     generated = generate_core(core, spec, version("gossamer"))
@@ -131,7 +131,7 @@ def run_synthesis(request: SynthesisRequest, stage: Callable[[str], None]) -> Sy
         clock = _place(request, spec, design, harness_text(generated.top, top_ports(core)), folder, stage)
     report = SynthesisReport(
         config_name=spec.name, config_fingerprint=fingerprint(spec), target=target, device=spec.device, tool=tool,
-        components=_by_component(target, results), predicted=_predicted(spec), units=results,
+        components=component_resources(target, results), predicted=predicted_components(spec), units=results,
         register_memories=tuple(accidental([memory for result in results for memory in result.register_memories])),
         depth=depth, clock=clock, folder=folder,
     )  # fmt: skip
@@ -209,7 +209,7 @@ def _place(
     )  # fmt: skip
 
 
-def _by_component(target: Target, results: Sequence[UnitResult]) -> dict[str, Resources]:
+def component_resources(target: Target, results: Sequence[UnitResult]) -> dict[str, Resources]:
     """Return what each component takes: primitives of its units, as often as they are there."""
     cells: dict[str, Counter[str]] = {name: Counter() for name in COMPONENTS.values()}
     for result in results:
@@ -218,7 +218,7 @@ def _by_component(target: Target, results: Sequence[UnitResult]) -> dict[str, Re
     return {name: count_resources(target, part) for name, part in cells.items()}
 
 
-def _predicted(spec: SparseAccelerator) -> dict[str, Resources]:
+def predicted_components(spec: SparseAccelerator) -> dict[str, Resources]:
     """Return the estimate by the components that are synthesized."""
     parts = estimate_resources(spec).components
     named = {
