@@ -1,6 +1,7 @@
 """Place and route a netlist on an ECP5 with nextpnr and read its timing report."""
 
 import json
+import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,6 +107,7 @@ def place_and_route(
     folder: Path, stage: Callable[[str], None], tool: Tool = NEXTPNR,
 ) -> Clock:  # fmt: skip
     """Return the clock a netlist reaches with each seed; a seed whose report is in `folder` is not run again."""
+    relative = os.path.relpath(netlist, folder)  # the tool sees another /tmp than this process
     placements = []
     for number, seed in enumerate(seeds, 1):
         report = folder / f"speed{speed_grade}-seed{seed}.json"
@@ -113,7 +115,7 @@ def place_and_route(
             stage(f"placing and routing with seed {seed}, {number} of {len(seeds)} (minutes)")
             part_report = report.with_suffix(".part")
             arguments = [
-                device_option(part), "--package", PACKAGE, "--speed", str(speed_grade), "--json", str(netlist),
+                device_option(part), "--package", PACKAGE, "--speed", str(speed_grade), "--json", relative,
                 "--freq", f"{target_mhz:g}", "--seed", str(seed), "--timing-allow-fail", "--lpf-allow-unconstrained",
                 "--report", part_report.name, "--quiet", "--log", report.with_suffix(".log").name,
             ]  # fmt: skip

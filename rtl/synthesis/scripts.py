@@ -18,15 +18,37 @@ _SYNTHESIS = {
 """`-uram`: UltraRAM is used, for memories whose `ram_style` asks for it."""
 
 
-def synthesis_script(target: Target, top: str, files: Sequence[str], boxes: Sequence[str] = ()) -> str:
-    """Return the script that maps a module to primitives, writing statistics and netlist to the working folder.
+def preparation_script(top: str, files: Sequence[str], units: Sequence[str]) -> str:
+    """Return the script that cuts a design into units, each flattened and written as RTLIL of its name.
 
-    `files`: Verilog to read. `boxes`: Verilog of modules that stay black boxes.
+    Constants and unused ports are carried across the cuts, as if there were none; three rounds, after which nothing
+    changed in the cores that were tried.
+    """
+    lines = [
+        *(f"read_verilog {path}" for path in files),
+        f"hierarchy -check -top {top}",
+        "proc",
+        *(f"setattr -mod -set keep_hierarchy 1 {name}" for name in units),
+        "flatten",
+        "opt_clean",
+        *("opt_hier", "opt_expr", "opt_clean") * 3,
+        "setattr -mod -unset keep_hierarchy A:keep_hierarchy",
+        "delete t:$scopeinfo",
+    ]
+    for name in units:
+        lines += [f"select {name}", f"write_rtlil -selected {name}.il", "select -clear"]
+    return "\n".join(lines) + "\n"
+
+
+def synthesis_script(target: Target, top: str, boxes: Sequence[str] = ()) -> str:
+    """Return the script that maps a unit to primitives, from RTLIL to statistics and netlist in the working folder.
+
+    `boxes`: units that stay black boxes in it.
     """
     command = f"{_SYNTHESIS[target]} -top {top}"
     lines = [
-        *(f"read_verilog -lib {path}" for path in boxes),
-        *(f"read_verilog {path}" for path in files),
+        *(line for name in boxes for line in (f"read_rtlil {name}.il", f"blackbox {name}")),
+        f"read_rtlil {top}.il",
         f"hierarchy -check -top {top}",
         f"{command} -run begin:map_luts",
         f"{command} -run map_luts:",

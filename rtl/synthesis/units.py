@@ -14,7 +14,7 @@ from pathlib import Path
 from gossamer.arch.errors import ToolError
 from gossamer.rtl.synthesis.cells import Target
 from gossamer.rtl.synthesis.hierarchy import Design, Unit
-from gossamer.rtl.synthesis.scripts import NETLIST, STATISTICS, synthesis_script
+from gossamer.rtl.synthesis.scripts import NETLIST, STATISTICS, preparation_script, synthesis_script
 from gossamer.rtl.synthesis.tools import YOSYS, Tool, run_tool
 
 LOG = "yosys.log"
@@ -79,27 +79,44 @@ def accidental(memories: Sequence[FlipFlopMemory]) -> list[FlipFlopMemory]:
     return [memory for memory in memories if memory.bits > REGISTER_FILE_BITS]
 
 
+def prepare_units(units: Sequence[Unit], design: Design, folder: Path, *, tool: Tool = YOSYS) -> dict[str, str]:
+    """Return the RTLIL of every unit, cut out of the whole design. Raises ToolError if Yosys fails."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {_file(path): text for path, text in design.files.items()}
+    names = [unit.name for unit in units]
+    script = preparation_script(design.top, list(files), names)
+    key = _hash(script, files, tool)
+    if not _is_kept(folder, key):
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        _run(tool, script, folder, f"cutting {design.top} into units")
+    try:
+        texts = {name: (folder / f"{name}.il").read_text(encoding="utf-8") for name in names}
+    except OSError as error:
+        raise ToolError(f"{tool.command} (cutting {design.top} into units): no {error.filename}") from error
+    (folder / KEY).write_text(key)
+    return texts
+
+
 def synthesize_unit(
-    target: Target, unit: Unit, design: Design, folder: Path, *, shared: bool = False, tool: Tool = YOSYS
+    target: Target, unit: Unit, rtlil: Mapping[str, str], folder: Path, *, shared: bool = False, tool: Tool = YOSYS
 ) -> UnitResult:
     """Synthesize one unit in a folder of its name below `folder`. Raises ToolError if Yosys fails or leaves no result.
 
-    `shared`: several designs use `folder`, and the hash of what is synthesized becomes part of the name.
+    `rtlil`: of this unit and those it contains. `shared`: several designs use `folder`, and the hash of what is
+    synthesized becomes part of the name.
     """
     begin = time.perf_counter()
-    boxes = sorted({design.path_of[name] for name in unit.cuts} - set(unit.files))
-    script = synthesis_script(target, unit.name, [_file(path) for path in unit.files], [_file(path) for path in boxes])
-    texts = {_file(path): design.files[path] for path in (*unit.files, *boxes)}
-    key = hashlib.sha256(repr((script, sorted(texts.items()), tool.version)).encode()).hexdigest()
+    script = synthesis_script(target, unit.name, sorted(unit.cuts))
+    texts = {f"{name}.il": rtlil[name] for name in (unit.name, *unit.cuts)}
+    key = _hash(script, texts, tool)
     place = folder / (f"{unit.name}-{key[:16]}" if shared else unit.name)
     place.mkdir(parents=True, exist_ok=True)
-    kept = (place / KEY).is_file() and (place / KEY).read_text() == key
+    kept = _is_kept(place, key)
     if not kept:
-        (place / KEY).unlink(missing_ok=True)
         for name, text in texts.items():
             (place / name).write_text(text, encoding="utf-8")
-        (place / SCRIPT).write_text(script, encoding="utf-8")
-        run_tool(tool, ["-q", "-l", LOG, SCRIPT], folder=place, log=place / LOG, step=f"synthesis of {unit.name}")
+        _run(tool, script, place, f"synthesis of {unit.name}")
     statistics = place / STATISTICS
     if not statistics.is_file():
         raise ToolError(f"{tool.command} (synthesis of {unit.name}): wrote no statistics; log: {place / LOG}")
@@ -117,6 +134,23 @@ def _file(path: str) -> str:
     return f"{Path(path).stem}.v"
 
 
+def _hash(script: str, texts: Mapping[str, str], tool: Tool) -> str:
+    return hashlib.sha256(repr((script, sorted(texts.items()), tool.version)).encode()).hexdigest()
+
+
+def _is_kept(folder: Path, key: str) -> bool:
+    """Return whether a folder has the result of a run; if not, make sure that it does not look as if."""
+    if (folder / KEY).is_file() and (folder / KEY).read_text() == key:
+        return True
+    (folder / KEY).unlink(missing_ok=True)
+    return False
+
+
+def _run(tool: Tool, script: str, folder: Path, step: str) -> None:
+    (folder / SCRIPT).write_text(script, encoding="utf-8")
+    run_tool(tool, ["-q", "-l", LOG, SCRIPT], folder=folder, log=folder / LOG, step=step)
+
+
 def _primitives(unit: Unit, cells: Counter[str], log: Path) -> Counter[str]:
     """Return the cells without black boxes. Raises ToolError if those are not the instances the text has."""
     boxes = {name: cells.pop(name, 0) for name in unit.cuts}
@@ -130,18 +164,18 @@ def synthesize_units(
     *, shared: bool = False,
 ) -> tuple[UnitResult, ...]:  # fmt: skip
     """Return the results in the order of `units`; as many run at a time as this process may use processors."""
-    stage(f"starting Yosys for {len(units)} units (the first start on a machine takes half a minute)")
-    YOSYS.path()
+    stage(f"cutting the design into {len(units)} units (Yosys's first start on a machine takes half a minute)")
+    rtlil = prepare_units(units, design, folder / f"{design.top}-units" if shared else folder)
     done: list[str] = []
 
     def one(unit: Unit) -> UnitResult:
-        result = synthesize_unit(target, unit, design, folder, shared=shared)
+        result = synthesize_unit(target, unit, rtlil, folder, shared=shared)
         done.append(unit.name)
         stage(f"synthesized {len(done)} of {len(units)} units: {unit.name}")
         return result
 
     # The largest first, so that none of them runs alone at the end.
-    order = sorted(units, key=lambda unit: -sum(len(design.files[path]) for path in unit.files))
+    order = sorted(units, key=lambda unit: -len(rtlil[unit.name]))
     pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
     try:
         results = {result.unit.name: result for result in pool.map(one, order)}

@@ -27,7 +27,14 @@ from gossamer.rtl.synthesis.harness import HARNESS, harness_text
 from gossamer.rtl.synthesis.hierarchy import Design, Unit
 from gossamer.rtl.synthesis.place import SEEDS, SPEED_GRADES, Clock, place_and_route
 from gossamer.rtl.synthesis.tools import YOSYS
-from gossamer.rtl.synthesis.units import FlipFlopMemory, UnitResult, accidental, synthesize_unit, synthesize_units
+from gossamer.rtl.synthesis.units import (
+    FlipFlopMemory,
+    UnitResult,
+    accidental,
+    prepare_units,
+    synthesize_unit,
+    synthesize_units,
+)
 
 RUN_FILE = "run.json"
 RESULT_FILE = "result.json"
@@ -198,12 +205,13 @@ def _place(
     stage("synthesizing the whole core for place and route (minutes)")
     whole = Design(top=HARNESS, files={**design.files, f"{HARNESS}.v": harness})
     unit = Unit(name=HARNESS, files=tuple(whole.files), cuts={}, count=1, component="whole")
-    flat = synthesize_unit(Target.ECP5, unit, whole, folder / "whole")
+    rtlil = prepare_units([unit], whole, folder / "whole")
+    flat = synthesize_unit(Target.ECP5, unit, rtlil, folder / "whole")
     digest = hashlib.sha256((flat.folder / "key.txt").read_bytes()).hexdigest()[:16]
     place = folder / "whole" / f"placed-{digest}"
     place.mkdir(exist_ok=True)
     return place_and_route(
-        flat.netlist.resolve(), spec.device.part, speed_grade=request.speed_grade,
+        flat.netlist, spec.device.part, speed_grade=request.speed_grade,
         seeds=range(1, request.seeds + 1), target_mhz=spec.clock_mhz,
         has_multipliers=count_resources(Target.ECP5, flat.cells).dsp > 0, folder=place, stage=stage,
     )  # fmt: skip

@@ -122,8 +122,8 @@ def test_the_harness_connects_every_bit_once() -> None:
 
 
 def test_the_script_is_cut_before_map_luts() -> None:
-    lines = synthesis_script(Target.XCUP, "top", ["top.v"], ["box.v"]).splitlines()
+    lines = synthesis_script(Target.XCUP, "top", ["box"]).splitlines()
     first, second = [line for line in lines if line.startswith("synth_xilinx")]
     assert first.endswith("-run begin:map_luts")
     assert second.endswith("-run map_luts:")
-    assert lines[:2] == ["read_verilog -lib box.v", "read_verilog top.v"]
+    assert lines[:3] == ["read_rtlil box.il", "blackbox box", "read_rtlil top.il"]
