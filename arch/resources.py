@@ -63,10 +63,16 @@ VECTOR_CONSTANT_BITS = (32, 32, 6)
 """Memories of a vector lane: a byte table of 16 rows; bias, multiplier and shift of every lanes-th channel."""
 
 ROW_PRODUCTS = (
-    *((8, 8), (17, 8), (25, 37), (25, 38), *((18, 18),) * 8),  # LAYER_NORM
-    *((9, 9), (9, 9), *((18, 18),) * 4),  # LRN
+    *((8, 8), (17, 8), (25, 25), (25, 26), *((18, 18),) * 8),  # LAYER_NORM
+    *((9, 9), (9, 9), (9, 18), (9, 18)),  # LRN: its factors are 9 x 32 bits
 )
-"""Products of the engines that take one element per cycle; SOFTMAX has none."""
+"""Products of the engines that take one element per cycle, as wide as their factors are; SOFTMAX has none. Yosys 0.70
+takes as many DSPs on either target: 22 on ecp5, 18 on xcup (tests/unit/test_resources.py)."""
+
+LRN_HISTORY = (9, 256)
+LRN_READERS = 2
+"""Bits and words of the elements LRN remembers, and who reads them: each has a copy. 256 words are block RAM on ECP5
+and LUTs elsewhere, which is what Yosys 0.70 chooses."""
 
 DIVIDER_LUT = 1200
 DIVIDER_FF = 1500
@@ -320,9 +326,10 @@ def _mux_levels(inputs: int, family: Family) -> int:
 
 
 def _positions(spec: SparseAccelerator) -> Resources:
-    """The one product of COMPUTE's walk over positions: columns by bytes between them."""
+    """The one product of COMPUTE's walk over positions: columns by bytes between them, modulo the buffer."""
     bits = {field.name: field.bits for field in FIELDS[Opcode.COMPUTE]}
-    return _dsps(spec.device.family, [(bits["nx"] + 1, bits["a_x"] + 1)])
+    address_bits = (spec.buffers.activation.capacity_bytes - 1).bit_length()
+    return _dsps(spec.device.family, [tuple(min(bits[name], address_bits) + 1 for name in ("nx", "a_x"))])
 
 
 def _vector(spec: SparseAccelerator) -> Resources:
@@ -336,6 +343,8 @@ def _vector(spec: SparseAccelerator) -> Resources:
     logic = Resources(
         lut=lanes * (VECTOR_LUT + VECTOR_OTHER_LUT) + DIVIDER_LUT, ff=lanes * VECTOR_FF + DIVIDER_FF
     )  # fmt: skip
+    kept = MemoryKind.DP16KD if family is Family.ECP5 else MemoryKind.LUTRAM
+    memories.append(_memory(kept, family, *LRN_HISTORY, count=LRN_READERS))
     return sum(memories, logic) + _dsps(family, VECTOR_PRODUCTS * lanes) + _dsps(family, ROW_PRODUCTS)
 
 
