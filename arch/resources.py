@@ -329,7 +329,7 @@ def _positions(spec: SparseAccelerator) -> Resources:
     """The one product of COMPUTE's walk over positions: columns by bytes between them, modulo the buffer."""
     bits = {field.name: field.bits for field in FIELDS[Opcode.COMPUTE]}
     address_bits = (spec.buffers.activation.capacity_bytes - 1).bit_length()
-    return _dsps(spec.device.family, [tuple(min(bits[name], address_bits) + 1 for name in ("nx", "a_x"))])
+    return _dsps(spec.device.family, [(min(bits["nx"], address_bits) + 1, min(bits["a_x"], address_bits) + 1)])
 
 
 def _vector(spec: SparseAccelerator) -> Resources:
