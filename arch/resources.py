@@ -174,10 +174,19 @@ def memory_primitives(
     if kind is MemoryKind.LUTRAM and byte_writes:
         words, luts = LUTRAM_BYTE.get(family, (64, 10))
         return ceil_div(width_bits, 8) * ceil_div(depth, words) * luts * read_ports
+    if kind is MemoryKind.URAM288 and family is Family.ULTRASCALE_PLUS and byte_writes and read_ports == 1:
+        # Nine byte lanes each, the ninth in the parity bits; lanes that are left over share one for several depths.
+        lanes, deep = ceil_div(width_bits, 8), ceil_div(depth, URAM_WORDS)
+        return lanes // URAM_BYTE_LANES * deep + ceil_div(lanes % URAM_BYTE_LANES * deep, URAM_BYTE_LANES)
     shapes = _shapes(kind, family, read_ports)
     return min(ceil_div(width_bits, _usable(bits, byte_writes)) * ceil_div(depth, words) * each
                for words, bits, each in shapes)  # fmt: skip
 
+
+URAM_WORDS = 4096
+URAM_BYTE_LANES = 9
+"""Words of an UltraRAM, and bytes of a word that can be written apart (BWE_MODE PARITY_INDEPENDENT, AMD UG573), as
+Yosys 0.70 uses them: 29 for 128 bytes x 8,192, 15 for 64 bytes x 6,144 (u280-sparse)."""
 
 LUTRAM_BYTE = {Family.SERIES7: (64, 12), Family.ECP5: (16, 12)}
 """Words and LUTs of a LUTRAM one byte wide, which has a write enable of its own: 64 x 7 and 64 x 1 in 8 + 2 LUT6 where

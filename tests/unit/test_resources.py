@@ -51,6 +51,9 @@ def sparse(name: str, *overrides: str) -> SparseAccelerator:
         (BRAM, US, 9, 4096, False, 1, 1),
         (BRAM, US, 8, 4096, True, 1, 1),
         (URAM, US, 72, 4096, False, 1, 1),    # URAM288 as Yosys maps it
+        (URAM, US, 64, 16384, True, 1, 4),    # as Yosys maps the halves of u280-sparse's banks
+        (URAM, US, 1024, 8192, True, 1, 29),  # its weight banks
+        (URAM, US, 512, 6144, True, 1, 15),   # its index banks
         (URAM, US, 72, 4096, False, 2, 1),
         (URAM, US, 8, 32768, False, 1, 8),    # one shape only before Versal
         (URAM, VERSAL, 8, 32768, True, 1, 1),
@@ -98,10 +101,10 @@ def test_u280_sparse_by_hand() -> None:
     assert (parts["position walk"].dsp, parts["memory port"].dsp) == (1, 2)
     # copies for 4 lanes, VECTOR and STORE, of 16 banks of 64 bits, 24,576 deep: 16,384 (4 URAMs) and 8,192 (2)
     assert parts["activation buffer"] == Resources(uram=6 * 16 * (4 + 2))
-    # 4 banks of a row of 1,024 bits (16 URAMs), 8,192 deep (2)
-    assert parts["weight buffer"] == Resources(uram=4 * 16 * 2)
-    # windows of 192 bytes that start at any 16: 4 banks of 512 bits (8 URAMs), 6,144 deep (2)
-    assert parts["index buffer"] == Resources(uram=4 * 8 * 2)
+    # 4 banks of a row of 128 bytes (14 URAMs of 9, and 2 bytes), 8,192 deep (2): the 2 x 2 bytes fit one
+    assert parts["weight buffer"] == Resources(uram=4 * (14 * 2 + 1))
+    # windows of 192 bytes that start at any 16: 4 banks of 64 bytes (7 URAMs of 9, and 1 byte), 6,144 deep (2)
+    assert parts["index buffer"] == Resources(uram=4 * (7 * 2 + 1))
     # 4 lanes of 64 cells in two halves, each 64 bits and 1,024 deep: 2 block RAMs
     assert parts["accumulator buffer"] == Resources(bram36=4 * 64 * 2 * 2)
     # windows of 128 bytes that start at any 4: 2 banks of 1,024 bits (64 block RAMs of 16), 2,048 deep
@@ -230,10 +233,10 @@ def test_what_does_not_fit_is_refused_with_need_budget_and_breakdown() -> None:
     lines = str(caught.value).splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("u280-sparse.yaml:6:1: device: needs 1,")
-    # 4 lanes x 128 cells x 2 halves; 4 banks of 2,048 bits (32 URAMs) and of 1,024 bits (16), at most 4,096 deep
+    # 4 lanes x 128 cells x 2 halves; 4 banks of 256 bytes (28 and 1 URAMs of 9) and of 128 bytes (14 and 1)
     assert "uram (estimated) but u280 has 960: accumulator buffer 1,024, activation buffer 576, " in lines[0]
-    assert lines[0].endswith("weight buffer 128, index buffer 64")
-    assert f"needs {1024 + 576 + 128 + 64:,} uram" in lines[0]
+    assert lines[0].endswith("weight buffer 116, index buffer 60")
+    assert f"needs {1024 + 576 + 116 + 60:,} uram" in lines[0]
 
 
 def test_every_resource_can_be_the_one_that_is_short() -> None:
