@@ -14,9 +14,14 @@ from gossamer.arch.resources import RESOURCE_NAMES, Resources
 from gossamer.rtl.synthesis import tools, units
 from gossamer.rtl.synthesis.tools import Tool
 
+REPORT = Path(__file__).parent / "data" / "synthesis" / "nextpnr-report.json"
 FAKE = """\
 #!{python}
-import json, pathlib, re, sys
+import json, pathlib, re, shutil, sys
+if "--report" in sys.argv:
+    assert pathlib.Path(sys.argv[sys.argv.index("--json") + 1]).is_file()
+    shutil.copyfile("{report}", sys.argv[sys.argv.index("--report") + 1])
+    sys.exit(0)
 script = pathlib.Path(sys.argv[-1]).read_text()
 top = re.search(r"^hierarchy -check -top (\\S+)", script, re.M)[1]
 with open("{calls}", "a") as calls:
@@ -27,7 +32,7 @@ if top == "{broken}":
     sys.exit(1)
 for unit in re.findall(r"^write_rtlil -selected (\\S+)", script, re.M):
     pathlib.Path(unit).write_text("rtlil of " + unit)
-cells = {{"LUT6": 3, "FDRE": 2}}
+cells = {{"LUT4": 3, "FDRE": 2}}
 for name, count in {cuts}.get(top, {{}}).items():
     cells[name] = count
 pathlib.Path("stat.json").write_text(json.dumps({{"modules": {{"\\\\" + top: {{"num_cells_by_type": cells}}}}}}))
@@ -54,7 +59,7 @@ def fake_yosys(monkeypatch: pytest.MonkeyPatch, folder: Path, *, broken: str = "
     def remember(self: Design, components: Any) -> Any:
         found = original(self, components)
         cuts.update({unit.name: dict(unit.cuts) for unit in found})
-        program.write_text(FAKE.format(python=sys.executable, calls=calls, broken=broken, cuts=cuts))
+        program.write_text(FAKE.format(python=sys.executable, calls=calls, broken=broken, cuts=cuts, report=REPORT))
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
         return found
 
@@ -152,6 +157,23 @@ def test_counts_are_added_up_and_nothing_is_synthesized_twice(
     assert run(monkeypatch, *words, "--json") == 0
     assert json.loads(capsys.readouterr().out) == first
     assert calls.read_text() == "dma\n"
+
+
+def test_a_core_is_placed_with_every_seed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    calls = fake_yosys(monkeypatch, tmp_path / "tool")
+    words = ("--config", "ecp5-tiny", "--target", "ecp5", "--seeds", "4", "--speed", "7", "-o", str(tmp_path / "run"))
+    assert run(monkeypatch, *words, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["fmax_mhz"], found["speed_grade"]) == (120.86, 7)
+    assert [each["seed"] for each in found["seeds"]] == [1, 2, 3, 4]
+    assert calls.read_text().split().count("gossamer_harness") == 2  # cut out, and synthesized flat
+    assert "logic_depth" not in found
+    assert run(monkeypatch, *words) == 0
+    printed = capsys.readouterr().out
+    assert "clock  120.9 MHz, median of 4 placements (120.9, 120.9, 120.9, 120.9), speed grade 7" in printed
+    assert "slowest path, 8.27 ns" in printed
 
 
 def test_the_prediction_is_the_estimate() -> None:
