@@ -338,7 +338,8 @@ def _positions(spec: SparseAccelerator) -> Resources:
     """The one product of COMPUTE's walk over positions: columns by bytes between them, modulo the buffer."""
     bits = {field.name: field.bits for field in FIELDS[Opcode.COMPUTE]}
     address_bits = (spec.buffers.activation.capacity_bytes - 1).bit_length()
-    return _dsps(spec.device.family, [(min(bits["nx"], address_bits) + 1, min(bits["a_x"], address_bits) + 1)])
+    sign = 0 if spec.device.family is Family.ECP5 else 1  # the ECP5 multiplier takes 18 unsigned bits too
+    return _dsps(spec.device.family, [(min(bits["nx"], address_bits) + sign, min(bits["a_x"], address_bits) + sign)])
 
 
 def _vector(spec: SparseAccelerator) -> Resources:
