@@ -264,5 +264,5 @@ def test_products_of_rows_take_the_dsps_that_yosys_counts(family: Family, dsp: i
 @pytest.mark.parametrize("capacity_bytes", [32768, 262144])
 def test_the_position_walk_takes_one_multiplier_as_yosys_counts(capacity_bytes: int) -> None:
     """Yosys 0.70 on ecp5-tiny and on point 2 of benchmarks/synthesis_points.csv, whose addresses have 18 bits."""
-    spec = sparse("ecp5-tiny", *HUGE, f"buffers.activation.capacity_bytes={capacity_bytes}")
+    spec = sparse("ecp5-tiny", "device.bram36=1000", f"buffers.activation.capacity_bytes={capacity_bytes}")
     assert estimate_resources(spec).components["position walk"].dsp == 1
