@@ -22,7 +22,8 @@ DEVICES = {"LFE5U-12F": "--12k", "LFE5U-25F": "--25k", "LFE5U-45F": "--45k", "LF
 
 DSP_LIMIT_MHZ = 225.0
 """Fastest clock of a multiplier with all its registers: Lattice FPGA-DS-02012, register-to-register performance of DSP
-functions; quoted from memory, to be checked against the document. nextpnr does not model the multiplier's inner register and may find more."""
+functions; quoted from memory, to be checked against the document. nextpnr does not model the multiplier's inner
+register and may find more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
