@@ -64,10 +64,16 @@ VECTOR_CONSTANT_BITS = (32, 32, 6)
 """Memories of a vector lane: a byte table of 16 rows; bias, multiplier and shift of every lanes-th channel."""
 
 ROW_PRODUCTS = (
-    *((8, 8), (17, 8), (25, 37), (25, 38), *((18, 18),) * 8),  # LAYER_NORM
-    *((9, 9), (9, 9), *((18, 18),) * 4),  # LRN
+    *((8, 8), (17, 8), (25, 25), (25, 26), *((18, 18),) * 8),  # LAYER_NORM
+    *((9, 9), (9, 9), (9, 18), (9, 18)),  # LRN: its factors are 9 x 32 bits
 )
-"""Products of the engines that take one element per cycle; SOFTMAX has none."""
+"""Products of the engines that take one element per cycle, as wide as their factors are; SOFTMAX has none. Yosys 0.70
+takes as many DSPs on either target: 22 on ecp5, 18 on xcup (tests/unit/test_resources.py)."""
+
+LRN_HISTORY = (9, 256)
+LRN_READERS = 2
+"""Bits and words of the elements LRN remembers, and who reads them: each has a copy. 256 words are block RAM on ECP5
+and LUTs elsewhere, which is what Yosys 0.70 chooses."""
 
 DIVIDER_LUT = 1200
 DIVIDER_FF = 1500
@@ -172,10 +178,19 @@ def memory_primitives(
     if kind is MemoryKind.LUTRAM and byte_writes:
         words, luts = LUTRAM_BYTE.get(family, (64, 10))
         return ceil_div(width_bits, 8) * ceil_div(depth, words) * luts * read_ports
+    if kind is MemoryKind.URAM288 and family is Family.ULTRASCALE_PLUS and byte_writes and read_ports == 1:
+        # Nine byte lanes each, the ninth in the parity bits; lanes that are left over share one for several depths.
+        lanes, deep = ceil_div(width_bits, 8), ceil_div(depth, URAM_WORDS)
+        return lanes // URAM_BYTE_LANES * deep + ceil_div(lanes % URAM_BYTE_LANES * deep, URAM_BYTE_LANES)
     shapes = _shapes(kind, family, read_ports)
     return min(ceil_div(width_bits, _usable(bits, byte_writes)) * ceil_div(depth, words) * each
                for words, bits, each in shapes)  # fmt: skip
 
+
+URAM_WORDS = 4096
+URAM_BYTE_LANES = 9
+"""Words of an UltraRAM, and bytes of a word that can be written apart (BWE_MODE PARITY_INDEPENDENT, AMD UG573), as
+Yosys 0.70 uses them: 29 for 128 bytes x 8,192, 15 for 64 bytes x 6,144 (u280-sparse)."""
 
 LUTRAM_BYTE = {Family.SERIES7: (64, 12), Family.ECP5: (16, 12)}
 """Words and LUTs of a LUTRAM one byte wide, which has a write enable of its own: 64 x 7 and 64 x 1 in 8 + 2 LUT6 where
@@ -324,9 +339,11 @@ def _mux_levels(inputs: int, family: Family) -> int:
 
 
 def _positions(spec: SparseAccelerator) -> Resources:
-    """The one product of COMPUTE's walk over positions: columns by bytes between them."""
+    """The one product of COMPUTE's walk over positions: columns by bytes between them, modulo the buffer."""
     bits = {field.name: field.bits for field in FIELDS[Opcode.COMPUTE]}
-    return _dsps(spec.device.family, [(bits["nx"] + 1, bits["a_x"] + 1)])
+    address_bits = (spec.buffers.activation.capacity_bytes - 1).bit_length()
+    sign = 0 if spec.device.family is Family.ECP5 else 1  # the ECP5 multiplier takes 18 unsigned bits too
+    return _dsps(spec.device.family, [(min(bits["nx"], address_bits) + sign, min(bits["a_x"], address_bits) + sign)])
 
 
 def _vector(spec: SparseAccelerator) -> Resources:
@@ -340,6 +357,8 @@ def _vector(spec: SparseAccelerator) -> Resources:
     logic = Resources(
         lut=lanes * (VECTOR_LUT + VECTOR_OTHER_LUT) + DIVIDER_LUT, ff=lanes * VECTOR_FF + DIVIDER_FF
     )  # fmt: skip
+    kept = MemoryKind.DP16KD if family is Family.ECP5 else MemoryKind.LUTRAM
+    memories.append(_memory(kept, family, *LRN_HISTORY, count=LRN_READERS))
     return sum(memories, logic) + _dsps(family, VECTOR_PRODUCTS * lanes) + _dsps(family, ROW_PRODUCTS)
 
 

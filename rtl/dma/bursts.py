@@ -65,7 +65,6 @@ class BurstCutter(wiring.Component):
         span = Signal(LENGTH_BITS + 1)
         m.d.comb += [
             span.eq(run_address[:burst] + self.length - 1),
-            last_of_run.eq(bursts_left == 0),
             self.last.eq(last_of_run & run_is_last),
             next_run.eq(run_valid & (~self.valid | (self.ready & last_of_run))),
         ]
@@ -82,6 +81,7 @@ class BurstCutter(wiring.Component):
                 self.valid.eq(1),
                 self.address.eq(run_address),
                 bursts_left.eq(span[burst:]),
+                last_of_run.eq(span[burst:] == 0),
                 run_is_last.eq(run_last),
             ]
         with m.Elif(self.ready):
@@ -90,6 +90,7 @@ class BurstCutter(wiring.Component):
                 self.address[:burst].eq(0),
                 self.address[burst:].eq(self.address[burst:] + 1),
                 bursts_left.eq(bursts_left - 1),
+                last_of_run.eq(bursts_left == 1),
             ]
         return m
 

@@ -238,7 +238,9 @@ class Load(wiring.Component):
         starts = Signal(2)
         corner = Signal(CHIP_BITS)
         place = Signal(shift)
+        scatter = Signal()
         m.d.sync += [
+            scatter.eq(fields["dst_e"] != 1),
             starts.eq((starts << 1) | move),
             corner.eq(fields["dst"] + fields["pad_left"]),
             place.eq(self.base[:shift] + fields["dram"][:shift]),
@@ -254,5 +256,5 @@ class Load(wiring.Component):
             pieces.chip_y.eq(fields["dst_y"]),
             pieces.chip_x.eq(fields["dst_x"]),
             pieces.chip_e.eq(fields["dst_e"]),
-            pieces.scatter.eq(fields["dst_e"] != 1),
+            pieces.scatter.eq(scatter),
         ]

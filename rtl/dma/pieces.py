@@ -72,47 +72,54 @@ class PieceWalker(wiring.Component):
         width = self.port.beat_bytes
         room = Signal(bits_for(width))
         left = Signal(LENGTH_BITS)
+        after = Signal(LENGTH_BITS)
+        low = len(room)
+        near = Signal()  # `left` has no bits above those of `room`; registers of that kind keep wide compares off paths
         segment_ends = Signal()
         beat_full = Signal()
         run_ends = Signal()
         m.d.comb += [
             room.eq(Mux(self.scatter, 1, width - self.offset)),
-            segment_ends.eq(left <= room),
+            after.eq(left - room),
+            segment_ends.eq(near & (left[:low] <= room)),
             self.size.eq(Mux(segment_ends, left, room)),
-            beat_full.eq(Mux(self.scatter, self.offset == width - 1, left >= room)),
+            beat_full.eq(Mux(self.scatter, self.offset == width - 1, ~near | (left[:low] >= room))),
             self.beat_ends.eq(beat_full | run_ends),
         ]
         next_chip, next_place = self._segments(m, segment_ends, run_ends)
         with m.If(self.load):
             m.d.sync += [self.valid.eq(1), self.address.eq(self.chip), self.offset.eq(self.place)]
-            m.d.sync += left.eq(self.segment)
+            m.d.sync += [left.eq(self.segment), near.eq(self.segment[low:] == 0)]
         with m.Elif(self.valid & self.ready & segment_ends):
             m.d.sync += [self.valid.eq(~self.last), self.address.eq(next_chip), self.offset.eq(next_place)]
-            m.d.sync += left.eq(self.segment)
+            m.d.sync += [left.eq(self.segment), near.eq(self.segment[low:] == 0)]
         with m.Elif(self.valid & self.ready):
             m.d.sync += [
                 self.address.eq(self.address + Mux(self.scatter, self.chip_e, room)),
                 self.offset.eq(self.offset + room),
-                left.eq(left - room),
+                left.eq(after),
+                near.eq(after[low:] == 0),
             ]
         return m
 
     def _segments(self, m: Module, segment_ends: Signal, run_ends: Signal) -> tuple[Signal, Signal]:
         """Add the walk over segments; return the address and the place of the one after this."""
         shift = self.port.beat_shift
-        x = Signal(COUNT_BITS)
-        y = Signal(COUNT_BITS)
+        segments_left = Signal(COUNT_BITS)
+        lines_left = Signal(COUNT_BITS)
         line_chip = Signal(CHIP_BITS)
         line_place = Signal(shift)
         segment_chip = Signal(CHIP_BITS)
         segment_place = Signal(shift)
         last_of_line = Signal()
+        last_line = Signal()
         last_segment = Signal()
+        several_runs = Signal()
+        several_lines = Signal()
         next_chip = Signal(CHIP_BITS)
         next_place = Signal(shift)
         m.d.comb += [
-            last_of_line.eq(x == self.segments_less_one),
-            last_segment.eq(last_of_line & (y == self.segment_lines_less_one)),
+            last_segment.eq(last_of_line & last_line),
             self.last.eq(segment_ends & last_segment),
             next_chip.eq(Mux(last_of_line, line_chip, segment_chip) + Mux(last_of_line, self.chip_y, self.chip_x)),
             next_place.eq(
@@ -121,8 +128,8 @@ class PieceWalker(wiring.Component):
             run_ends.eq(
                 segment_ends
                 & (
-                    (self.runs_less_one != 0)
-                    | (last_of_line & (self.lines_less_one != 0))
+                    several_runs
+                    | (last_of_line & several_lines)
                     | last_segment
                 )
             ),
@@ -130,10 +137,20 @@ class PieceWalker(wiring.Component):
         with m.If(self.load):
             m.d.sync += [
                 line_chip.eq(self.chip), segment_chip.eq(self.chip), line_place.eq(self.place),
-                segment_place.eq(self.place), x.eq(0), y.eq(0),
+                segment_place.eq(self.place), segments_left.eq(self.segments_less_one),
+                last_of_line.eq(self.segments_less_one == 0), lines_left.eq(self.segment_lines_less_one),
+                last_line.eq(self.segment_lines_less_one == 0), several_runs.eq(self.runs_less_one != 0),
+                several_lines.eq(self.lines_less_one != 0),
             ]  # fmt: skip
         with m.Elif(self.valid & self.ready & segment_ends):
-            m.d.sync += [x.eq(x + 1), segment_chip.eq(next_chip), segment_place.eq(next_place)]
+            m.d.sync += [
+                segments_left.eq(segments_left - 1), last_of_line.eq(segments_left == 1),
+                segment_chip.eq(next_chip), segment_place.eq(next_place),
+            ]  # fmt: skip
             with m.If(last_of_line):
-                m.d.sync += [x.eq(0), y.eq(y + 1), line_chip.eq(next_chip), line_place.eq(next_place)]
+                m.d.sync += [
+                    segments_left.eq(self.segments_less_one), last_of_line.eq(self.segments_less_one == 0),
+                    lines_left.eq(lines_left - 1), last_line.eq(lines_left == 1),
+                    line_chip.eq(next_chip), line_place.eq(next_place),
+                ]  # fmt: skip
         return next_chip, next_place

@@ -19,7 +19,7 @@ class Bank(wiring.Component):
     read_row, read_carry: row read is read_row + read_carry.
     read_data: the word, one cycle after its row.
 
-    Protocol: a read in the cycle of a write to the same row returns the old word.
+    Protocol: a word that is read in the cycle of a write to the same row must not be used.
     """
 
     def __init__(self, name: str, word_bytes: int, rows: int, kind: MemoryKind) -> None:
@@ -60,7 +60,7 @@ class HalvedBank(wiring.Component):
     window_row, window_carry: row read is window_row + window_carry; read_data: its word, one cycle later.
     row, enable, data: what is written in each half, [half].
 
-    Protocol: a read in the cycle of a write to the same row returns the old word.
+    Protocol: a word that is read in the cycle of a write to the same row must not be used.
     """
 
     def __init__(self, name: str, cut: Banking, kind: MemoryKind) -> None:

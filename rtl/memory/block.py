@@ -15,7 +15,11 @@ RAM_STYLE = {
     MemoryKind.URAM288: "ultra",
     MemoryKind.LUTRAM: "distributed",
 }
-"""Value of the `ram_style` attribute that asks synthesis for a primitive."""
+"""Value of the `ram_style` attribute that asks synthesis for a primitive.
+
+`no_rw_check` stands beside it: no engine uses what it reads from a row in the cycle it is written, and without it Yosys
+surrounds every block RAM of an ECP5 with registers and comparators for that case (tests/rtl/test_collisions.py).
+"""
 
 _TEXT = """\
 module {name}(
@@ -26,7 +30,7 @@ module {name}(
   input [{enables}:0] write_enable,
   input [{word}:0] write_data
 );
-  (* ram_style = "{style}" *)
+  (* ram_style = "{style}", no_rw_check *)
   reg [{word}:0] words [0:{last}];
   reg [{word}:0] read;
   integer part;
@@ -49,7 +53,8 @@ class BlockMemory(Leaf):
     read_row, read_data: the word of that row, one cycle later.
     write_row, write_enable, write_data: one enable per part of the word.
 
-    Protocol: a read in the cycle of a write to the same row returns the old word.
+    Protocol: a read in the cycle of a write to the same row returns the old word in simulation, and in hardware
+    anything: nothing may depend on it.
 
     Parameters
     ----------

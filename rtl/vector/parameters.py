@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from gossamer.arch.timing import VECTOR_TABLE_LEAD_CYCLES, parameter_read_bytes, requantize_entries
 from gossamer.dataflow.numerics import HEADER_DTYPE, REQUANTIZE_DTYPE, TABLE_BYTES
+from gossamer.rtl.constant_arithmetic import times_constant
 from gossamer.rtl.vector.lane import ENTRY_BITS, TABLE_ROW_BYTES, TABLE_ROWS
 from gossamer.rtl.vector.walk import row_bits
 
@@ -105,7 +106,9 @@ class ParameterLoader(wiring.Component):
             with m.State("IDLE"):
                 m.d.sync += [
                     self.read_address.eq(self.address), count.eq(0), channels_left.eq(self.words * self.group_size),
-                    table_at.eq(self.address + HEADER_BYTES + Mux(self.with_entries, self.words * entry_bytes, 0)),
+                    table_at.eq(
+                        self.address + HEADER_BYTES + Mux(self.with_entries, times_constant(self.words, entry_bytes), 0)
+                    ),
                 ]  # fmt: skip
                 with m.If(self.begin):
                     m.next = "HEADER"

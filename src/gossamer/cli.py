@@ -221,6 +221,33 @@ def generate(
 
 
 @app.command()
+def synth(
+    config: ConfigOption,
+    target: Annotated[str, typer.Option("--target", "-t", help="xcup (UltraScale+) or ecp5 (with place and route)")],
+    overrides: SetOption = [],  # noqa: B006 - typer copies it
+    seeds: Annotated[int, typer.Option("--seeds", help="ecp5: placements whose median clock counts, at least 3")] = 3,
+    speed: Annotated[int, typer.Option("--speed", help="ecp5: speed grade, 6, 7 or 8")] = 6,
+    place: Annotated[bool, typer.Option(help="ecp5: place and route, for the clock")] = True,
+    output: Annotated[Path | None, typer.Option("-o", help="Run folder; default runs/synth-CONFIG-TARGET")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Synthesize the Verilog of a config: what does it take, and how fast is it?"""
+    from gossamer.synthesis import SynthesisRequest, run_synthesis
+    from gossamer.synthesis_table import print_synthesis
+
+    request = SynthesisRequest(
+        config=config, target=target, settings=tuple(overrides), folder=output, seeds=seeds, speed_grade=speed,
+        place=place,
+    )  # fmt: skip
+    with _progress(as_json) as stage:
+        report = run_synthesis(request, stage)
+    if as_json:
+        _print_json(report.as_json())
+    else:
+        print_synthesis(report)
+
+
+@app.command()
 def prune(
     model: ModelArgument,
     output: Annotated[Path, typer.Option("-o", help="ONNX file to write")],

