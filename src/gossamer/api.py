@@ -6,7 +6,9 @@ from pathlib import Path
 from gossamer.dataflow.program import Program
 from gossamer.report import SimulationReport
 from gossamer.request import SimulationRequest
+from gossamer.rtl.synthesis.place import SEEDS, SPEED_GRADES
 from gossamer.simulation import compile_request, run_simulation
+from gossamer.synthesis import SynthesisReport, SynthesisRequest, run_synthesis
 from gossamer.verification import VerificationReport
 from gossamer.verify_command import VerifyRequest, run_verification
 
@@ -70,6 +72,7 @@ def verify(
     shapes: Mapping[str, Sequence[int]] | None = None,
     calibration: Path | None = None,
     settings: Sequence[str] = (),
+    target: str | None = None,
     waves: Path | None = None,
 ) -> VerificationReport:
     """Return what the RTL of a config did with a model, or with `random` networks if `model` is None.
@@ -80,6 +83,27 @@ def verify(
     asked = None if model is None else _request(model, config, sparsity, shapes, calibration, 1, settings, False)
     request = VerifyRequest(
         model=asked, config=str(config), overrides=tuple(settings), random=random, seed=seed, images=images,
-        layers=layers, stalls=stalls, waves=waves,
+        layers=layers, stalls=stalls, target=target, waves=waves,
     )  # fmt: skip
     return run_verification(request, lambda stage: None)
+
+
+def synth(
+    config: str | Path,
+    *,
+    target: str | None = None,
+    folder: Path | None = None,
+    seeds: int = SEEDS,
+    speed: int = SPEED_GRADES[0],
+    place: bool = True,
+    settings: Sequence[str] = (),
+) -> SynthesisReport:
+    """Return what the hardware of a config takes after synthesis, and its clock on ECP5.
+
+    Arguments as on the command line. Raises GossamerError for bad input and ToolError if a tool is missing or fails.
+    """
+    request = SynthesisRequest(
+        config=str(config), target=target, settings=tuple(settings), folder=folder, seeds=seeds, speed_grade=speed,
+        place=place,
+    )  # fmt: skip
+    return run_synthesis(request, lambda stage: None)

@@ -223,7 +223,9 @@ def generate(
 @app.command()
 def synth(
     config: ConfigOption,
-    target: Annotated[str, typer.Option("--target", "-t", help="xcup (UltraScale+) or ecp5 (with place and route)")],
+    target: Annotated[
+        str | None, typer.Option("--target", "-t", help="xcup (UltraScale+) or ecp5; by default that of the device")
+    ] = None,
     overrides: SetOption = [],  # noqa: B006 - typer copies it
     seeds: Annotated[int, typer.Option("--seeds", help="ecp5: placements whose median clock counts, at least 3")] = 3,
     speed: Annotated[int, typer.Option("--speed", help="ecp5: speed grade, 6, 7 or 8")] = 6,

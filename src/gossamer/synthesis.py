@@ -17,7 +17,7 @@ from gossamer.arch.config import fingerprint, load_config, require_hardware, res
 from gossamer.arch.errors import ConfigError, GossamerError
 from gossamer.arch.resources import Resources, estimate_resources
 from gossamer.arch.spec import DeviceSpec, SparseAccelerator
-from gossamer.arch.target import Target
+from gossamer.arch.target import Target, chosen_target
 from gossamer.rtl.core import Core
 from gossamer.rtl.generate import generate_core
 from gossamer.rtl.packaging.interfaces import top_ports
@@ -106,10 +106,14 @@ class SynthesisReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SynthesisRequest:
-    """What to synthesize. `seeds`: placements to run (ecp5); `folder` None: one named after config and target."""
+    """What to synthesize.
+
+    `target` None: that of the device. `seeds`: placements to run (ecp5). `folder` None: one named after config and
+    target.
+    """
 
     config: str
-    target: str
+    target: str | None = None
     settings: tuple[str, ...] = ()
     folder: Path | None = None
     seeds: int = SEEDS
@@ -129,7 +133,7 @@ def run_synthesis(request: SynthesisRequest, stage: Callable[[str], None]) -> Sy
     generated = generate_core(core, spec, target, version("gossamer"))
     verilog = {path: text for path, text in generated.files.items() if path.startswith("verilog/")}
     design = Design(top=generated.top, files=verilog)
-    _write(folder / RUN_FILE, json.dumps(_provenance(request, spec, tool), indent=2) + "\n")
+    _write(folder / RUN_FILE, json.dumps(_provenance(request, target, spec, tool), indent=2) + "\n")
     _write(folder / "config.resolved.yaml", resolved_yaml(spec))
     results = synthesize_units(target, design.units(COMPONENTS), design, folder / "units", stage)
     stage("counting logic levels")
@@ -150,15 +154,21 @@ def run_synthesis(request: SynthesisRequest, stage: Callable[[str], None]) -> Sy
 def _checked(request: SynthesisRequest) -> tuple[SparseAccelerator, Target]:
     """Return config and target of a request that can be carried out. Raises ConfigError."""
     targets = ", ".join(target.value for target in FAMILY)
-    if request.target not in list(FAMILY):
+    if request.target is not None and request.target not in list(FAMILY):
         raise ConfigError(f"--target must be one of {targets}; not {request.target}")
     if request.seeds < SEEDS:
         raise ConfigError(f"--seeds must be at least {SEEDS}, not {request.seeds}: one placement says little")
     if request.speed_grade not in SPEED_GRADES:
         grades = ", ".join(map(str, SPEED_GRADES))
         raise ConfigError(f"--speed must be one of {grades}; not {request.speed_grade}")
-    target = Target(request.target)
-    spec = require_hardware(load_config(request.config, request.settings), request.config, target)
+    loaded = load_config(request.config, request.settings)
+    target = chosen_target(request.target, loaded)
+    spec = require_hardware(loaded, request.config, target)
+    if target not in FAMILY:
+        raise ConfigError(
+            f"{request.config}: device {spec.device.name} is {spec.device.family.value}, which cannot be synthesized "
+            f"here; targets are {targets}"
+        )
     if spec.device.family is not FAMILY[target]:
         fitting = [each.value for each, family in FAMILY.items() if family is spec.device.family]
         raise ConfigError(
@@ -185,11 +195,11 @@ def _write(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def _provenance(request: SynthesisRequest, spec: SparseAccelerator, tool: str) -> dict[str, Any]:
+def _provenance(request: SynthesisRequest, target: Target, spec: SparseAccelerator, tool: str) -> dict[str, Any]:
     """Return what run.json says: command, versions and config; nothing that changes between runs."""
-    command = ["gossamer", "synth", "--config", request.config, "--target", request.target]
+    command = ["gossamer", "synth", "--config", request.config, "--target", target.value]
     command += [word for setting in request.settings for word in ("--set", setting)]
-    if request.target == Target.ECP5:
+    if target is Target.ECP5:
         command += ["--seeds", str(request.seeds), "--speed", str(request.speed_grade)]
         command += [] if request.place else ["--no-place"]
     return {

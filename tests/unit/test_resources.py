@@ -104,8 +104,8 @@ def test_u280_sparse_by_hand() -> None:
     assert parts["activation buffer"] == Resources(uram=6 * 16 * (4 + 2))
     # 4 banks of a row of 128 bytes (14 URAMs of 9, and 2 bytes), 8,192 deep (2): the 2 x 2 bytes fit one
     assert parts["weight buffer"] == Resources(uram=4 * (14 * 2 + 1))
-    # windows of 192 bytes that start at any 16: 4 banks of 64 bytes (7 URAMs of 9, and 1 byte), 6,144 deep (2)
-    assert parts["index buffer"] == Resources(uram=4 * (7 * 2 + 1))
+    # rows of 256 bytes at any byte touch 5 words: 8 banks of 64 bytes (7 URAMs of 9, and 1 byte), 3,072 deep
+    assert parts["index buffer"] == Resources(uram=8 * (7 + 1))
     # 4 lanes of 64 cells in two halves, each 64 bits and 1,024 deep: 2 block RAMs
     assert parts["accumulator buffer"] == Resources(bram36=4 * 64 * 2 * 2)
     # windows of 128 bytes that start at any 4: 2 banks of 1,024 bits (64 block RAMs of 16), 2,048 deep
