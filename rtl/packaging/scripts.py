@@ -179,7 +179,7 @@ def _bus(bus: Bus) -> list[str]:
         f"    set_property slave_memory_map_ref {bus.name} $bus",
         "}",
         # Interconnects decode 4 KiB at least; the registers repeat in what is more than they are.
-        f"foreach block [ipx::get_address_blocks * -of_objects [ipx::get_memory_maps {bus.name} -of_objects $core]] {{",
+        f"foreach block [ipx::get_address_blocks -of_objects [ipx::get_memory_maps {bus.name} -of_objects $core]] {{",
         f"    set_property range {max(size, _LEAST_RANGE)} $block",
         "}",
     ]

@@ -15,6 +15,7 @@ from gossamer.arch.target import Target
 from gossamer.folders import write_folder
 
 PROVENANCE_FILE = "generation.json"
+VIVADO_SCRIPT = "vivado/build.tcl"
 Stage = Callable[[str], None]
 
 
@@ -46,6 +47,8 @@ class GenerationReport:
             f"{self.folder}: {len(self.files)} files for {self.config_name}, target {self.target}; {self.modules} "
             f"Verilog modules, {self.lines:,} lines, top {self.top}\n"
             f"ports, registers and how to start a run: {self.folder / 'README.md'}\n"
+            + f"Vivado, in a folder of your own: vivado -mode batch -source {self.folder.resolve() / VIVADO_SCRIPT}\n"
+            * (VIVADO_SCRIPT in self.files)
         )
 
 

@@ -173,13 +173,14 @@ CATALOG: Mapping[str, tuple[Callable[[Properties], Ip], frozenset[str]]] = {
         ),
         (
             "xdma", xdma,
-            "PCIE_BOARD_INTERFACE SYS_RST_N_BOARD_INTERFACE mode_selection pl_link_cap_max_link_width "
+            "PCIE_BOARD_INTERFACE SYS_RST_N_BOARD_INTERFACE mode_selection en_gt_selection select_quad "
+            "pl_link_cap_max_link_width "
             "pl_link_cap_max_link_speed axi_data_width axisten_freq axilite_master_en axilite_master_size "
             "axilite_master_scale xdma_num_usr_irq",
         ),
         ("util_ds_buf", util_ds_buf, "C_BUF_TYPE DIFF_CLK_IN_BOARD_INTERFACE USE_BOARD_FLOW"),
         ("util_vector_logic", util_vector_logic, "C_OPERATION C_SIZE"),
-        ("xpm_cdc_gen", xpm_cdc_gen, "CDC_TYPE WIDTH"),
+        ("xpm_cdc_gen", xpm_cdc_gen, "CDC_TYPE"),
     )
 }  # fmt: skip
 """IP by vendor, library and name: what it has, and the properties it knows."""

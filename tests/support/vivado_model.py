@@ -244,7 +244,7 @@ class VivadoModel:
     def _ipx_get_memory_maps(self, options: dict[str, str], name: str) -> str:
         return "" if "-quiet" in options else name
 
-    def _ipx_get_address_blocks(self, options: dict[str, str], name: str) -> str:
+    def _ipx_get_address_blocks(self, options: dict[str, str]) -> str:
         return "block"
 
     def _ipx_save_core(self, options: dict[str, str], core: str) -> str:

@@ -325,6 +325,8 @@ def test_same_bytes_from_the_command_line(
     assert "vivado -mode batch -source PATH_TO_THIS_FOLDER/vivado/build.tcl" in readme
     assert "Written for Vivado 2023.2 by its documentation, and **not run**" in readme
     assert not any("@" in (folder / path).read_text() for path in BOARD_FILES)
+    assert run(monkeypatch, "-c", "kv260-edge", "--vivado", "-o", "again", *small) == 0
+    assert f"vivado -mode batch -source {Path('again').resolve()}/vivado/build.tcl\n" in capfd.readouterr().out
     # Without the option there is nothing of it.
     assert run(monkeypatch, "-c", "kv260-edge", "-o", "again", *small) == 0
     assert not (Path("again") / "vivado").exists()

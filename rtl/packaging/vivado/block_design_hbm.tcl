@@ -27,7 +27,7 @@ proc gossamer::create_block_design {} {
         [get_bd_addr_segs core/@CONTROL@/*]
 
     # The interrupt stays high until the host clears it; it crosses to the clock of PCIe (UG974, xpm_cdc_single).
-    cell interrupt_crossing xilinx.com:ip:xpm_cdc_gen {CDC_TYPE xpm_cdc_single WIDTH 1}
+    cell interrupt_crossing xilinx.com:ip:xpm_cdc_gen {CDC_TYPE xpm_cdc_single}
     wire clocks/clk_out1 interrupt_crossing/src_clk
     wire pcie/axi_aclk interrupt_crossing/dest_clk
     wire core/@INTERRUPT@ interrupt_crossing/src_in
@@ -106,7 +106,7 @@ proc gossamer::create_memory {} {
     connect_bd_net [get_bd_pins hbm_hot/Res] [get_bd_ports hbm_cattrip]
 }
 
-# PCIe gen 3 x16 (PG195): DMA between host and HBM, AXI4-Lite for the core's registers, one interrupt.
+# PCIe gen 3 x16 (PG195), as the board files preset it: DMA between host and HBM, AXI4-Lite for the core's registers, one interrupt.
 proc gossamer::create_host {} {
     cell pcie_clock xilinx.com:ip:util_ds_buf {
         C_BUF_TYPE IBUFDSGTE
@@ -117,6 +117,8 @@ proc gossamer::create_host {} {
         PCIE_BOARD_INTERFACE pci_express_x16
         SYS_RST_N_BOARD_INTERFACE pcie_perstn
         mode_selection Advanced
+        en_gt_selection true
+        select_quad GTY_Quad_227
         pl_link_cap_max_link_width X16
         pl_link_cap_max_link_speed 8.0_GT/s
         axi_data_width 512_bit

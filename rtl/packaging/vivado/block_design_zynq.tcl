@@ -1,5 +1,5 @@
-# Block design of @TOP@ on @DEVICE@ (UG994): the processing system starts the core through M_AXI_HPM0_FPD, and the core's
-# masters reach its DDR memory through S_AXI_HP ports, which are not coherent with the processors' caches (UG1085).
+# Block design of @TOP@ on @DEVICE@ (UG994): the processing system starts the core through M_AXI_HPM0_FPD; the
+# core's masters reach its DDR memory through S_AXI_HP ports, which are not coherent with the processors' caches (UG1085).
 # Names of the processing system's properties: PG201. M_AXI_GP0 is HPM0_FPD; S_AXI_GP2 to GP5 are HP0 to HP3.
 
 @CONNECT@
