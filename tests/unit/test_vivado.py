@@ -18,8 +18,10 @@ from gossamer.arch.target import default_target
 from gossamer.rtl.core import Core
 from gossamer.rtl.packaging.interfaces import axi_buses, top_ports
 from gossamer.rtl.packaging.scripts import vivado_script
+from gossamer.rtl.packaging.vivado import handover
 from gossamer.rtl.packaging.vivado.boards import BOARD_DESIGNS, HOST, hbm_ports, zynq_ports
 from gossamer.rtl.packaging.vivado.handover import packaging_part, vivado_files, vivado_guide
+from gossamer.rtl.packaging.vivado.templates import filled
 
 pytest.importorskip("tkinter", reason="the scripts are executed in Python's Tcl interpreter")
 
@@ -273,6 +275,24 @@ def test_faults_of_the_design_with_hbm_are_noticed(
         built(folder, "project")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("INTERRUPT", "irq", "no pin core/irq"),
+        ("zynq_ports", lambda masters, bits: zynq_ports(masters[1:], bits), "core/m_axi0 is not connected"),
+        ("zynq_ports", lambda masters, bits: zynq_ports([f"{m}_" for m in masters], bits), "no interface core/m_axi0_"),
+        ("filled", lambda name, values: filled(name, values).replace("} {\n", "{\n"), "close-brace|extra characters"),
+        ("filled", lambda name, values: filled(name, values).replace("steps.tcl", "step.tcl"), "no such file"),
+    ],
+)
+def test_faults_of_the_generator_are_noticed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: object, problem: str
+) -> None:
+    monkeypatch.setattr(handover, name, value)
+    with pytest.raises(VivadoError, match=problem):
+        built(_shell(tmp_path, "kv260-edge", ()))
+
+
 def files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
@@ -340,6 +360,10 @@ def test_same_bytes_from_the_command_line(
             ("-c", "ecp5-tiny"),
             "ecp5-tiny: --vivado needs a device that Vivado supports, of family ultrascale_plus, versal, series7, not "
             "ecp5-85 (ecp5); leave --vivado out, or choose another config",
+        ),
+        (
+            ("-c", "kv260-edge", "--set", "device=vhk158", "--target", "xcup"),
+            "--vivado needs primitives that vhk158 (versal) has, and target xcup builds from DSP48E2",
         ),
         (("-c", "kv260-edge", "--target", "ecp5"), "target ecp5 builds from MULT18X18D; leave --target out"),
         (
