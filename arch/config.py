@@ -31,7 +31,7 @@ MODEL_OF_KIND: dict[str, type[SparseAccelerator] | type[SystolicAccelerator]] = 
 }
 """Accelerator spec for each `array.kind`."""
 
-DESCRIPTIVE_FIELDS: frozenset[str] = frozenset({"name", "clock_source", "device.name", "device.source"})
+DESCRIPTIVE_FIELDS: frozenset[str] = frozenset({"name", "clock_source", "device.name", "device.board", "device.source"})
 """Fields for the reader alone: they change neither a Program nor the hardware, and are not in the fingerprint."""
 
 
@@ -297,13 +297,13 @@ def _choices(annotation: Any) -> list[str]:
 
 
 def _allowed(field: FieldInfo) -> str:
-    """Return what a field takes: "a whole number from 8 to 512, a multiple of 8"."""
+    """Return what a field takes: "a whole number from 8 to 512, a multiple of 8"; absence not mentioned."""
     choices = _choices(field.annotation)
     if choices:
         return f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
     if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
         return f"a mapping with the keys {', '.join(field.annotation.model_fields)}"
-    if field.annotation is str:
+    if str in (field.annotation, *get_args(field.annotation)):
         return "text (put it in quotes if it looks like a number)"
     limits = {
         name: getattr(item, name)

@@ -42,6 +42,7 @@ class DeviceSpec(Spec):
     lut: int = Field(ge=1, description="6-input LUTs (ECP5: 4-input)")
     ff: int = Field(ge=1, description="Flip-flops")
     source: str = Field(description="Data sheet the numbers come from")
+    board: str | None = Field(default=None, description="Vivado's name of the board, without the files' revision")
 
 
 class OffChipSpec(Spec):

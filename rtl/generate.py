@@ -11,6 +11,7 @@ from gossamer.rtl.copies import module_name
 from gossamer.rtl.packaging.interfaces import axi_buses, top_ports
 from gossamer.rtl.packaging.readme import readme
 from gossamer.rtl.packaging.scripts import WAIVERS_FILE, file_list, fusesoc_core, vivado_script, waivers
+from gossamer.rtl.packaging.vivado.handover import packaging_part, vivado_files
 from gossamer.rtl.primitives import primitive_models
 from gossamer.rtl.verilog import verilog_modules
 
@@ -28,8 +29,10 @@ class GeneratedCore:
     lines: int
 
 
-def generate_core(core: wiring.Component, spec: SparseAccelerator, target: Target, version: str) -> GeneratedCore:
-    """Return the files of a core; equal specs, targets and versions give equal bytes."""
+def generate_core(
+    core: wiring.Component, spec: SparseAccelerator, target: Target, version: str, vivado: bool = False
+) -> GeneratedCore:
+    """Return the files of a core; equal specs, targets and versions give equal bytes. `vivado`: with its projects."""
     top = module_name(core)
     modules = verilog_modules(core)
     verilog = {f"verilog/{module.name}.v": module.text for module in modules}
@@ -51,8 +54,9 @@ def generate_core(core: wiring.Component, spec: SparseAccelerator, target: Targe
         "simulation.f": file_list(model_paths),
         WAIVERS_FILE: waivers(),
         "gossamer_core.core": fusesoc_core(top, version, about, paths, model_paths),
-        "package_ip.tcl": vivado_script(top, version, about, paths, ports, buses),
-        "README.md": readme(spec, target, top, version, paths, model_paths, ports, buses),
+        "package_ip.tcl": vivado_script(top, version, about, packaging_part(spec.device), paths, ports, buses),
+        "README.md": readme(spec, target, top, version, paths, model_paths, ports, buses, vivado),
+        **(vivado_files(top, spec, buses) if vivado else {}),
     }
     return GeneratedCore(
         top=top,

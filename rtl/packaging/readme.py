@@ -11,6 +11,7 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.target import Target
 from gossamer.rtl.copies import CLOCK, RESET
 from gossamer.rtl.packaging.interfaces import Bus, Port
+from gossamer.rtl.packaging.vivado.handover import vivado_guide
 
 _CAUSES = {
     ErrorCause.NONE: "no error",
@@ -134,9 +135,9 @@ def _models(target: Target, models: Sequence[str]) -> str:
 
 def readme(
     spec: SparseAccelerator, target: Target, top: str, version: str, verilog: Sequence[str], models: Sequence[str],
-    ports: Sequence[Port], buses: Sequence[Bus],
+    ports: Sequence[Port], buses: Sequence[Bus], vivado: bool,
 ) -> str:  # fmt: skip
-    """Return the README of a generated core."""
+    """Return the README of a generated core; `vivado`: there are projects for Vivado."""
     array = spec.array
     sections = {
         "Files": (
@@ -145,6 +146,7 @@ def readme(
             "`waivers.vlt` for `verilator --lint-only -Wall`. `config.resolved.yaml` makes the same hardware again.\n"
             + _models(target, models)
         ),
+        **({"Vivado": vivado_guide(top, spec, buses)} if vivado else {}),
         "Start a run": _START.format(core_id=CORE_ID),
         "Ports": _ports(ports, buses),
         "Registers": _registers(),

