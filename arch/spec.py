@@ -59,7 +59,7 @@ class OffChipSpec(Spec):
 class AxiSpec(Spec):
     """AXI4 masters of the accelerator. Bursts of a LOAD or STORE take them in turn; FETCH reads through the first."""
 
-    ports: Literal[1, 2, 4, 8, 16, 32] = Field(description="AXI4 master ports, each with a read and a write side")
+    ports: Literal[1, 2, 4, 8, 16] = Field(description="AXI4 master ports, each with a read and a write side")
     data_bits: Literal[32, 64, 128, 256, 512, 1024] = Field(description="Width of one port")
     burst_beats: int = Field(ge=1, le=256, description="Longest burst; bursts never cross 4 KiB")
     max_outstanding: int = Field(ge=1, le=64, description="Read bursts, and write bursts, in flight per port")

@@ -47,7 +47,10 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_
         (["-c", "ecp5-tiny", "digits", "--random", "2"], "either a MODEL or --random COUNT"),
         (["-c", "ecp5-tiny", "digits", "--stalls", "some"], "--stalls must be one of none, random"),
         (["-c", "systolic-32x32-ws", "digits"], "has no RTL"),
-        (["-c", "ecp5-tiny", "digits", "--set", "axi.ports=32"], "axi.burst_beats: must be at least axi.ports (32)"),
+        (
+            ["-c", "ecp5-tiny", "digits", "--set", "axi.burst_beats=4", "--set", "axi.ports=8"],
+            "axi.burst_beats: must be at least axi.ports (8)",
+        ),
         (["-c", "ecp5-tiny", "digits", "--layers", "nope"], "layers must be FIRST:LAST within 0:9"),
         (["-c", "ecp5-tiny", "digits", "--layers", "9:"], "layers must be FIRST:LAST within 0:9"),
         (["-c", "ecp5-tiny", "--random", "2", "--layers", "0:1"], "--layers takes layers out of a MODEL"),
