@@ -1,0 +1,93 @@
+"""Fit the coefficients of the logic estimate to the points of the table that are for it, and write them to arch/.
+
+    python benchmarks/fit_resources.py
+    python benchmarks/fit_resources.py --print
+
+Least squares with no coefficient below 0 (Lawson and Hanson's algorithm in scipy), of each component's error relative
+to what was synthesized; quantities that two components have in common share a coefficient. Points held out are only
+looked at afterwards: see benchmarks/synthesis_points.py --check.
+"""
+
+import argparse
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import nnls
+from synthesis_points import PARTS, Row, configuration, found, read, AXES
+
+from gossamer.arch import logic_coefficients
+from gossamer.arch.logic import logic_demand
+from gossamer.arch.logic_coefficients import MEANING
+from gossamer.arch.target import Target
+
+NEGLIGIBLE = 300
+"""LUTs or flip-flops of a component below which its relative error counts less."""
+
+DIGITS = 4
+"""Significant digits that are kept."""
+
+FAMILIES = (Target.XCUP, Target.ECP5)
+"""In the order of the pairs in arch/logic_coefficients.py."""
+
+
+def fit(rows: Mapping[int, Row], resource: str, target: Target) -> dict[str, float]:
+    """Return the coefficients of "lut" or "ff" on a target, by quantity."""
+    equations: list[dict[str, float]] = []
+    wanted: list[float] = []
+    for row in rows.values():
+        if row["use"] != "fit" or row["target"] != target:
+            continue
+        demands = logic_demand(configuration(target, {axis: row[axis] for axis in AXES}))
+        truth = found(row)
+        for part in PARTS:
+            demand = demands.get(part)
+            quantities = getattr(demand, f"{resource}_of", None)
+            if demand is None or not quantities:
+                continue
+            there = getattr(truth[part], resource)
+            weight = 1 / (there + NEGLIGIBLE)
+            equations.append({name: weight * quantity for name, quantity in quantities.items()})
+            wanted.append(weight * (there - getattr(demand, resource)))
+    names = [name for name in MEANING if any(name in equation for equation in equations)]
+    if not names:
+        return {}
+    matrix = np.array([[equation.get(name, 0.0) for name in names] for equation in equations])
+    scale = np.maximum(np.abs(matrix).max(axis=0), 1e-12)
+    values, _ = nnls(matrix / scale, np.array(wanted))
+    return {name: float(f"{value:.{DIGITS}g}") for name, value in zip(names, values / scale, strict=True)}
+
+
+def tables(rows: Mapping[int, Row]) -> str:
+    """Return the text of the fitted part of arch/logic_coefficients.py."""
+    lines = []
+    for name, resource in (("LUT_COEFFICIENTS", "lut"), ("FLIP_FLOP_COEFFICIENTS", "ff")):
+        columns = [fit(rows, resource, target) for target in FAMILIES]
+        lines.append(f"{name}: dict[str, tuple[float, float]] = {{")
+        for quantity in (each for each in MEANING if any(each in column for column in columns)):
+            pair = ", ".join(str(column.get(quantity, 0.0)) for column in columns)
+            lines.append(f'    "{quantity}": ({pair}),')
+        lines.append("}")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Parse the command line, fit, print or write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", type=Path, default=Path(__file__).with_name("synthesis_points.csv"))
+    parser.add_argument("--print", action="store_true", help="print the coefficients, write nothing")
+    options = parser.parse_args()
+    text = tables(read(options.table))
+    if options.print:
+        print(text, end="")
+        return
+    module = Path(logic_coefficients.__file__)
+    whole = re.sub(
+        r"(?<=# fitted: begin\n).*?(?=# fitted: end\n)", lambda _: text, module.read_text(), count=1, flags=re.S
+    )
+    module.write_text(whole)
+
+
+if __name__ == "__main__":
+    main()
