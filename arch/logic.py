@@ -100,20 +100,41 @@ def _turn(family: Family, units: int, levels: int) -> int:
 
 
 def _shift(family: Family, units: int, levels: int, step: int = 1) -> int:
-    """Return the same of a shift by up to 2**levels - 1 steps: what is shifted grows, or is wider before."""
+    """Return the same of a shift by up to 2**levels - 1 steps, which brings `units` out of as many more."""
     grown = [units + step * ((1 << level) - 1) for level in range(1, levels + 1)]
     return sum(grown if family is Family.ECP5 else grown[::-2])
 
 
-def _choice(bits: int, inputs: float) -> float:
-    """Return the two-way choices that select one of several inputs."""
-    return bits * (inputs - 1)
+def _spread(family: Family, units: int, levels: int) -> int:
+    """Return the same of a shift of `units` among zeros into a register.
+
+    Where only one unit or zero can come out at the end there is no LUT: the register's reset makes the zero.
+    """
+    if not levels:
+        return 0
+    alone = 1 << (levels - 1) if family is Family.ECP5 or levels == 1 else 1 << (levels - 2)
+    return _shift(family, units, levels) - 2 * alone
+
+
+def _place(family: Family, units: int, word: int, banks: int) -> int:
+    """Return the same of a rotation by words of `units` among zeros, all of them `banks` words, into a register."""
+    full, rest = divmod(min(units, word * banks), word)
+    levels, total = _turn(family, 1, _levels(banks)), 0
+    for outputs, sources in ((rest, full + 1), (word - rest, full)):
+        alone = 1 if banks > 2 and sources else 0
+        total += outputs * banks * (min(levels, sources - 1) if sources > 1 else alone)
+    return total
+
+
+def _choice(family: Family, bits: int, inputs: int) -> int:
+    """Return the LUTs that select one of several inputs: one LUT6, or two LUT4, bring four down to one."""
+    return bits * ceil_div((inputs - 1) * (2 if family is Family.ECP5 else 1), 3)
 
 
 def _deep(memory: MemoryKind, family: Family, width_bits: int, depth: int) -> int:
-    """Return the two-way choices between primitives that are one above the other in a memory."""
+    """Return the LUTs that choose between primitives that are one above the other in a memory."""
     words = {MemoryKind.LUTRAM: 16 if family is Family.ECP5 else 64, MemoryKind.URAM288: 4096}.get(memory)
-    return 0 if words is None else width_bits * (ceil_div(depth, words) - 1)
+    return 0 if words is None else _choice(family, width_bits, ceil_div(depth, words))
 
 
 def _held(memory: MemoryKind, family: Family, width_bits: int, depth: int) -> tuple[int, int]:
@@ -132,15 +153,15 @@ def _window(sizes: WindowSizes, family: Family) -> Demand:
     unit_bits = _levels(word // unit)
     written, read = sizes.piece_bytes + word - 1, min(total, sizes.read_bytes + word - unit)
     luts, registers = _held(sizes.memory, family, 8 * word, cut.rows)
-    turns = 9 * (_shift(family, sizes.piece_bytes, byte_bits) + _turn(family, total, bank_bits))
+    turns = 9 * (_spread(family, sizes.piece_bytes, byte_bits) + _place(family, written, word, banks))
     turns += 8 * (_turn(family, read, bank_bits) + _shift(family, sizes.read_bytes, unit_bits, unit))
     return Demand(
         lut=banks * luts,
         ff=9 * (written + total) + 2 * row_bits + 2 * bank_bits + banks - 1
         + 8 * (read + sizes.read_bytes) + 2 * unit_bits + banks * registers,
         lut_of={
-            "window_turn": turns, "window_row": 2 * (banks - 1) * row_bits + sizes.piece_bytes,
-            "deep_choice": _deep(sizes.memory, family, 8 * total, cut.rows),
+            "window": turns + 2 * (banks - 1) * row_bits + sizes.piece_bytes,
+            "deep": _deep(sizes.memory, family, 8 * total, cut.rows),
         },
     )  # fmt: skip
 
@@ -154,18 +175,16 @@ def _activations(spec: SparseAccelerator) -> Demand:
     used = (spec.array.lanes * spec.array.chain_length * word, spec.vector.lanes, min(total, row_bytes + word - 1))
     window = readers * total if (readers - 1) * total >= COPIED_BYTES else sum(used)
     memories = [_held(kind, family, 8 * word, rows) for rows in halves]
-    turns = 8 * _turn(family, window, bank_bits)
-    turns += 8 * _shift(family, row_bytes, byte_bits) + 9 * _shift(family, row_bytes, byte_bits)
-    turns += (8 + 9) * _turn(family, total, bank_bits)
+    reads = 8 * _turn(family, window, bank_bits) + 8 * readers * total + readers * (banks - 1) * row_bits
+    turns = (8 + 9) * _shift(family, row_bytes, byte_bits) + 2 * 9 * total + 4 * banks * row_bits
+    turns += 9 * _place(family, row_bytes + word - 1, word, banks) + 8 * _place(family, spec.vector.lanes, word, banks)
     return Demand(
         lut=readers * banks * sum(luts for luts, _ in memories),
         ff=readers * (2 * bank_bits + row_bits + banks) + 8 * window + 8 * row_bytes + 3 * byte_bits
         + banks * (sum(map(_levels, halves)) + 18 * word) + readers * banks * sum(bits for _, bits in memories),
         lut_of={
-            "activation_turn": turns, "activation_half": 8 * readers * total,
-            "activation_write": 2 * 9 * total,
-            "activation_row": (readers * (banks - 1) + 4 * banks) * row_bits,
-            "deep_choice": readers * sum(_deep(kind, family, 8 * total, rows) for rows in halves),
+            "activation_read": reads, "activation_write": turns,
+            "deep": readers * sum(_deep(kind, family, 8 * total, rows) for rows in halves),
         },
     )  # fmt: skip
 
@@ -205,7 +224,7 @@ def _array(spec: SparseAccelerator) -> Demand:
         lut += sums * rows * bits
         bits = sum_bits(array.chain_length)
         ff += sums * rows * bits
-    return Demand(lut=lut, ff=ff, lut_of={"index_bit": array.chains * array.weight_rows_per_cycle * select_bits})
+    return Demand(lut=lut, ff=ff, lut_of={"selection": array.chains * array.weight_rows_per_cycle * select_bits})
 
 
 def _cascaded(family: Family) -> bool:
@@ -222,8 +241,9 @@ def _accumulator(spec: SparseAccelerator) -> Demand:
     bits, cells = SUM_BITS * array.chains * array.lanes, array.lanes * array.chains // CELL_CHAINS
     # The nth word shown can be any from the nth of the entry on.
     inputs = [max(1, words - shown) for shown in range(spec.vector.lanes // array.group_size)]
-    view = _choice(SUM_BITS * array.chains, array.lanes)
-    view += sum(_choice(SUM_BITS * array.group_size, count) for count in inputs)
+    apart = array.lanes * array.chains >= SUMS_APART
+    view = _choice(family, SUM_BITS * array.chains, array.lanes if apart else 2 * array.lanes)
+    view += sum(_choice(family, SUM_BITS * array.group_size, count) for count in inputs)
     lut, registers, deep = 0, 0, 0
     if kind is MemoryKind.LUTRAM:
         width = SUM_BITS * CELL_CHAINS
@@ -235,10 +255,15 @@ def _accumulator(spec: SparseAccelerator) -> Demand:
         ff=2 * bits + registers + SUM_BITS * min(spec.vector.lanes, array.chains)
         + 4 * row_bits + 3 * array.lanes + 9 + 2 * max(1, _levels(array.lanes)) + 2 * _levels(words),
         lut_of={
-            "sum_bit": bits, "sum_choice": view, "deep_choice": deep, "sum_row": row_bits,
-            "sum_quotient": entry_bits * entry_bits if array.lanes & (array.lanes - 1) else 0,
+            "sum": bits, "half": bits if apart else 0, "view": view, "deep": deep,
+            "quotient": entry_bits * entry_bits if array.lanes & (array.lanes - 1) else 0,
         },
     )  # fmt: skip
+
+
+SUMS_APART = 48
+"""Sums of a row from which on synthesis maps lanes or cells of the accumulator one by one: the choice of a half for
+VECTOR is then apart from that of a lane. `CUT_BITS` of rtl/synthesis/hierarchy.py, as it turned out."""
 
 
 def _vector(spec: SparseAccelerator) -> Demand:
@@ -249,10 +274,8 @@ def _vector(spec: SparseAccelerator) -> Demand:
     if family is not Family.ECP5:
         memories += LRN_READERS * _small(family, *LRN_HISTORY)
     entry_bits = 32 * requantize_entries(lanes)
-    once = {"vector": 1, "vector_word": 8 * group}
-    return Demand(
-        lut=memories, ff=5 * entry_bits, lut_of={**once, "vector_lane": lanes}, ff_of={**once, "vector_lane": lanes}
-    )  # fmt: skip
+    scaled = {"vector": 1, "vector_lane": lanes}
+    return Demand(lut=memories, ff=5 * entry_bits + 2 * 8 * group, lut_of=scaled, ff_of=scaled)
 
 
 def _address_bits(spec: SparseAccelerator) -> int:
@@ -269,11 +292,7 @@ def _compute(spec: SparseAccelerator) -> Demand:
     delay = 5 + stages + adder_levels(array.weight_rows_per_cycle)
     return Demand(
         ff=walkers * (33 + 3 * address) + (3 + array.lanes) * delay + 2 * walkers * place_bits + 14 * address + 4 * others,
-        lut_of={
-            "compute": 1, "compute_walker": walkers, "compute_product": walkers * place_bits * address,
-            "compute_address": walkers * address,
-        },
-        ff_of={"compute": 1},
+        lut_of={"compute": 1, "walker": walkers * (address * (2 * place_bits + 4) + 66)}, ff_of={"compute": 1},
     )  # fmt: skip
 
 
@@ -300,7 +319,7 @@ def _dma(spec: SparseAccelerator) -> Demand:
     fetch = _small(family, 8 * beat, FETCH_BUFFER_BYTES // fetched) * (fetched // beat)
     fifos = [(OFFSET_BITS, ports * axi.max_outstanding), (9 * row + 1, STORE_PIECES_AHEAD)]
     fifos += [(OWNER_BITS, flying)] * ports
-    ff, choices = 9 * row, 0.0
+    ff, choices = 9 * row, 0
     if ports > 1:
         per_port = [
             (8 * row + 1, axi.max_outstanding * burst // row), (OWNER_BITS, axi.max_outstanding),
@@ -308,15 +327,14 @@ def _dma(spec: SparseAccelerator) -> Demand:
         ]  # fmt: skip
         fifos += per_port * ports
         ff += ports * 8 * (row - beat) + 8 * row + OWNER_BITS
-        choices = _choice(8 * row, ports) + ports * _choice(9 * beat, row / beat)
+        choices = _choice(family, 8 * row, ports) + ports * _choice(family, 9 * beat, ports)
+    pointers = sum(2 * _levels(depth) + depth.bit_length() for _, depth in fifos)
     turns = 8 * (_turn(family, row, shift + 1) + _turn(family, row, shift))
-    depths = sum(2 * _levels(depth) + 1 for _, depth in fifos)
-    once = {"dma": 1, "dma_pointer": depths}
     return Demand(
-        lut=fetch + sum(_small(family, *size) for size in fifos), ff=ff,
+        lut=fetch + sum(_small(family, *size) for size in fifos), ff=ff + pointers,
         lut_of={
-            **once, "dma_port": ports, "dma_turn": turns, "dma_byte": 9 * row, "dma_choice": choices,
-            "deep_choice": sum(_deep(MemoryKind.LUTRAM, family, *size) for size in fifos),
+            "dma": 1, "port": ports, "row": turns + 2 * 9 * row + choices + 2 * pointers,
+            "deep": sum(_deep(MemoryKind.LUTRAM, family, *size) for size in fifos),
         },
-        ff_of={**once, "dma_port": ports},
+        ff_of={"dma": 1, "port": ports},
     )  # fmt: skip

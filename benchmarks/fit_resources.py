@@ -3,14 +3,15 @@
     python benchmarks/fit_resources.py
     python benchmarks/fit_resources.py --print
 
-Least squares with no coefficient below 0 (Lawson and Hanson's algorithm in scipy), of each component's error relative
+Run it when benchmarks/synthesis_points.csv has been made again. Least squares with no coefficient below 0 (Lawson and Hanson's algorithm in scipy), of each component's error relative
 to what was synthesized; quantities that two components have in common share a coefficient. Points held out are only
-looked at afterwards: see benchmarks/synthesis_points.py --check.
+looked at afterwards: how far the estimate is off there is written beside the coefficients.
 """
 
 import argparse
 import re
 from collections.abc import Mapping
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,11 @@ NEGLIGIBLE = 300
 
 DIGITS = 4
 """Significant digits that are kept."""
+
+STRUCTURAL = frozenset({"row", "walker", "half", "view", "activation_read", "activation_write", "window", "deep"})
+PRIOR = 0.1
+"""Quantities that are LUTs already, whose coefficients stay near 1 where the points say little; and how much that
+counts, beside the errors of components."""
 
 FAMILIES = (Target.XCUP, Target.ECP5)
 """In the order of the pairs in arch/logic_coefficients.py."""
@@ -55,21 +61,44 @@ def fit(rows: Mapping[int, Row], resource: str, target: Target) -> dict[str, flo
         return {}
     matrix = np.array([[equation.get(name, 0.0) for name in names] for equation in equations])
     scale = np.maximum(np.abs(matrix).max(axis=0), 1e-12)
-    values, _ = nnls(matrix / scale, np.array(wanted))
+    # As if a component made of nothing else had been synthesized and had taken as many LUTs as the structure says.
+    expected = np.array([name in STRUCTURAL for name in names]) * PRIOR
+    values, _ = nnls(np.vstack([matrix / scale, np.diag(expected)]), np.concatenate([wanted, expected * scale]))
     return {name: float(f"{value:.{DIGITS}g}") for name, value in zip(names, values / scale, strict=True)}
+
+
+def held_out(rows: Mapping[int, Row], coefficients: Mapping[str, Mapping[Target, Mapping[str, float]]]) -> list[str]:
+    """Return the lines that say at how many points held out, and how far, LUTs and flip-flops are off in total."""
+    errors: dict[str, list[float]] = {resource: [0.0] for resource in coefficients}
+    others = [row for row in rows.values() if row["use"] != "fit"]
+    for row in others:
+        target = Target(row["target"])
+        demands = logic_demand(configuration(target, {axis: row[axis] for axis in AXES})).values()
+        for resource, columns in coefficients.items():
+            there = sum(getattr(part, resource) for part in found(row).values())
+            said = sum(getattr(demand, resource) for demand in demands)
+            said += sum(
+                columns[target].get(name, 0.0) * quantity
+                for demand in demands for name, quantity in getattr(demand, f"{resource}_of").items()
+            )  # fmt: skip
+            errors[resource].append(abs(100 * (said / there - 1)))
+    worst = {resource: ceil(10 * max(each)) / 10 for resource, each in errors.items()}
+    return [f"HELD_OUT_POINTS, HELD_OUT_LUT_PCT, HELD_OUT_FF_PCT = {len(others)}, {worst['lut']}, {worst['ff']}"]
 
 
 def tables(rows: Mapping[int, Row]) -> str:
     """Return the text of the fitted part of arch/logic_coefficients.py."""
     lines = []
+    coefficients: dict[str, dict[Target, dict[str, float]]] = {}
     for name, resource in (("LUT_COEFFICIENTS", "lut"), ("FLIP_FLOP_COEFFICIENTS", "ff")):
-        columns = [fit(rows, resource, target) for target in FAMILIES]
+        coefficients[resource] = {target: fit(rows, resource, target) for target in FAMILIES}
+        columns = list(coefficients[resource].values())
         lines.append(f"{name}: dict[str, tuple[float, float]] = {{")
         for quantity in (each for each in MEANING if any(each in column for column in columns)):
             pair = ", ".join(str(column.get(quantity, 0.0)) for column in columns)
             lines.append(f'    "{quantity}": ({pair}),')
         lines.append("}")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *held_out(rows, coefficients)]) + "\n"
 
 
 def main() -> None:
