@@ -5,8 +5,7 @@ small memories from their sizes. Everything else is a quantity, such as bits tim
 coefficient of `gossamer.arch.logic_coefficients` turns into LUTs or flip-flops.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gossamer.arch.accumulator import CELL_CHAINS, SUM_BYTES, accumulator_entries, accumulator_rows, half_depths
@@ -14,14 +13,13 @@ from gossamer.arch.activation import activation_banks, copies
 from gossamer.arch.banking import WindowSizes, index_window, parameter_window, weight_window
 from gossamer.arch.isa import FIELDS, INSTRUCTION_BYTES, Opcode
 from gossamer.arch.primitives import memory_primitives
-from gossamer.arch.spec import BufferSpec, Family, MemoryKind, SparseAccelerator
+from gossamer.arch.spec import Family, MemoryKind, SparseAccelerator
 from gossamer.arch.timing import (
     FETCH_BUFFER_BYTES,
     FETCH_BURST_BYTES,
     adder_levels,
     burst_bytes,
     ceil_div,
-    parameter_read_bytes,
     requantize_entries,
 )
 
@@ -291,7 +289,7 @@ def _compute(spec: SparseAccelerator) -> Demand:
     stages = array.chain_length // array.weight_rows_per_cycle
     delay = 5 + stages + adder_levels(array.weight_rows_per_cycle)
     return Demand(
-        ff=walkers * (33 + 3 * address) + (3 + array.lanes) * delay + 2 * walkers * place_bits + 14 * address + 4 * others,
+        ff=walkers * (33 + 3 * address + 2 * place_bits) + (3 + array.lanes) * delay + 14 * address + 4 * others,
         lut_of={"compute": 1, "walker": walkers * (address * (2 * place_bits + 4) + 66)}, ff_of={"compute": 1},
     )  # fmt: skip
 

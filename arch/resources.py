@@ -26,7 +26,7 @@ BAND = (
     f"{HELD_OUT_POINTS} configs synthesized with Yosys that nothing was fitted to: LUT within {HELD_OUT_LUT_PCT} %, "
     f"FF within {HELD_OUT_FF_PCT} %"
 )
-"""How far the totals are off, as measured (benchmarks/synthesis_points.csv). DSPs and block memories are exact there."""
+"""How far the totals are off (benchmarks/synthesis_points.csv); DSPs and block memories are exact at all its points."""
 
 LANES_PER_DSP = {Family.ULTRASCALE_PLUS: 2, Family.VERSAL: 2, Family.SERIES7: 1, Family.ECP5: 1}
 """Two positions share one DSP where its multiplier is 27 bits wide (docs/decisions/0010); the 25-bit DSP48E1 and the

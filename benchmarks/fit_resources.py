@@ -3,9 +3,10 @@
     python benchmarks/fit_resources.py
     python benchmarks/fit_resources.py --print
 
-Run it when benchmarks/synthesis_points.csv has been made again. Least squares with no coefficient below 0 (Lawson and Hanson's algorithm in scipy), of each component's error relative
-to what was synthesized; quantities that two components have in common share a coefficient. Points held out are only
-looked at afterwards: how far the estimate is off there is written beside the coefficients.
+Run it when benchmarks/synthesis_points.csv has been made again. Least squares with no coefficient below 0 (Lawson and
+Hanson's algorithm in scipy), of each component's error relative to what was synthesized; quantities that two components
+have in common share a coefficient. Points held out are only looked at afterwards: how far the estimate is off there is
+written beside the coefficients.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.optimize import nnls
-from synthesis_points import PARTS, Row, configuration, found, read, AXES
+from synthesis_points import AXES, PARTS, Row, configuration, found, read
 
 from gossamer.arch import logic_coefficients
 from gossamer.arch.logic import logic_demand
@@ -33,6 +34,8 @@ STRUCTURAL = frozenset({"row", "walker", "half", "view", "activation_read", "act
 PRIOR = 0.1
 """Quantities that are LUTs already, whose coefficients stay near 1 where the points say little; and how much that
 counts, beside the errors of components."""
+
+TABLES = {"lut": "LUT_COEFFICIENTS", "ff": "FLIP_FLOP_COEFFICIENTS"}
 
 FAMILIES = (Target.XCUP, Target.ECP5)
 """In the order of the pairs in arch/logic_coefficients.py."""
@@ -86,12 +89,16 @@ def held_out(rows: Mapping[int, Row], coefficients: Mapping[str, Mapping[Target,
     return [f"HELD_OUT_POINTS, HELD_OUT_LUT_PCT, HELD_OUT_FF_PCT = {len(others)}, {worst['lut']}, {worst['ff']}"]
 
 
-def tables(rows: Mapping[int, Row]) -> str:
-    """Return the text of the fitted part of arch/logic_coefficients.py."""
+def fitted(rows: Mapping[int, Row]) -> dict[str, dict[Target, dict[str, float]]]:
+    """Return the coefficients by resource, target and quantity."""
+    return {resource: {target: fit(rows, resource, target) for target in FAMILIES} for resource in TABLES}
+
+
+def text(rows: Mapping[int, Row]) -> str:
+    """Return the fitted part of arch/logic_coefficients.py."""
     lines = []
-    coefficients: dict[str, dict[Target, dict[str, float]]] = {}
-    for name, resource in (("LUT_COEFFICIENTS", "lut"), ("FLIP_FLOP_COEFFICIENTS", "ff")):
-        coefficients[resource] = {target: fit(rows, resource, target) for target in FAMILIES}
+    coefficients = fitted(rows)
+    for resource, name in TABLES.items():
         columns = list(coefficients[resource].values())
         lines.append(f"{name}: dict[str, tuple[float, float]] = {{")
         for quantity in (each for each in MEANING if any(each in column for column in columns)):
@@ -107,13 +114,13 @@ def main() -> None:
     parser.add_argument("--table", type=Path, default=Path(__file__).with_name("synthesis_points.csv"))
     parser.add_argument("--print", action="store_true", help="print the coefficients, write nothing")
     options = parser.parse_args()
-    text = tables(read(options.table))
+    lines = text(read(options.table))
     if options.print:
-        print(text, end="")
+        print(lines, end="")
         return
     module = Path(logic_coefficients.__file__)
     whole = re.sub(
-        r"(?<=# fitted: begin\n).*?(?=# fitted: end\n)", lambda _: text, module.read_text(), count=1, flags=re.S
+        r"(?<=fit_resources.py.\n).*?(?=# As far as here.\n)", lambda _: lines, module.read_text(), count=1, flags=re.S
     )
     module.write_text(whole)
 

@@ -181,11 +181,13 @@ def check(rows: Mapping[int, Row]) -> None:
         total = ("total", sum(truth.values(), Resources()), sum(estimate.values(), Resources()))
         for name, is_there, is_said in (*pairs, total):
             grouped.setdefault((row["target"], name, row["use"]), []).append((is_there, is_said))
-    print(f"{'target':7s}{'component':20s}{'use':10s}{'points':>6s}{'blocks':>7s}{'LUT error %':>17s}{'FF error %':>17s}")
+    print(
+        f"{'target':7s}{'component':20s}{'use':10s}{'points':>6s}{'blocks':>7s}{'LUT error %':>17s}{'FF error %':>17s}"
+    )
     for (target, name, use), found_and_said in grouped.items():
         ranges = [" to ".join(f"{error:+.1f}" for error in _extremes(found_and_said, what)) for what in ("lut", "ff")]
         wrong = sum(any(getattr(a, n) != getattr(b, n) for n in RESOURCE_NAMES[:3]) for a, b in found_and_said)
-        print(f"{target:7s}{name:20s}{use:10s}{len(found_and_said):6d}{wrong:7d}{ranges[0]:>17s}{ranges[1]:>17s}")
+        print(f"{target:7s}{name:20s}{use:9s}{len(found_and_said):7d}{wrong:7d}{ranges[0]:>17s}{ranges[1]:>17s}")
 
 
 def _extremes(pairs: list[tuple[Resources, Resources]], resource: str) -> Iterator[float]:

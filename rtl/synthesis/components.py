@@ -15,6 +15,7 @@ INSTANCES = {
 }  # fmt: skip
 """Component by its instance below the core; the longest name that fits counts."""
 
+
 def component_of(cell: str, core: str) -> str:
     """Return the component of a cell of the flat netlist, by its hierarchical name; "harness" outside the core."""
     parts = cell.split(".")
