@@ -215,7 +215,8 @@ def _array(spec: SparseAccelerator) -> Demand:
     if not _cascaded(family):
         bits = sum_bits(stages)
         lut += sums * rows * (stages - 1) * 2 * ceil_div(bits, 2)
-        ff += sums * rows * (8 * stages + PRODUCT_BITS + (stages - 1) * bits)
+        # Sums of few products need fewer bits, a bit more in each stage.
+        ff += sums * rows * (8 * stages + sum(min(bits, PRODUCT_BITS + stage) for stage in range(stages)))
     bits = sum_bits(stages)
     for _ in range(adder_levels(rows)):
         rows = ceil_div(rows, 2)
