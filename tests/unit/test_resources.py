@@ -135,7 +135,7 @@ def test_kv260_edge_fills_its_memories() -> None:
     assert blocks(parts["activation buffer"]) == (0, 0, 4 * 8 * 2)  # halves of 4,096 words: one URAM each
     assert blocks(parts["accumulator"]) == (0, 2 * 32 * 2, 0)  # halves of 512: one block RAM each
     assert blocks(parts["weight buffer"]) == (0, 0, 0)
-    assert parts["weight buffer"].lut > 2 * 64 * 16 * 16  # 2 banks of 64 bytes, 1,024 deep: 16 of 64, 16 LUTs a byte
+    assert parts["weight buffer"].lut > 2 * 64 * 8 * 16  # 2 banks of 64 bytes, 512 deep: 8 of 64, 16 LUTs a byte
     assert blocks(parts["index buffer"]) == (0, 4 * 2 * 2, 0)  # 4 banks of 128 bits, 768 deep
 
 
