@@ -28,7 +28,7 @@ REGISTER_FILE_BITS = 256
 _FF_MEMORY = re.compile(
     r"^Mapping memory (\S+) in module \S+:\n  created (\d+) \$dff cells and \d+ static cells of width (\d+)\.", re.M
 )
-_NUMBER = re.compile(r"\$\d+\b")
+_NUMBER = re.compile(r"\$\d+")
 _PLACE = re.compile(r"^(?: *attribute \\src .*|autoidx .*|# Generated .*)\n", re.M)
 _TABLE = re.compile(r"\$auto\$proc_rom|\$auto\$rom")
 
