@@ -143,7 +143,11 @@ def _held(memory: MemoryKind, family: Family, width_bits: int, depth: int) -> tu
 
 
 def _window(sizes: WindowSizes, family: Family) -> Demand:
-    """Return what `rtl/memory/window.py` has around its banks: two turns of a piece written, two of a window read."""
+    """Return what `rtl/memory/window.py` has around its banks: two turns of a piece written, two of a window read.
+
+    Nine bits a byte are written, with its enable. Registers: the piece shifted and turned, the window turned and shifted,
+    and the parts of addresses that steer them.
+    """
     cut = sizes.banks
     word, banks, row_bits = cut.word_bytes, cut.banks, max(1, _levels(cut.rows))
     total, bank_bits, byte_bits = word * banks, _levels(banks), _levels(word)
@@ -165,7 +169,11 @@ def _window(sizes: WindowSizes, family: Family) -> Demand:
 
 
 def _activations(spec: SparseAccelerator) -> Demand:
-    """Return what `rtl/memory/activation.py` has around its banks: a turn per copy, three per writer, one for STORE."""
+    """Return what `rtl/memory/activation.py` has around its banks: a turn per copy, one or two per writer, one for STORE.
+
+    A bank's write port has row, enables and data for either half. Registers beside it: of every copy the window and what
+    steers it, and STORE's bytes with three delays of their place.
+    """
     family, cut, kind = spec.device.family, activation_banks(spec), spec.buffers.activation.memory
     word, banks, row_bits, readers = cut.word_bytes, cut.banks, max(1, _levels(cut.rows)), copies(spec)
     total, bank_bits, byte_bits, row_bytes = word * banks, _levels(banks), _levels(word), spec.axi.row_bytes
@@ -238,6 +246,8 @@ def _accumulator(spec: SparseAccelerator) -> Demand:
     rows, entry_bits = accumulator_rows(entries, array.lanes), _levels(entries)
     row_bits, words = max(1, _levels(rows)), array.chains // array.group_size
     bits, cells = SUM_BITS * array.chains * array.lanes, array.lanes * array.chains // CELL_CHAINS
+    # Two halves of output registers; what is shown; rows, lanes, groups and flags on their way to both ends.
+    markers = 4 * row_bits + 3 * array.lanes + 9 + 2 * max(1, _levels(array.lanes)) + 2 * _levels(words)
     # The nth word shown can be any from the nth of the entry on.
     inputs = [max(1, words - shown) for shown in range(spec.vector.lanes // array.group_size)]
     apart = array.lanes * array.chains >= SUMS_APART
@@ -251,8 +261,7 @@ def _accumulator(spec: SparseAccelerator) -> Demand:
         deep = cells * sum(_deep(kind, family, width, depth) for depth in half_depths(entries, array.lanes))
     return Demand(
         lut=lut,
-        ff=2 * bits + registers + SUM_BITS * min(spec.vector.lanes, array.chains)
-        + 4 * row_bits + 3 * array.lanes + 9 + 2 * max(1, _levels(array.lanes)) + 2 * _levels(words),
+        ff=2 * bits + registers + SUM_BITS * min(spec.vector.lanes, array.chains) + markers,
         lut_of={
             "sum": bits, "half": bits if apart else 0, "view": view, "deep": deep,
             "quotient": entry_bits * entry_bits if array.lanes & (array.lanes - 1) else 0,
@@ -266,7 +275,10 @@ VECTOR is then apart from that of a lane. `CUT_BITS` of rtl/synthesis/hierarchy.
 
 
 def _vector(spec: SparseAccelerator) -> Demand:
-    """Return lanes with their memories, and what there is once: walks, SOFTMAX, LAYER_NORM, LRN, parameters."""
+    """Return lanes with their memories, and what there is once: walks, SOFTMAX, LAYER_NORM, LRN, parameters.
+
+    Counted registers: five reads of entries, three of them gathered, and the word that single elements are put into.
+    """
     lanes, family, group = spec.vector.lanes, spec.device.family, spec.array.group_size
     rows = max(2, ceil_div(spec.array.chains, lanes))
     memories = lanes * (_small(family, *TABLE_BITS) + sum(_small(family, bits, rows) for bits in CONSTANT_BITS))
@@ -282,16 +294,31 @@ def _address_bits(spec: SparseAccelerator) -> int:
     return _levels(spec.buffers.activation.capacity_bytes)
 
 
+PLACE_BITS = 33
+"""Column and row of a walk over positions: 16 and 17 bits."""
+
+ADDRESS_REGISTERS, ROW_REGISTERS = 14, 4
+"""Registers of COMPUTE as wide as an activation's address, and as a weight's or an index's: the instruction's fields, runs
+and folds, steps between positions."""
+
+
 def _compute(spec: SparseAccelerator) -> Demand:
-    """Return COMPUTE's walks: one over positions per lane and one more, over passes, over rows of weights."""
+    """Return COMPUTE's walks: one over positions per lane and one more, over passes, over rows of weights.
+
+    A walk has three registers of an address (its first, its offset, the sum with the pass's base) and an adder for each
+    bit of a place in the two products its first address is made of, beside four others; markers of rows go with them
+    through the array.
+    """
     array, address = spec.array, _address_bits(spec)
     walkers, place_bits = array.lanes + 1, array.lanes.bit_length()
     others = _levels(spec.buffers.weight.capacity_bytes) + _levels(spec.buffers.index.capacity_bytes)
     stages = array.chain_length // array.weight_rows_per_cycle
     delay = 5 + stages + adder_levels(array.weight_rows_per_cycle)
     return Demand(
-        ff=walkers * (33 + 3 * address + 2 * place_bits) + (3 + array.lanes) * delay + 14 * address + 4 * others,
-        lut_of={"compute": 1, "walker": walkers * (address * (2 * place_bits + 4) + 66)}, ff_of={"compute": 1},
+        ff=walkers * (PLACE_BITS + 3 * address + 2 * place_bits) + (3 + array.lanes) * delay
+        + ADDRESS_REGISTERS * address + ROW_REGISTERS * others,
+        lut_of={"compute": 1, "walker": walkers * (address * (2 * place_bits + 4) + 2 * PLACE_BITS)},
+        ff_of={"compute": 1},
     )  # fmt: skip
 
 
@@ -307,7 +334,10 @@ def _control(spec: SparseAccelerator) -> Demand:
 
 
 def _dma(spec: SparseAccelerator) -> Demand:
-    """Return LOAD, STORE and FETCH with their turns of a row, and each port with its queues."""
+    """Return LOAD, STORE and FETCH with their turns of a row, and each port with its queues.
+
+    Counted registers: the beat put together, pointers and levels of the FIFOs; of several ports the rows that are gathered.
+    """
     axi, family = spec.axi, spec.device.family
     beat, row, ports, shift = axi.data_bits // 8, axi.row_bytes, axi.ports, _levels(axi.row_bytes)
     burst = burst_bytes(
