@@ -145,8 +145,8 @@ def _held(memory: MemoryKind, family: Family, width_bits: int, depth: int) -> tu
 def _window(sizes: WindowSizes, family: Family) -> Demand:
     """Return what `rtl/memory/window.py` has around its banks: two turns of a piece written, two of a window read.
 
-    Nine bits a byte are written, with its enable. Registers: the piece shifted and turned, the window turned and shifted,
-    and the parts of addresses that steer them.
+    Nine bits a byte are written, with its enable. Registers: the piece shifted and turned, the window turned and
+    shifted, and the parts of addresses that steer them.
     """
     cut = sizes.banks
     word, banks, row_bits = cut.word_bytes, cut.banks, max(1, _levels(cut.rows))
@@ -169,10 +169,10 @@ def _window(sizes: WindowSizes, family: Family) -> Demand:
 
 
 def _activations(spec: SparseAccelerator) -> Demand:
-    """Return what `rtl/memory/activation.py` has around its banks: a turn per copy, one or two per writer, one for STORE.
+    """Return what `rtl/memory/activation.py` has around its banks: turns of every copy, of both writers, of STORE.
 
-    A bank's write port has row, enables and data for either half. Registers beside it: of every copy the window and what
-    steers it, and STORE's bytes with three delays of their place.
+    A bank's write port has row, enables and data for either half. Registers beside it: of every copy the window and
+    what steers it, and STORE's bytes with three delays of their place.
     """
     family, cut, kind = spec.device.family, activation_banks(spec), spec.buffers.activation.memory
     word, banks, row_bits, readers = cut.word_bytes, cut.banks, max(1, _levels(cut.rows)), copies(spec)
@@ -298,8 +298,8 @@ PLACE_BITS = 33
 """Column and row of a walk over positions: 16 and 17 bits."""
 
 ADDRESS_REGISTERS, ROW_REGISTERS = 14, 4
-"""Registers of COMPUTE as wide as an activation's address, and as a weight's or an index's: the instruction's fields, runs
-and folds, steps between positions."""
+"""Registers of COMPUTE as wide as an activation's address, and as a weight's or an index's: the instruction's fields,
+runs and folds, steps between positions."""
 
 
 def _compute(spec: SparseAccelerator) -> Demand:
@@ -336,7 +336,7 @@ def _control(spec: SparseAccelerator) -> Demand:
 def _dma(spec: SparseAccelerator) -> Demand:
     """Return LOAD, STORE and FETCH with their turns of a row, and each port with its queues.
 
-    Counted registers: the beat put together, pointers and levels of the FIFOs; of several ports the rows that are gathered.
+    Counted registers: the beat put together, pointers and levels of the FIFOs; of several ports the rows gathered.
     """
     axi, family = spec.axi, spec.device.family
     beat, row, ports, shift = axi.data_bits // 8, axi.row_bytes, axi.ports, _levels(axi.row_bytes)
