@@ -229,7 +229,7 @@ def _array(spec: SparseAccelerator) -> Demand:
     for _ in range(adder_levels(rows)):
         rows = ceil_div(rows, 2)
         lut += sums * rows * bits
-        bits = sum_bits(array.chain_length)
+        bits = min(bits + 1, sum_bits(array.chain_length))
         ff += sums * rows * bits
     return Demand(lut=lut, ff=ff, lut_of={"selection": array.chains * array.weight_rows_per_cycle * select_bits})
 
