@@ -6,7 +6,7 @@ from gossamer.arch import isa
 from gossamer.arch.config import fingerprint
 from gossamer.arch.isa import FIELDS, INSTRUCTION_BYTES, ISA_VERSION, PROGRAM_MAGIC, VECTOR_OPCODES, Field, Opcode
 from gossamer.arch.registers import CORE_ID, REGISTERS, Access, ErrorCause
-from gossamer.arch.resources import RESOURCE_NAMES, TIER, estimate_resources
+from gossamer.arch.resources import BAND, RESOURCE_NAMES, TIER, estimate_resources
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.target import Target
 from gossamer.rtl.copies import CLOCK, RESET
@@ -112,7 +112,7 @@ def _resources(spec: SparseAccelerator) -> str:
         (name, *(getattr(part, resource) for resource in RESOURCE_NAMES)) for name, part in parts.items()
     ]
     rows.append((spec.device.name, *(getattr(spec.device, resource) for resource in RESOURCE_NAMES)))
-    return f"Tier: {TIER}, from formulas, not from synthesis.\n\n" + _table(("part", *RESOURCE_NAMES), rows)
+    return f"Tier: {TIER}, from formulas, not from synthesis; {BAND}.\n\n" + _table(("part", *RESOURCE_NAMES), rows)
 
 
 _BUILT = {

@@ -15,15 +15,6 @@ INSTANCES = {
 }  # fmt: skip
 """Component by its instance below the core; the longest name that fits counts."""
 
-ESTIMATED = {
-    "control": ("dispatch",), "dma": ("memory port", "axi ports"), "compute control": ("position walk",),
-    "array": ("array", "segment adders"), "accumulator": ("accumulate", "accumulator buffer"),
-    "vector engine": ("vector engine",), "activation buffer": ("activation buffer", "activation rotate"),
-    "weight buffer": ("weight buffer",), "index buffer": ("index buffer",), "parameter buffer": ("parameter buffer",),
-    "wires": (),
-}  # fmt: skip
-"""Parts of `gossamer.arch.resources.estimate_resources` by component."""
-
 
 def component_of(cell: str, core: str) -> str:
     """Return the component of a cell of the flat netlist, by its hierarchical name; "harness" outside the core."""

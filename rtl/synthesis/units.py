@@ -28,6 +28,8 @@ REGISTER_FILE_BITS = 256
 _FF_MEMORY = re.compile(
     r"^Mapping memory (\S+) in module \S+:\n  created (\d+) \$dff cells and \d+ static cells of width (\d+)\.", re.M
 )
+_NUMBER = re.compile(r"\$\d+")
+_PLACE = re.compile(r"^(?: *attribute \\src .*|autoidx .*|# Generated .*)\n", re.M)
 _TABLE = re.compile(r"\$auto\$proc_rom|\$auto\$rom")
 
 
@@ -111,6 +113,8 @@ def synthesize_unit(
     begin = time.perf_counter()
     script = synthesis_script(target, unit.name, sorted(unit.cuts))
     texts = {f"{name}.il": rtlil[name] for name in (unit.name, *unit.cuts)}
+    if shared:
+        texts = {name: numbered_afresh(text) for name, text in texts.items()}
     key = _hash(script, texts, tool)
     place = folder / (f"{unit.name}-{key[:16]}" if shared else unit.name)
     place.mkdir(parents=True, exist_ok=True)
@@ -129,6 +133,16 @@ def synthesize_unit(
         unit=unit, cells=_primitives(unit, cells, place / LOG), register_memories=tuple(register_memories(log)),
         folder=place, seconds=time.perf_counter() - begin, kept=kept,
     )  # fmt: skip
+
+
+def numbered_afresh(rtlil: str) -> str:
+    """Return RTLIL with Yosys's numbers in names counted from 1, in order, and without places in the Verilog.
+
+    Both depend on the rest of the design; without them equal modules of two designs have equal text.
+    """
+    numbers: dict[str, str] = {}
+    text = _NUMBER.sub(lambda match: numbers.setdefault(match[0], f"${len(numbers) + 1}"), _PLACE.sub("", rtlil))
+    return f"autoidx {len(numbers) + 1}\n{text}"
 
 
 def _file(path: str) -> str:
@@ -163,9 +177,12 @@ def _primitives(unit: Unit, cells: Counter[str], log: Path) -> Counter[str]:
 
 def synthesize_units(
     target: Target, units: Sequence[Unit], design: Design, folder: Path, stage: Callable[[str], None],
-    *, shared: bool = False,
+    *, shared: bool = False, workers: int | None = None,
 ) -> tuple[UnitResult, ...]:  # fmt: skip
-    """Return the results in the order of `units`; as many run at a time as this process may use processors."""
+    """Return the results in the order of `units`.
+
+    `workers`: how many run at a time; None: as many as this process may use processors.
+    """
     stage(f"cutting the design into {len(units)} units (Yosys's first start on a machine takes half a minute)")
     rtlil = prepare_units(target, units, design, folder / f"{design.top}-units" if shared else folder)
     done: list[str] = []
@@ -178,7 +195,7 @@ def synthesize_units(
 
     # The largest first, so that none of them runs alone at the end.
     order = sorted(units, key=lambda unit: -len(rtlil[unit.name]))
-    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+    pool = ThreadPoolExecutor(workers or len(os.sched_getaffinity(0)))
     try:
         results = {result.unit.name: result for result in pool.map(one, order)}
     finally:

