@@ -105,6 +105,7 @@ def test_random_legal_overrides_survive_the_resolved_file(tmp_path: Path) -> Non
             "buffers.index.capacity_bytes=65536",
             "buffers.accumulator.capacity_bytes=65536",
             "device.uram=1000",
+            "device.lut=1000000",
             f"clock_mhz={rng.choice(['1e2', '99.5', '1e-3', '333.3333333333333', '1000'])}",
             f"off_chip.latency_ns={rng.random() * 10 ** rng.randint(-20, 20)!r}",
             f"off_chip.efficiency={rng.random() or 1.0!r}",

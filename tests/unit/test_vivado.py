@@ -103,7 +103,7 @@ def test_kv260_from_verilog_to_bitstream(made: Make, tmp_path: Path) -> None:
     assert model.properties["project board_part"] == KV260
     assert model.steps == ["synth_1", "impl_1", "write_bitstream"]
     assert model.design is not None
-    for port in range(4):
+    for port in range(load_config("kv260-edge").axi.ports):
         assert model.design.reached(f"core/m_axi{port}")[0] == f"ps/SAXIGP{port + 2}/HP{port}_DDR_LOW"
     assert model.design.reached("ps/M_AXI_HPM0_FPD") == ("core/s_axi/reg0",)
     assert model.design.addresses["ps/Data"] == {"core/s_axi/reg0": (0xA000_0000, 4096)}
@@ -148,7 +148,7 @@ def test_the_generated_core_is_built(whole: Path) -> None:
     ("config", "settings"),
     [
         ("kv260-edge", ("axi.ports=1", "clock_mhz=233.3")),
-        ("kv260-edge", ("axi.ports=8", "axi.data_bits=64")),
+        ("kv260-edge", ("axi.ports=8", "axi.data_bits=64", "device.lut=200000")),
         ("u280-sparse", ("axi.ports=1", "axi.data_bits=512")),
         ("u280-sparse", ("axi.ports=16", "axi.data_bits=32", "axi.burst_beats=32")),
     ],
