@@ -83,7 +83,10 @@ def fake_yosys(monkeypatch: pytest.MonkeyPatch, folder: Path, *, broken: str = "
         (("--config", "ecp5-tiny", "--target", "ecp5", "--speed", "5"), "--speed must be one of 6, 7, 8; not 5"),
         (("--config", "systolic-32x32-ws", "--target", "xcup"), "systolic"),
         (("--config", "kv260-edge", "--set", "array.weight_rows_per_cycle=1"), "segments of at most 7 stages"),
-        (("--config", "kv260-edge", "--set", "device.family=versal", "--set", "device.lut=200000"), "is versal, which cannot be synthesized here"),
+        (
+            ("--config", "kv260-edge", "--set", "device.family=versal", "--set", "device.lut=200000"),
+            "is versal, which cannot be synthesized here",
+        ),
         (("--config", "nothing", "--target", "xcup"), "nothing"),
     ],
 )  # fmt: skip
