@@ -197,7 +197,8 @@ def _activations(spec: SparseAccelerator) -> Demand:
 
 COPIED_BYTES = 128
 """Bytes of all windows beyond which synthesis takes the copies of the activations as equal: each with a whole window,
-though not all of it is used. `CUT_BITS` of rtl/synthesis/hierarchy.py, as it turned out."""
+though not all of it is used. `CUT_BITS` of rtl/synthesis/hierarchy.py, as it turned out: between ecp5-tiny (96) and
+point 0 of benchmarks/synthesis_points.csv (160)."""
 
 
 def sum_bits(products: int) -> int:
@@ -271,7 +272,8 @@ def _accumulator(spec: SparseAccelerator) -> Demand:
 
 SUMS_APART = 48
 """Sums of a row from which on synthesis maps lanes or cells of the accumulator one by one: the choice of a half for
-VECTOR is then apart from that of a lane. `CUT_BITS` of rtl/synthesis/hierarchy.py, as it turned out."""
+VECTOR is then apart from that of a lane. `CUT_BITS` of rtl/synthesis/hierarchy.py, as it turned out: between points 0
+(64 sums) and 1 (32, held out) of benchmarks/synthesis_points.csv."""
 
 
 def _vector(spec: SparseAccelerator) -> Demand:

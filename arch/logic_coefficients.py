@@ -58,7 +58,7 @@ FLIP_FLOP_COEFFICIENTS: dict[str, tuple[float, float]] = {
     "vector": (3932.0, 4099.0),
     "vector_lane": (819.9, 810.4),
 }
-HELD_OUT_POINTS, HELD_OUT_LUT_PCT, HELD_OUT_FF_PCT = 4, 3.9, 0.8
+HELD_OUT_POINTS, HELD_OUT_LUT_PCT, HELD_OUT_FF_PCT = 5, 5.2, 0.8
 # As far as here.
 """Coefficients of both families by quantity; then how many points were held out, and how far the totals of LUTs and
 flip-flops are off there at most."""
