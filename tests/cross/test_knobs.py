@@ -11,7 +11,7 @@ from gossamer.arch.spec import SparseAccelerator, SystolicAccelerator
 from gossamer.request import SimulationRequest
 from gossamer.simulation import run_simulation
 
-DESCRIPTIVE = {"name", "clock_source", "device.name", "device.part", "device.source"}
+DESCRIPTIVE = {"name", "clock_source", "device.name", "device.part", "device.board", "device.source"}
 """Fields that only say where a number comes from."""
 
 SETTINGS = {
