@@ -189,6 +189,21 @@ def read_burst(
 
 
 @kernel(allocates=False)
+def port_before(memory: NDArray[np.int64], port: int) -> int:
+    """Return the port of the burst before one of this port; for the first of an instruction, one that is through."""
+    return port - 1 if port else int(memory[PORTS]) - 1
+
+
+@kernel(allocates=False)
+def acknowledge(memory: NDArray[np.int64], port_free: NDArray[np.int64], port: int, sent: int, served: int) -> int:
+    """Return the cycle after a write burst's acknowledgement, `latency` after it is sent and served, in order."""
+    done = max(sent, served) + int(memory[LATENCY])
+    done = max(done, int(port_free[ANSWER, port_before(memory, port)]) + 1)
+    port_free[ANSWER, port] = done
+    return done
+
+
+@kernel(allocates=False)
 def write_burst(
     memory: NDArray[np.int64],
     channel_free: NDArray[np.int64],
@@ -205,16 +220,7 @@ def write_burst(
     """
     start = channel_service(channel_free, channel_of(memory, address), at, beats, memory[BEAT_TICKS])
     port_free[WRITE, port] = at + pieces
-    done = max(at + pieces, ceil_cycles(start + beats * memory[BEAT_TICKS])) + int(memory[LATENCY])
-    done = max(done, int(port_free[ANSWER, port]) + 1)
-    port_free[ANSWER, port] = done
-    return done
-
-
-@kernel(allocates=False)
-def port_before(memory: NDArray[np.int64], port: int) -> int:
-    """Return the port of the burst before one of this port; for the first of an instruction, one that is through."""
-    return port - 1 if port else int(memory[PORTS]) - 1
+    return acknowledge(memory, port_free, port, at + pieces, ceil_cycles(start + beats * memory[BEAT_TICKS]))
 
 
 @kernel(allocates=False)
@@ -255,7 +261,4 @@ def spread_burst(
     sent_before = int(port_free[SENT, port])
     sent = max(at + pieces, sent_before) + beats
     port_free[WRITE, port], port_free[SENT, port] = max(at + 1, sent_before), sent
-    done = max(sent, ceil_cycles(start + beats * memory[BEAT_TICKS])) + int(memory[LATENCY])
-    done = max(done, int(port_free[ANSWER, port_before(memory, port)]) + 1)
-    port_free[ANSWER, port] = done
-    return done
+    return acknowledge(memory, port_free, port, sent, ceil_cycles(start + beats * memory[BEAT_TICKS]))

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from gossamer.rtl.array.byte_select import ByteSelect
 from gossamer.rtl.array.shape import ArrayShape
+from gossamer.rtl.array.stage import stage_members
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.leaf import Leaf
 
@@ -135,17 +136,7 @@ class MultiplierStage(wiring.Component):
 
     def __init__(self, shape: ArrayShape) -> None:
         self.shape = shape
-        super().__init__(
-            {
-                "words": In(shape.lanes * shape.word_bits),
-                "weight": In(8),
-                "select": In(shape.select_bits),
-                "load_weight": In(1),
-                "load_select": In(1),
-                "sums_in": In(shape.lanes * shape.segment_sum_bits),
-                "sums_out": Out(shape.lanes * shape.segment_sum_bits),
-            }
-        )
+        super().__init__(stage_members(shape))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

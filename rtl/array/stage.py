@@ -56,6 +56,19 @@ class MultiplyAdd(wiring.Component):
         return m
 
 
+def stage_members(shape: ArrayShape) -> dict[str, wiring.Member]:
+    """Return the members of a stage, whatever multiplies in it."""
+    return {
+        "words": In(shape.lanes * shape.word_bits),
+        "weight": In(8),
+        "select": In(shape.select_bits),
+        "load_weight": In(1),
+        "load_select": In(1),
+        "sums_in": In(shape.lanes * shape.segment_sum_bits),
+        "sums_out": Out(shape.lanes * shape.segment_sum_bits),
+    }
+
+
 class Stage(wiring.Component):
     """Hold one weight and its selection; multiply them with one word of every lane.
 
@@ -77,17 +90,7 @@ class Stage(wiring.Component):
 
     def __init__(self, shape: ArrayShape) -> None:
         self.shape = shape
-        super().__init__(
-            {
-                "words": In(shape.lanes * shape.word_bits),
-                "weight": In(8),
-                "select": In(shape.select_bits),
-                "load_weight": In(1),
-                "load_select": In(1),
-                "sums_in": In(shape.lanes * shape.segment_sum_bits),
-                "sums_out": Out(shape.lanes * shape.segment_sum_bits),
-            }
-        )
+        super().__init__(stage_members(shape))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
