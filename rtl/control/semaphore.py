@@ -38,13 +38,12 @@ class Semaphore(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Return one counter."""
+        """Return one counter, and a register that says whether it is above zero."""
         m = Module()
         tokens = Signal(SEMAPHORE_BITS)
-        m.d.comb += [
-            self.available.eq(tokens.any()),
-            self.overflow.eq(self.give & ~self.take & tokens.all()),
-        ]
+        last = Signal()
+        m.d.comb += [self.overflow.eq(self.give & ~self.take & tokens.all()), last.eq(tokens == 1)]
+        m.d.sync += self.available.eq(~self.clear & (self.give | (self.available & ~(self.take & last))))
         with m.If(self.clear):
             m.d.sync += tokens.eq(0)
         with m.Elif(self.give & ~self.take & ~tokens.all()):

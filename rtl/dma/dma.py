@@ -81,6 +81,7 @@ class Dma(wiring.Component):
                 "write_valid": Out(1),
                 "write_space": Out(2),
                 "write_address": Out(CHIP_BITS),
+                "write_last": Out(CHIP_BITS),
                 "write_length": Out(bits_for(width)),
                 "write_data": Out(8 * width),
                 "write_ready": In(1),

@@ -136,11 +136,12 @@ class Store(wiring.Component):
         shift = self.port.beat_shift
         m.d.sync += [first.eq(self.base + fields["dram"]), begun.eq(setup.go)]
         runs = ("runs_less_one", "lines_less_one")
+        ones = ("one_run", "one_line")
         shape = (*runs, "segments_less_one", "segment_lines_less_one", "segment")
         m.d.comb += [
             cutter.load.eq(setup.go),
             cutter.first.eq(first),
-            *(getattr(cutter, name).eq(getattr(setup, name)) for name in (*runs, "length")),
+            *(getattr(cutter, name).eq(getattr(setup, name)) for name in (*runs, *ones, "length")),
             cutter.run_pitch.eq(fields["dram_x"]),
             cutter.line_pitch.eq(fields["dram_y"]),
             pieces.load.eq(begun),

@@ -26,6 +26,15 @@ def rotate_right(m: Module, name: str, data: Value, amount: Value, unit_bits: in
     return _rotate(m, name, data, amount, [unit_bits << level for level in range(len(amount))])
 
 
+def at_its_place(m: Module, name: str, data: Value, address: Value, unit_bits: int, width: int) -> Value:
+    """Return data that starts at unit `address` of a window of `width` bits, both powers of two of units, turned to
+    its place and repeated all over the window: what lies beyond the data's length is not to be written.
+    """
+    units = len(data) // unit_bits
+    turned = rotate_left(m, name, data, address[: units.bit_length() - 1], unit_bits)
+    return turned.replicate(width // len(data)) if width > len(data) else turned
+
+
 def _rotate(m: Module, name: str, data: Value, amount: Value, shifts: Sequence[int]) -> Value:
     """Return data rotated right by the bits that each set bit of `amount` asks for."""
     width = len(data)

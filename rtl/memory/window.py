@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from gossamer.arch.banking import WindowSizes
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.memory.bank import Bank
-from gossamer.rtl.memory.banking import ADDRESS_BITS, Banking, rotate_left, rotate_right
+from gossamer.rtl.memory.banking import ADDRESS_BITS, Banking, at_its_place, rotate_left, rotate_right
 
 
 class WriteWindow(wiring.Component):
@@ -43,23 +43,24 @@ class WriteWindow(wiring.Component):
         total = cut.banks * cut.word_bytes
         byte, bank, row = cut.split(self.address)
         mask = Signal(self.piece_bytes)
-        shifted = Signal(8 * total)
+        turned, placed = (Signal(8 * self.piece_bytes, name=name) for name in ("turned", "placed"))
         shifted_mask = Signal(total)
         first_bank, first_row = Signal(len(bank)), Signal(cut.row_bits)
         m.d.comb += mask.eq(Mux(self.valid, (Const(1, 1) << self.length) - 1, 0))
         m.d.sync += [
-            shifted.eq(self.data << (byte << 3)),
+            turned.eq(at_its_place(m, "turned_data", self.data, self.address, 8, 8 * self.piece_bytes)),
             shifted_mask.eq(mask << byte),
             first_bank.eq(bank),
             first_row.eq(row),
         ]
         unit = cut.word_bytes
         m.d.sync += [
-            self.bank_data.eq(rotate_left(m, "turned", shifted, first_bank, 8 * unit)),
+            placed.eq(turned),
             self.enable.eq(rotate_left(m, "turned_mask", shifted_mask, first_bank, unit)),
             self.carry.eq(cut.carry(first_bank)),
             self.row.eq(first_row),
         ]
+        m.d.comb += self.bank_data.eq(placed.replicate(total // self.piece_bytes))
         return m
 
 
