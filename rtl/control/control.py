@@ -127,7 +127,8 @@ class Control(wiring.Component):
         ]
 
     def _connect_stream(self, m: Module, dispatcher: Copies, issue: Copies, run: Copies) -> None:
-        """Connect FETCH, dispatcher and queues."""
+        """Connect FETCH, dispatcher and queues; a bad instruction starts nowhere until it has stopped the run."""
+        bad_before = Signal()
         m.d.comb += [
             dispatcher.clear.eq(run.reset),
             dispatcher.running.eq(run.running),
@@ -140,10 +141,13 @@ class Control(wiring.Component):
             issue.push.eq(dispatcher.push),
             issue.instruction.eq(self.fetch_instruction),
             issue.clear.eq(run.reset),
-            issue.go.eq(run.running & ~dispatcher.bad_opcode & ~dispatcher.bad_bits & ~run.fault),
+            issue.go.eq(run.running & ~dispatcher.bad_opcode & ~dispatcher.bad_bits & ~bad_before),
             run.ends.eq(dispatcher.ends),
         ]
-        m.d.sync += run.dispatched.eq(dispatcher.dispatched)
+        m.d.sync += [
+            run.dispatched.eq(dispatcher.dispatched),
+            bad_before.eq(dispatcher.bad_opcode | dispatcher.bad_bits),
+        ]
 
     def _connect_engines(self, m: Module, issue: Copies, semaphores: Copies, run: Copies) -> None:
         """Connect queues, engines and semaphores; semaphore `engines * taker + giver` is what giver gave to taker."""

@@ -152,6 +152,8 @@ class Fetch(wiring.Component):
         more = Signal()
         after = Signal.like(arrived)
         here = Signal()
+        present = Signal()
+        complete_after = Signal.like(complete)
         m.d.comb += [
             after.eq(arrived + 1),
             write.addr.eq(arrived[lane:]),
@@ -159,7 +161,8 @@ class Fetch(wiring.Component):
             write.en.eq(Mux(self.beat, 1 << arrived[:lane], 0)),
             read.addr.eq(following[word:]),
             here.eq(write.addr == taken[word : word + len(write.addr)]),
-            self.valid.eq((complete != taken) & more & ~failed),
+            self.valid.eq(present & more & ~failed),
+            complete_after.eq(Mux(self.beat & self.last, after[lane:] << word, complete)),
         ]
         # The register has what has come of the instruction to be presented; `read` has the one behind it.
         bits = INSTRUCTION_BITS // beats
@@ -178,13 +181,15 @@ class Fetch(wiring.Component):
         with m.If(self.start):
             m.d.sync += [
                 arrived.eq(0), complete.eq(0), taken.eq(0), following.eq(1), left.eq(self.instructions),
-                more.eq(self.instructions != 0),
+                more.eq(self.instructions != 0), present.eq(0),
             ]  # fmt: skip
         with m.Else():
+            m.d.sync += [
+                complete.eq(complete_after),
+                present.eq(Mux(self.valid & self.ready, complete_after != following, complete_after != taken)),
+            ]
             with m.If(self.beat):
                 m.d.sync += arrived.eq(after)
-                with m.If(self.last):
-                    m.d.sync += complete.eq(after[lane:] << word)
             with m.If(self.valid & self.ready):
                 m.d.sync += [
                     taken.eq(following), following.eq(following + 1), left.eq(left - 1), more.eq(left != 1)

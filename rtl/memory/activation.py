@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from gossamer.arch.activation import activation_banks, copies
 from gossamer.arch.spec import SparseAccelerator
+from gossamer.rtl.constant_arithmetic import low_ones
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.memory.bank import HalvedBank
 from gossamer.rtl.memory.banking import ADDRESS_BITS, Banking, at_its_place, rotate_left, rotate_right
@@ -50,11 +51,14 @@ class ActivationCopy(wiring.Component):
         m.submodules.banks = banks = Copies(self.bank, cut.banks, shared=("window_row",))
         _, bank, row = cut.split(self.address)
         first, late = Signal(len(bank)), Signal(len(bank))
-        first_row = Signal(cut.row_bits)
-        m.d.sync += [first.eq(bank), first_row.eq(row), late.eq(first)]
-        m.d.comb += [banks.window_row.eq(first_row), banks.window_carry.eq(cut.carry(first))]
+        words = Signal(len(self.window))
+        m.d.comb += [banks.window_row.eq(row), banks.window_carry.eq(cut.carry(bank))]
         m.d.comb += [getattr(banks, name).eq(getattr(self, name)) for name in WRITES]
-        m.d.sync += self.window.eq(rotate_right(m, "turned", banks.read_data, late, 8 * cut.word_bytes))
+        m.d.sync += [
+            first.eq(bank), late.eq(first),
+            words.eq(banks.read_data),  # as they come: block RAM is slow
+            self.window.eq(rotate_right(m, "turned", words, late, 8 * cut.word_bytes)),
+        ]  # fmt: skip
         return m
 
 
@@ -188,7 +192,7 @@ class ActivationBuffer(wiring.Component):
         _, last, _ = cut.split(self.load_last)
         more_words = (last - first)[: len(first)]
         load_words = Cat(Const(1, 1), *(more_words >= word for word in range(1, cut.banks)))
-        d_words = (Const(1, 1) << self.d_words) - 1
+        d_words = low_ones(self.d_words, cut.banks)
         d_row, d_use, d_carry, d_half = self._window(m, "d", Mux(self.d_valid, d_words, 0))
         row, use, carry, half = self._window(m, "load", Mux(self.load_valid, load_words, 0))
         m.d.comb += [
@@ -216,7 +220,7 @@ class ActivationBuffer(wiring.Component):
         else:
             m.d.comb += ports.d_data.eq(at_its_place(m, "d_turned", self.d_data, d_bank, word_bits, 8 * total))
         m.d.comb += [
-            load_mask.eq(((Const(1, 1) << self.load_length) - 1) << byte),
+            load_mask.eq(low_ones(self.load_length, self.beat) << byte),
             ports.load_data.eq(at_its_place(m, "load_turned", self.load_data, self.load_address, 8, 8 * total)),
             ports.load_enable.eq(rotate_left(m, "load_mask_turned", load_mask, bank, cut.word_bytes)),
         ]

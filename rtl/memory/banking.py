@@ -11,6 +11,7 @@ from typing import Self
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
 from gossamer.arch.banking import BankSizes
+from gossamer.rtl.constant_arithmetic import low_ones
 
 ADDRESS_BITS = 26
 """Width of on-chip byte addresses in instructions."""
@@ -83,4 +84,4 @@ class Banking(BankSizes):
 
     def carry(self, bank: Value) -> Value:
         """Return one bit per bank: it lies in the row after the window's first."""
-        return ((Const(1, 1) << bank) - 1)[: self.banks]
+        return low_ones(bank, self.banks)

@@ -62,10 +62,8 @@ class Lrn(wiring.Component):
         ]  # fmt: skip
         distance = Signal(5)
         shifted = Signal(SQUARES_BITS)
-        m.d.comb += [
-            distance.eq(Mux(self.index_shift >= 2 ** len(distance), -1, self.index_shift)),
-            shifted.eq(squares >> distance),
-        ]
+        m.d.sync += distance.eq(Mux(self.index_shift >= 2 ** len(distance), -1, self.index_shift))
+        m.d.comb += shifted.eq(squares >> distance)
         m.d.sync += self.table_index.eq(Mux(shifted > 255, 255, shifted))
         scaled = centre
         for stage in range(INDEX_STAGE - 2 + READ_LATENCY + 1):
@@ -92,15 +90,14 @@ class Lrn(wiring.Component):
         entering = Signal(signed(9))
         leaving = Signal(signed(9))
         first = Signal(2)
-        full = Signal()
         m.d.sync += [
             centred.eq(Mux(self.real, self.element - self.zero_a, 0)), number.eq(self.index),
-            is_leaving.eq(self.index >= self.window), full.eq(is_leaving), entering.eq(centred),
-            first.eq(Cat(self.first, first[0])),
+            is_leaving.eq(self.index >= self.window), entering.eq(centred),
+            first.eq(Cat(self.first, first[0])), leaving.eq(Mux(is_leaving, old.data, 0)),
         ]  # fmt: skip
+        # The element that leaves is read a cycle before the one that enters is written.
         m.d.comb += [
             write.en.eq(1), write.addr.eq(number), write.data.eq(centred), old.en.eq(1), middle.en.eq(1),
-            old.addr.eq(number - self.window), middle.addr.eq(number - (self.window >> 1)),
-            leaving.eq(Mux(full, old.data, 0)),
+            old.addr.eq(self.index[: len(number)] - self.window), middle.addr.eq(number - (self.window >> 1)),
         ]  # fmt: skip
         return entering, leaving, middle.data, first[1]
