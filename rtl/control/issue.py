@@ -71,6 +71,7 @@ class EngineIssue(wiring.Component):
         m.submodules.queue = queue = Copies(InstructionQueue(self.queue_depth))
         given = Signal.like(self.give)
         ready = Signal()
+        blocked = Signal.like(self.missing)
         working = Signal()
         m.d.comb += [
             queue.clear.eq(self.clear),
@@ -81,8 +82,9 @@ class EngineIssue(wiring.Component):
             self.empty.eq(~queue.valid),
             self.head.eq(queue.head),
             ready.eq(queue.valid & ~self.active),
-            self.missing.eq(Mux(ready, queue.wait & ~self.available, 0)),
-            self.start.eq(ready & self.go & ~self.missing.any()),
+            blocked.eq(queue.wait & ~self.available),
+            self.missing.eq(Mux(ready, blocked, 0)),
+            self.start.eq(ready & self.go & ~blocked.any()),
             self.take.eq(Mux(self.start, queue.wait, 0)),
             self.give.eq(Mux(self.done, Mux(self.start, queue.release, given), 0)),
             working.eq(self.start | self.active),

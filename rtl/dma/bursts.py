@@ -76,9 +76,15 @@ class BurstCutter(wiring.Component):
         else:
             end_beat = Signal(burst - beat)
             most = Const(2 ** (burst - beat) - 1, burst - beat)
-            m.d.comb += self.beats_less_one.eq((Mux(last_of_run, end_beat, most) - self.address[beat:burst])[:8])
+            first_beat = run_address[beat:burst]
+            to_end, to_most = ((end - first_beat)[: len(most)] for end in (span[beat:burst], most))
             with m.If(next_run):
-                m.d.sync += end_beat.eq(span[beat:burst])
+                m.d.sync += [
+                    end_beat.eq(span[beat:burst]),
+                    self.beats_less_one.eq(Mux(span[burst:] == 0, to_end, to_most)),
+                ]
+            with m.Elif(self.ready):
+                m.d.sync += self.beats_less_one.eq(Mux(bursts_left == 1, end_beat, most))
         with m.If(next_run):
             m.d.sync += [
                 self.valid.eq(1),

@@ -35,8 +35,8 @@ class Dma(wiring.Component):
 
     Members
     -------
-    base, instructions, start: the program, see `Fetch`. stop: send no new request, begin no new burst; of LOAD and STORE
-        from the next cycle on.
+    base, instructions, start: the program, see `Fetch`. stop: send no new request, begin no new burst; LOAD and
+        STORE obey a cycle later.
     quiet: nothing is requested or on its way; only then may the core be reset.
     fetch_valid, fetch_instruction, fetch_ready: the instructions, one by one.
     fetch_fault, fetch_cause, fetch_address: the memory answered a read of instructions with an error.

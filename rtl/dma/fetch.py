@@ -130,7 +130,7 @@ class Fetch(wiring.Component):
                 to_end.eq(burst_units),
                 left.eq(rest),
                 more.eq(left > to_end),
-                ahead.eq(ahead + units - taken),
+                ahead.eq(ahead + to_end - taken),  # behind the last request it does not matter
             ]
         with m.Else():
             m.d.sync += ahead.eq(ahead - taken)

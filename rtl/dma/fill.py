@@ -24,7 +24,7 @@ class FillWalker(wiring.Component):
 
     Members
     -------
-    load: begin; the instruction's counts, `first` and `pitch` hold from two cycles before on until the end, the others
+    load: begin; the instruction's counts, `first` and `pitch` hold from three cycles before on until the end, the others
         from this cycle on.
     first, pitch: address of the first padded line, and bytes from line to line. line_bytes: a whole line.
     right_offset: where the right end of a line begins. data_bytes: ny * pitch.
@@ -123,11 +123,17 @@ class FillWalker(wiring.Component):
             more.eq(1),
         ]
         first_side = Mux(has["left"], Part.LEFT, Part.RIGHT)
-        with m.If(self.load):
-            m.d.comb += [
-                then.eq(Part.TOP), then_count.eq(self.top - 1), then_none.eq(one["top"]), to_data.eq(~has["top"])
-            ]  # fmt: skip
-        with m.Elif((part == Part.LEFT) & has["right"]):
+        side_first = Mux(sides, first_side, Part.BOTTOM)
+        load_then = Signal(2)
+        load_count = Signal(COUNT_BITS)
+        load_none, load_more = Signal(), Signal()
+        m.d.sync += [
+            load_then.eq(Mux(has["top"], Part.TOP, side_first)),
+            load_count.eq(Mux(has["top"], self.top, Mux(sides, self.ny, self.bottom)) - 1),
+            load_none.eq(Mux(has["top"], one["top"], Mux(sides, one["ny"], one["bottom"]))),
+            load_more.eq(has["top"] | sides | has["bottom"]),
+        ]
+        with m.If((part == Part.LEFT) & has["right"]):
             m.d.comb += [then.eq(Part.RIGHT), then_count.eq(count), then_none.eq(no_count), same_line.eq(1)]
         with m.Elif(part == Part.TOP):
             m.d.comb += to_data.eq(no_count)
@@ -135,7 +141,12 @@ class FillWalker(wiring.Component):
             m.d.comb += more.eq(~no_count)
         with m.Else():
             m.d.comb += [then.eq(first_side), to_bottom.eq(no_count)]
-        with m.If(to_data & sides):
+        with m.If(self.load):
+            m.d.comb += [
+                then.eq(load_then), then_count.eq(load_count), then_none.eq(load_none), more.eq(load_more),
+                over_data.eq(load_then == Part.BOTTOM), same_line.eq(0),
+            ]  # fmt: skip
+        with m.Elif(to_data & sides):
             m.d.comb += [then.eq(first_side), then_count.eq(self.ny - 1), then_none.eq(one["ny"])]
         with m.Elif(to_data | to_bottom):
             m.d.comb += [

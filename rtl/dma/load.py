@@ -50,7 +50,8 @@ class Load(wiring.Component):
     ----------------------
     Start in cycle S: first request and first beat of padding in S + LOAD_SETUP_CYCLES; then a request per cycle, and
     one beat of padding or one piece of data per cycle. A piece is made in the cycle its beat arrives, if it is the
-    beat's first, and written LOAD_WRITE_CYCLES later. `done` comes with the last piece: `load_cycles` of `gossamer.arch.timing`.
+    beat's first, and written LOAD_WRITE_CYCLES later. `done` comes with the last one written: `load_cycles`
+    of `gossamer.arch.timing`.
 
     Parameters
     ----------
@@ -119,14 +120,15 @@ class Load(wiring.Component):
         scatter = fields["dst_e"] != 1
         pad_lines = (fields["pad_top"] != 0) | (fields["pad_bottom"] != 0)
         pads = pad_lines | (fields["pad_left"] != 0) | (fields["pad_right"] != 0)
-        bad = Signal()
-        m.d.sync += bad.eq(
-            (fields["nx"] == 0)
-            | (fields["run_bytes"] == 0)
-            | (fields["dst_e"] == 0)
-            | ((fields["ny"] == 0) & ~pad_lines)
-            | (scatter & pads)
+        bad, no_lines, no_pad_lines, scatters, has_pads = (
+            Signal(name=name) for name in ("bad", "no_lines", "no_pad_lines", "scatters", "has_pads")
         )
+        zero = Signal(3)
+        m.d.sync += [
+            zero.eq(Cat(fields[name] == 0 for name in ("nx", "run_bytes", "dst_e"))),
+            no_lines.eq(fields["ny"] == 0), no_pad_lines.eq(~pad_lines), scatters.eq(scatter), has_pads.eq(pads),
+            bad.eq(zero.any() | (no_lines & no_pad_lines) | (scatters & has_pads)),
+        ]  # fmt: skip
         m.d.comb += [
             setup.start.eq(self.control.start),
             setup.first_run_bytes.eq(first["run_bytes"]),

@@ -100,7 +100,9 @@ class RoundingShift(wiring.Component):
             narrow.eq(Mux(fits, coarse, Mux(coarse < 0, -top - 1, top))),
             fine_b.eq(fine_a),
             rounded.eq((shifted + 1) >> 1),
-            lowest.eq(self.low - self.zero), highest.eq(self.high - self.zero), inverted.eq(self.low > self.high),
+            lowest.eq(self.low - self.zero),
+            highest.eq(self.high - self.zero),
+            inverted.eq(self.low > self.high),
             self.result.eq(
                 Mux((rounded < lowest) | inverted, self.low, Mux(rounded > highest, self.high, rounded + self.zero))
             ),

@@ -83,7 +83,9 @@ class Lrn(wiring.Component):
         """Return, 2 cycles after an element, it, the one that leaves the window, the window's centre, and first."""
         m.submodules.history = history = Memory(shape=signed(9), depth=HISTORY, init=[])
         write = history.write_port()
-        old, middle = history.read_port(transparent_for=(write,)), history.read_port(transparent_for=(write,))
+        old, middle = history.read_port(transparent_for=()), history.read_port(transparent_for=(write,))
+        just_written = Signal()
+        written = Signal(signed(9))
         number = Signal(8)
         is_leaving = Signal()
         centred = Signal(signed(9))
@@ -93,9 +95,10 @@ class Lrn(wiring.Component):
         m.d.sync += [
             centred.eq(Mux(self.real, self.element - self.zero_a, 0)), number.eq(self.index),
             is_leaving.eq(self.index >= self.window), entering.eq(centred),
-            first.eq(Cat(self.first, first[0])), leaving.eq(Mux(is_leaving, old.data, 0)),
+            first.eq(Cat(self.first, first[0])), just_written.eq(number == old.addr), written.eq(centred),
+            leaving.eq(Mux(is_leaving, Mux(just_written, written, old.data), 0)),
         ]  # fmt: skip
-        # The element that leaves is read a cycle before the one that enters is written.
+        # The element that leaves is read a cycle before the one that enters is written; it may be the one before that.
         m.d.comb += [
             write.en.eq(1), write.addr.eq(number), write.data.eq(centred), old.en.eq(1), middle.en.eq(1),
             old.addr.eq(self.index[: len(number)] - self.window), middle.addr.eq(number - (self.window >> 1)),

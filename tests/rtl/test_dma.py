@@ -48,7 +48,7 @@ LONG = pytest.param("long", marks=pytest.mark.slow)
 
 MUTANTS = {
     "write_port": (r"assign wstrb = (.*);", "piece_strobe", "transfers"),
-    "burst_cutter": (r"assign beats_less_one = (.*);", "{} + 8'h01", "transfers"),
+    "burst_cutter": (r"assign last = (.*);", "last_of_run", "transfers"),
     "piece_walker": (r"assign beat_ends = (.*);", "beat_full", "transfers"),
     "fill_walker": (r"assign sides = (.*);", "1'h0", "transfers"),
     "transfer_setup": (r"chip_join_x <= (.*);", "1'h1", "transfers"),
