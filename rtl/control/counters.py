@@ -51,7 +51,8 @@ class Counters(wiring.Component):
     --------
     One short counter per event; a pointer visits them in turn, and a cycle later what it found is added to the counter
     in memory. While events come, `value` is up to `count` + 1 cycles old. After `clear` the first visit writes instead
-    of adding, and a counter not yet visited reads as 0. `settled` is low for `count` + 2 cycles after a cycle with `hold` high.
+    of adding, and a counter not yet visited reads as 0. `settled` is low for `count` + 2 cycles after a cycle with
+    `hold` high.
     hold: events may come in this cycle.
 
     Latency and throughput

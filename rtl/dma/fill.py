@@ -24,8 +24,8 @@ class FillWalker(wiring.Component):
 
     Members
     -------
-    load: begin; the instruction's counts, `first` and `pitch` hold from three cycles before on until the end, the others
-        from this cycle on.
+    load: begin; the instruction's counts, `first` and `pitch` hold from three cycles before on until the end, the
+        others from this cycle on.
     first, pitch: address of the first padded line, and bytes from line to line. line_bytes: a whole line.
     right_offset: where the right end of a line begins. data_bytes: ny * pitch.
     ny, top, bottom, left, right: the instruction's counts; any may be 0.
