@@ -25,7 +25,7 @@ Case = dict[str, Any]
 
 MUTANTS = {
     "instruction_queue": (r"assign room = (.*);", "1'h1"),
-    "semaphore": (r"assign last = (.*);", "1'h0"),
+    "semaphore": (r"available <= (.*);", "1'h1"),
     "engine_issue": (r"assign waiting_token = (.*);", "missing"),
     "dispatcher": (r"assign ends = (.*);", "fetch_valid & running & is_end"),
     "counters": (r"assign settled = (.*);", "1'h1"),
