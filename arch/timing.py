@@ -46,6 +46,9 @@ GATHER_CYCLES = 1
 LOAD_SETUP_CYCLES = 6
 """From the start of a LOAD to its first read request: two products, joins, first run, first burst."""
 
+LOAD_WRITE_CYCLES = 1
+"""From the cycle in which LOAD makes its last piece to the one in which a buffer takes it: a register between them."""
+
 STORE_SETUP_CYCLES = 11
 """From the start of a STORE to its first write beat: the same, and a read of the activation buffer."""
 
@@ -87,10 +90,11 @@ def load_cycles(
     the requests are. Exact if fill_beats <= latency_cycles or the window never closes (bursts <= max_outstanding).
     """
     if bursts == 0:
-        return LOAD_SETUP_CYCLES + fill_beats
+        return LOAD_SETUP_CYCLES + fill_beats + LOAD_WRITE_CYCLES
     rounds, rest = divmod(bursts - 1, max_outstanding)
     round_cycles = max(max_outstanding * burst_beats, latency_cycles + burst_beats)
-    return LOAD_SETUP_CYCLES + max(latency_cycles, fill_beats) + rounds * round_cycles + (rest + 1) * burst_beats
+    moved = max(latency_cycles, fill_beats) + rounds * round_cycles + (rest + 1) * burst_beats
+    return LOAD_SETUP_CYCLES + moved + LOAD_WRITE_CYCLES
 
 
 def store_cycles(*, bursts: int, burst_beats: int, latency_cycles: int, max_outstanding: int) -> int:

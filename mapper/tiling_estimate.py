@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gossamer.arch.isa import Opcode
 from gossamer.arch.timing import (
     LOAD_SETUP_CYCLES,
+    LOAD_WRITE_CYCLES,
     STORE_SETUP_CYCLES,
     ceil_div,
 )
@@ -62,7 +63,7 @@ def transfer(chip: Ints, size_bytes: int, segment_bytes: int, run_bytes: int) ->
         moving = max(beats + pieces, _ceil_div(bursts, ports) * beats + burst_pieces)
     waiting = bursts * (chip[LATENCY] + max(served, beats) + burst_pieces) / (ports * chip[OUTSTANDING])
     moving = max(max(moving, waiting), max(float(bursts), bursts * served / channels))
-    return float(LOAD_SETUP_CYCLES + chip[LATENCY] + moving)
+    return float(LOAD_SETUP_CYCLES + LOAD_WRITE_CYCLES + chip[LATENCY] + moving)
 
 
 @kernel

@@ -3,7 +3,7 @@
 Synthesis puts a `*` into a DSP slice, of which the array needs every one; sums of shifted values stay in fabric.
 """
 
-from amaranth.hdl import Const, Mux, Value
+from amaranth.hdl import Cat, Const, Mux, Value
 
 
 def times_constant(value: Value, factor: int) -> Value:
@@ -23,6 +23,11 @@ def total(terms: list[Value]) -> Value:
         pairs = [a + b for a, b in zip(terms[0::2], terms[1::2], strict=False)]
         terms = pairs + terms[2 * len(pairs) :]
     return terms[0]
+
+
+def low_ones(count: Value, width: int) -> Value:
+    """Return `width` bits of which the lowest `count` are set: a comparison each, not a shift and a subtraction."""
+    return Cat(*(count > bit for bit in range(width)))
 
 
 def quotient(value: Value, divisor: int) -> Value:

@@ -133,6 +133,7 @@ class Core(wiring.Component):
         m.d.comb += [
             activations.load_valid.eq(dma.write_valid & here),
             activations.load_address.eq(dma.write_address),
+            activations.load_last.eq(dma.write_last),
             activations.load_length.eq(dma.write_length),
             activations.load_data.eq(dma.write_data),
             dma.write_ready.eq(Mux(here, activations.load_ready, 1)),

@@ -18,7 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.arch.isa import INSTRUCTION_BYTES
-from gossamer.arch.timing import FETCH_BUFFER_BYTES, FETCH_BURST_BYTES, LOAD_SETUP_CYCLES, STORE_SETUP_CYCLES
+from gossamer.arch.timing import (
+    FETCH_BUFFER_BYTES,
+    FETCH_BURST_BYTES,
+    LOAD_SETUP_CYCLES,
+    LOAD_WRITE_CYCLES,
+    STORE_SETUP_CYCLES,
+)
 from gossamer.sim.kernels import kernel
 from gossamer.sim.offchip import (
     BEAT_BYTES,
@@ -192,7 +198,7 @@ def perform(at: int, work: NDArray[np.int64], times: NDArray[np.int64], agents: 
     begin = times[at, STARTED] + (LOAD_SETUP_CYCLES if engine == LOAD else STORE_SETUP_CYCLES)
     filled = begin + work[at, FILL_BEATS]
     if work[at, LINES] * work[at, RUNS] * work[at, RUN_BYTES] == 0:
-        times[at, COMPLETED] = filled
+        times[at, COMPLETED] = filled + (LOAD_WRITE_CYCLES if engine == LOAD else 0)
         return True
     agents[agent, CURRENT] = at
     agents[agent, LINE] = agents[agent, RUN] = agents[agent, OFFSET] = 0
@@ -377,7 +383,7 @@ def serve_bursts(
             return INSTRUCTIONS
         if _transfer_bursts(chosen, earliest, before, work, agents, rings, memory, channel_free, port_free, traffic):
             at = agents[chosen, CURRENT]
-            times[at, COMPLETED] = agents[chosen, LATEST]
+            times[at, COMPLETED] = agents[chosen, LATEST] + (LOAD_WRITE_CYCLES if chosen == LOAD_AGENT else 0)
             agents[chosen, CURRENT] = UNKNOWN
             agents[chosen, SERVED] = 0
             return int(at)

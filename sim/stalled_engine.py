@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.arch.isa import INSTRUCTION_BYTES
-from gossamer.arch.timing import FETCH_BURST_BYTES
+from gossamer.arch.timing import FETCH_BURST_BYTES, LOAD_WRITE_CYCLES
 from gossamer.sim.engine import (
     ADDRESS,
     AGENTS,
@@ -211,7 +211,7 @@ def _serve_bursts(
             return INSTRUCTIONS
         if _transfer_burst(agent, shown, taken, work, agents, rings, memory, channel_free, port_free, free, traffic):
             at = agents[agent, CURRENT]
-            times[at, COMPLETED] = agents[agent, LATEST]
+            times[at, COMPLETED] = agents[agent, LATEST] + (LOAD_WRITE_CYCLES if agent == LOAD_AGENT else 0)
             agents[agent, CURRENT] = UNKNOWN
             agents[agent, SERVED] = 0
             return int(at)

@@ -7,7 +7,7 @@ from itertools import product
 
 from gossamer.arch.activation import half_bytes
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.arch.timing import LOAD_SETUP_CYCLES, STORE_SETUP_CYCLES, ceil_div
+from gossamer.arch.timing import LOAD_SETUP_CYCLES, LOAD_WRITE_CYCLES, STORE_SETUP_CYCLES, ceil_div
 from gossamer.sim.offchip import OffChipTiming, offchip_timing
 
 
@@ -45,7 +45,7 @@ def pipeline_cycles(memory: OffChipTiming, tile: TileCost) -> float:
     runs_per_cycle = memory.ports * memory.max_outstanding / (memory.latency_cycles + 1)
     read = max(tile.loaded_bytes / bytes_per_cycle, tile.load_runs / runs_per_cycle)
     stages = (
-        tile.loads * (LOAD_SETUP_CYCLES + memory.latency_cycles) + read,
+        tile.loads * (LOAD_SETUP_CYCLES + LOAD_WRITE_CYCLES + memory.latency_cycles) + read,
         float(tile.work_cycles),
         tile.stores * (STORE_SETUP_CYCLES + memory.latency_cycles) + tile.stored_bytes / bytes_per_cycle,
     )

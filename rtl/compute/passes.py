@@ -56,10 +56,11 @@ class PassWalk(wiring.Component):
         length = self.shape.chain_length
         step_last = self._steps(m)
         fold_last, run_last, row_last = Signal(name="fold_last"), Signal(name="run_last"), Signal(name="row_last")
+        next_fold_last = Signal()
+        words = Signal(len(self.words), reset_less=True)
         rx_last = self._counter(m, "rx", self.n_rx, run_last)
         ry_last = self._counter(m, "ry", self.n_ry, row_last)
         m.d.comb += [
-            fold_last.eq(left <= length),
             run_last.eq(step_last & fold_last),
             row_last.eq(run_last & rx_last),
         ]
@@ -68,6 +69,7 @@ class PassWalk(wiring.Component):
         m.d.sync += [
             next_run_row.eq(run_row_after),
             next_run.eq(Mux(rx_last, run_row_after, run + self.r_x)),
+            next_fold_last.eq(next_left <= length),
         ]
         with m.If(~step_last):
             m.d.sync += [next_base.eq(base), next_left.eq(left)]
@@ -76,9 +78,16 @@ class PassWalk(wiring.Component):
         with m.Else():
             m.d.sync += [next_base.eq(next_run), next_left.eq(self.run_words)]
         with m.If(self.prepare):
-            m.d.sync += [base.eq(self.a), run.eq(self.a), run_row.eq(self.a), left.eq(self.run_words)]
+            short = self.run_words <= length
+            m.d.sync += [
+                base.eq(self.a), run.eq(self.a), run_row.eq(self.a), left.eq(self.run_words), fold_last.eq(short),
+                words.eq(Mux(short, self.run_words, length)),
+            ]  # fmt: skip
         with m.Elif(self.advance):
-            m.d.sync += [base.eq(next_base), left.eq(next_left)]
+            m.d.sync += [
+                base.eq(next_base), left.eq(next_left), fold_last.eq(next_fold_last),
+                words.eq(Mux(next_fold_last, next_left, length)),
+            ]  # fmt: skip
             with m.If(run_last):
                 m.d.sync += run.eq(next_run)
             with m.If(row_last):
@@ -86,31 +95,39 @@ class PassWalk(wiring.Component):
         self._first(m)
         m.d.comb += [
             self.base.eq(base),
-            self.words.eq(Mux(fold_last, left, length)),
+            self.words.eq(words),
             self.last.eq(row_last & ry_last),
         ]
         self._rows(m)
         return m
 
     def _counter(self, m: Module, name: str, count: Signal, counts: Signal) -> Signal:
-        """Return whether a loop counter is in its last round; it counts in passes in which `counts` is high."""
-        number = Signal(len(count), name=name, reset_less=True)
-        is_last = Signal(name=f"{name}_last")
-        m.d.comb += is_last.eq(number == count - 1)
-        with m.If(self.prepare | (self.advance & counts & is_last)):
-            m.d.sync += number.eq(0)
+        """Return whether a loop counter is in its last round; it counts in passes in which `counts` is high.
+
+        A register, like all that decides about the pass after this one: there are three cycles to find it out.
+        """
+        left = Signal(len(count), name=f"{name}_left", reset_less=True)
+        is_last, next_last = Signal(name=f"{name}_last"), Signal(name=f"{name}_next_last", reset_less=True)
+        next_left = Signal(len(count), name=f"{name}_next_left", reset_less=True)
+        m.d.sync += [
+            next_left.eq(Mux(is_last, count, left - 1)),
+            next_last.eq(Mux(is_last, count == 1, left == 2)),
+        ]
+        with m.If(self.prepare):
+            m.d.sync += [left.eq(count), is_last.eq(count == 1)]
         with m.Elif(self.advance & counts):
-            m.d.sync += number.eq(number + 1)
+            m.d.sync += [left.eq(next_left), is_last.eq(next_last)]
         return is_last
 
     def _steps(self, m: Module) -> Signal:
         """Count steps and the slots of a sub-group; return whether this is the fold's last step."""
         step_last = self._counter(m, "step", self.steps, 1)
         dense = self.index_bits == 0
-        slot_last = Signal()
+        slot_last = Signal(reset_less=True)
         slot = Signal(len(self.slots), reset_less=True)
         base = Signal(self.shape.select_bits, reset_less=True)
-        m.d.comb += [slot_last.eq(dense | (slot == self.slots - 1)), self.select_base.eq(base)]
+        m.d.sync += slot_last.eq(dense | (slot == self.slots - 1))
+        m.d.comb += self.select_base.eq(base)
         with m.If(self.prepare | (self.advance & step_last)):
             m.d.sync += [slot.eq(0), base.eq(0)]
         with m.Elif(self.advance):

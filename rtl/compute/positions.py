@@ -19,6 +19,7 @@ class LaneWalk(wiring.Component):
     x0, y0: column and row of the lane's first position. a_x, a_y, ny: fields of the instruction.
     dx, dy: columns and rows from one position of the lane to its next, dx < nx. back: dx - nx, signed.
     step: a_x * dx + a_y * dy. step_wrap: the same after a wrap into the next row.
+    limit, limit_wrap: ny - dy, signed, and one less: rows from there on have no position of the lane behind them.
     prepare: go to the first position, x0 and y0 have changed. restart: go to the first position. advance: go on.
     base: address of position 0.
     address: base + offset, one cycle later. present: the position exists.
@@ -39,7 +40,8 @@ class LaneWalk(wiring.Component):
             {
                 "x0": In(small), "y0": In(small), "a_x": In(FIELD_BITS["a_x"]), "a_y": In(ADDRESS_BITS),
                 "ny": In(COUNT_BITS), "dx": In(small), "dy": In(small), "back": In(COUNT_BITS + 1),
-                "step": In(ADDRESS_BITS), "step_wrap": In(ADDRESS_BITS), "prepare": In(1), "restart": In(1),
+                "step": In(ADDRESS_BITS), "step_wrap": In(ADDRESS_BITS), "limit": In(COUNT_BITS + 1),
+                "limit_wrap": In(COUNT_BITS + 1), "prepare": In(1), "restart": In(1),
                 "advance": In(1), "base": In(ADDRESS_BITS), "address": Out(ADDRESS_BITS), "present": Out(1),
             }
         )  # fmt: skip
@@ -53,21 +55,29 @@ class LaneWalk(wiring.Component):
         start = Signal(ADDRESS_BITS)
         address = Signal(ADDRESS_BITS, reset_less=True)
         wrapped = Signal(COUNT_BITS + 2)
+        present = Signal(reset_less=True)
+        first_present = Signal(reset_less=True)
+        begins = Signal()
         m.d.comb += [
             start.eq(times_small(self.a_x, self.x0) + times_small(self.a_y, self.y0)),
             wrapped.eq(x + self.back.as_signed()),
-            self.present.eq(y < self.ny),
+            begins.eq(self.y0 < self.ny),
+            self.present.eq(present),
             self.address.eq(address),
         ]
-        m.d.sync += [first_offset.eq(start), address.eq(self.base + offset)]
+        m.d.sync += [first_offset.eq(start), first_present.eq(begins), address.eq(self.base + offset)]
         wraps = ~wrapped[-1]
         with m.If(self.prepare | self.restart):
-            m.d.sync += [x.eq(self.x0), y.eq(self.y0), offset.eq(Mux(self.prepare, start, first_offset))]
+            m.d.sync += [
+                x.eq(self.x0), y.eq(self.y0), offset.eq(Mux(self.prepare, start, first_offset)),
+                present.eq(Mux(self.prepare, begins, first_present)),
+            ]  # fmt: skip
         with m.Elif(self.advance):
             m.d.sync += [
                 x.eq(Mux(wraps, wrapped, x + self.dx)),
                 y.eq(y + self.dy + wraps),
                 offset.eq(offset + Mux(wraps, self.step_wrap, self.step)),
+                present.eq(present & Mux(wraps, y < self.limit_wrap.as_signed(), y < self.limit.as_signed())),
             ]
         return m
 
@@ -106,7 +116,7 @@ class PositionWalk(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         same = ("a_x", "a_y", "ny", "prepare", "restart", "advance", "base")
-        follow = ("dx", "dy", "back", "step", "step_wrap")
+        follow = ("dx", "dy", "back", "step", "step_wrap", "limit", "limit_wrap")
         walks = Copies(LaneWalk(self.lanes), self.lanes + 1, shared=(*same, *follow))
         m.submodules.walks = walks
         m.d.comb += [getattr(walks, name).eq(getattr(self, name)) for name in same]
@@ -118,15 +128,19 @@ class PositionWalk(wiring.Component):
         row_bytes = Signal(ADDRESS_BITS, reset_less=True)
         step, step_wrap = (Signal(ADDRESS_BITS, reset_less=True, name=name) for name in ("step", "step_wrap"))
         back = Signal(COUNT_BITS + 1, reset_less=True)
+        limit, limit_wrap = (Signal(COUNT_BITS + 1, reset_less=True, name=name) for name in ("limit", "limit_wrap"))
         moved = times_small(self.a_x, dx)
         m.d.sync += [
             row_bytes.eq(self.nx * self.a_x),
             step.eq(moved + times_small(self.a_y, dy)),
             step_wrap.eq(moved + times_small(self.a_y, dy + 1) - row_bytes),
             back.eq(dx - self.nx),
+            limit.eq(self.ny - dy),
+            limit_wrap.eq(self.ny - dy - 1),
         ]
         m.d.comb += [
-            walks.dx.eq(dx), walks.dy.eq(dy), walks.back.eq(back), walks.step.eq(step), walks.step_wrap.eq(step_wrap)
+            walks.dx.eq(dx), walks.dy.eq(dy), walks.back.eq(back), walks.step.eq(step), walks.step_wrap.eq(step_wrap),
+            walks.limit.eq(limit), walks.limit_wrap.eq(limit_wrap),
         ]  # fmt: skip
         return m
 

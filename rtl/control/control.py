@@ -1,6 +1,6 @@
 """Control of the core: everything between the host's registers, the instruction stream and the four engines."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -127,7 +127,8 @@ class Control(wiring.Component):
         ]
 
     def _connect_stream(self, m: Module, dispatcher: Copies, issue: Copies, run: Copies) -> None:
-        """Connect FETCH, dispatcher and queues."""
+        """Connect FETCH, dispatcher and queues; a bad instruction starts nowhere until it has stopped the run."""
+        bad_before = Signal()
         m.d.comb += [
             dispatcher.clear.eq(run.reset),
             dispatcher.running.eq(run.running),
@@ -140,9 +141,12 @@ class Control(wiring.Component):
             issue.push.eq(dispatcher.push),
             issue.instruction.eq(self.fetch_instruction),
             issue.clear.eq(run.reset),
-            issue.go.eq(run.running & ~dispatcher.bad_opcode & ~dispatcher.bad_bits),
+            issue.go.eq(run.running & ~dispatcher.bad_opcode & ~dispatcher.bad_bits & ~bad_before),
             run.ends.eq(dispatcher.ends),
+        ]
+        m.d.sync += [
             run.dispatched.eq(dispatcher.dispatched),
+            bad_before.eq(dispatcher.bad_opcode | dispatcher.bad_bits),
         ]
 
     def _connect_engines(self, m: Module, issue: Copies, semaphores: Copies, run: Copies) -> None:
@@ -165,7 +169,10 @@ class Control(wiring.Component):
             ]
 
     def _connect_faults(self, m: Module, dispatcher: Copies, semaphores: Copies, run: Copies) -> None:
-        """Choose one of the errors of a cycle: the dispatcher's first, then FETCH's, the engines' and tokens'."""
+        """Choose one of the errors of a cycle: the dispatcher's first, then FETCH's, the engines' and tokens'.
+
+        All of them are registered before the choice: none is on a path with what it came from.
+        """
         ports = [getattr(self, engine.value) for engine in ENGINES]
         errors = [
             (dispatcher.bad_opcode, ErrorCause.OPCODE, 0),
@@ -176,11 +183,20 @@ class Control(wiring.Component):
             (dispatcher.no_end, ErrorCause.NO_END, 0),
         ]
         happens = Signal(len(errors))
-        m.d.comb += [happens.eq(Cat(error[0] for error in errors)), run.fault.eq(happens.any())]
-        cause, address = Signal.like(run.cause), Signal.like(run.address)
+        m.d.sync += happens.eq(Mux(run.reset, 0, Cat(error[0] for error in errors)))
+        m.d.comb += run.fault.eq(happens.any())
+
+        def held(value: Value | int, name: str) -> Value:
+            if not isinstance(value, Value):
+                return Value.cast(value)
+            register = Signal(len(value), name=name)
+            m.d.sync += register.eq(value)
+            return register
+
+        cause, address = Value.cast(0), Value.cast(0)
         for number, (_, why, where) in reversed(list(enumerate(errors))):
-            cause = Mux(happens[number], why, cause)
-            address = Mux(happens[number], where, address)
+            cause = Mux(happens[number], held(why, f"cause_{number}"), cause)
+            address = Mux(happens[number], held(where, f"address_{number}"), address)
         m.d.comb += [run.cause.eq(cause), run.address.eq(address)]
 
     def _connect_counters(self, m: Module, issue: Copies, run: Copies, counters: Copies) -> None:
@@ -190,9 +206,5 @@ class Control(wiring.Component):
             done = getattr(self, engine.value).done
             events += [done, issue.busy[number], issue.waiting_memory[number], issue.idle[number]]
         counted = Cat(*events, issue.waiting_token)
-        m.d.comb += [
-            counters.clear.eq(run.reset),
-            counters.events.eq(Mux(run.running, counted, 0)),
-            counters.hold.eq(run.running),
-            run.settled.eq(counters.settled),
-        ]
+        m.d.sync += [counters.events.eq(Mux(run.running, counted, 0)), counters.hold.eq(run.running)]
+        m.d.comb += [counters.clear.eq(run.reset), run.settled.eq(counters.settled & ~counters.hold)]

@@ -44,19 +44,20 @@ class Counters(wiring.Component):
     Members
     -------
     clear: set all counters to zero. events: one bit per counter.
-    settled: every event of earlier cycles is in the memory, if there were none in the last `count` cycles.
+    settled: every event of earlier cycles is in the memory, if there were none in the last `count` + 1 cycles.
     address, value: read a counter, combinational.
 
     Protocol
     --------
-    One short counter per event; a pointer visits them in turn and adds what it finds to the counter in memory. While
-    events come, `value` is up to `count` cycles old. After `clear` the first visit writes instead of adding, and a
-    counter not yet visited reads as 0. `settled` is low for `count` + 1 cycles after a cycle with `hold` high.
+    One short counter per event; a pointer visits them in turn, and a cycle later what it found is added to the counter
+    in memory. While events come, `value` is up to `count` + 1 cycles old. After `clear` the first visit writes instead
+    of adding, and a counter not yet visited reads as 0. `settled` is low for `count` + 2 cycles after a cycle with
+    `hold` high.
     hold: events may come in this cycle.
 
     Latency and throughput
     ----------------------
-    Any events in every cycle; exact `count` + 1 cycles after the last.
+    Any events in every cycle; exact `count` + 2 cycles after the last.
 
     Parameters
     ----------
@@ -88,29 +89,34 @@ class Counters(wiring.Component):
         old = totals.read_port(domain="comb")
         shown = totals.read_port(domain="comb")
         at = Signal(range(self.count))
-        waiting = Signal(range(self.count + 1))
+        visited = Signal(range(self.count))
+        waiting = Signal(range(self.count + 2))
         first = Signal(init=1)
+        fresh = Signal(init=1)
         amount = Signal(bits)
         m.d.comb += [
             tallies.clear.eq(self.clear),
             tallies.happens.eq(self.events),
             tallies.collect.eq(1 << at),
-            amount.eq(tallies.amount.word_select(at, bits)),
-            old.addr.eq(at),
-            write.addr.eq(at),
+            old.addr.eq(visited),
+            write.addr.eq(visited),
             write.en.eq(1),
-            write.data.eq(Mux(first, 0, old.data) + amount),
+            write.data.eq(Mux(fresh, 0, old.data) + amount),
             shown.addr.eq(self.address),
-            self.value.eq(Mux(first & (self.address >= at), 0, shown.data)),
+            self.value.eq(Mux(fresh & (self.address >= visited), 0, shown.data)),
             self.settled.eq(waiting == 0),
         ]
-        m.d.sync += at.eq(at + 1)
+        m.d.sync += [
+            at.eq(at + 1), visited.eq(at), fresh.eq(first), amount.eq(tallies.amount.word_select(at, bits))
+        ]  # fmt: skip
         with m.If(at == self.count - 1):
             m.d.sync += [at.eq(0), first.eq(0)]
         with m.If(self.hold):
-            m.d.sync += waiting.eq(self.count)
+            m.d.sync += waiting.eq(self.count + 1)
         with m.Elif(~self.settled):
             m.d.sync += waiting.eq(waiting - 1)
         with m.If(self.clear):
-            m.d.sync += [at.eq(0), first.eq(1), waiting.eq(self.count)]
+            m.d.sync += [
+                at.eq(0), first.eq(1), visited.eq(0), fresh.eq(1), amount.eq(0), waiting.eq(self.count + 1)
+            ]  # fmt: skip
         return m

@@ -4,10 +4,10 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from gossamer.arch.isa import ENGINES, Opcode
+from gossamer.arch.isa import ENGINES
 from gossamer.rtl.control.queue import InstructionQueue
 from gossamer.rtl.copies import Copies
-from gossamer.rtl.engine import INSTRUCTION_BITS, instruction_fields
+from gossamer.rtl.engine import INSTRUCTION_BITS
 
 
 class EngineIssue(wiring.Component):
@@ -69,9 +69,9 @@ class EngineIssue(wiring.Component):
         """Return the queue and the rule by which its head starts."""
         m = Module()
         m.submodules.queue = queue = Copies(InstructionQueue(self.queue_depth))
-        header = instruction_fields(Opcode.END, queue.head)
         given = Signal.like(self.give)
         ready = Signal()
+        blocked = Signal.like(self.missing)
         working = Signal()
         m.d.comb += [
             queue.clear.eq(self.clear),
@@ -82,10 +82,11 @@ class EngineIssue(wiring.Component):
             self.empty.eq(~queue.valid),
             self.head.eq(queue.head),
             ready.eq(queue.valid & ~self.active),
-            self.missing.eq(Mux(ready, header["wait"] & ~self.available, 0)),
-            self.start.eq(ready & self.go & ~self.missing.any()),
-            self.take.eq(Mux(self.start, header["wait"], 0)),
-            self.give.eq(Mux(self.done, Mux(self.start, header["release"], given), 0)),
+            blocked.eq(queue.wait & ~self.available),
+            self.missing.eq(Mux(ready, blocked, 0)),
+            self.start.eq(ready & self.go & ~blocked.any()),
+            self.take.eq(Mux(self.start, queue.wait, 0)),
+            self.give.eq(Mux(self.done, Mux(self.start, queue.release, given), 0)),
             working.eq(self.start | self.active),
             self.busy.eq(working & ~self.waiting),
             self.waiting_memory.eq(working & self.waiting),
@@ -93,6 +94,6 @@ class EngineIssue(wiring.Component):
             self.waiting_token.eq(self.missing & ~(self.missing - 1)[: len(self.missing)]),
         ]
         with m.If(self.start):
-            m.d.sync += given.eq(header["release"])
+            m.d.sync += given.eq(queue.release)
         m.d.sync += self.active.eq(working & ~self.done & ~self.clear)
         return m

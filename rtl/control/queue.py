@@ -1,11 +1,12 @@
 """Queue of instructions in front of an engine."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from gossamer.arch.errors import GossamerError
-from gossamer.rtl.engine import INSTRUCTION_BITS
+from gossamer.arch.isa import ENGINES, Opcode
+from gossamer.rtl.engine import INSTRUCTION_BITS, instruction_fields
 
 
 class QueueDepth(GossamerError):
@@ -21,7 +22,7 @@ class InstructionQueue(wiring.Component):
     push, instruction: append a word; only while `room` is high.
     room: fewer than `depth` words are held.
     pop: remove the head; only while `valid` is high.
-    valid, head: there is a head, and its word.
+    valid, head: there is a head, and its word. wait, release: fields of the head, from registers.
 
     Protocol
     --------
@@ -54,11 +55,16 @@ class InstructionQueue(wiring.Component):
                 "pop": In(1),
                 "valid": Out(1),
                 "head": Out(INSTRUCTION_BITS),
+                "wait": Out(len(ENGINES)),
+                "release": Out(len(ENGINES)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Return pointers around one memory; a queue of one word still gets two, of which it uses the first."""
+        """Return pointers around one memory; a queue of one word still gets two, of which it uses the first.
+
+        What decides whether the head starts is kept beside the memory, in registers that move up with every pop.
+        """
         m = Module()
         words = max(2, self.depth)
         m.submodules.words = words_memory = memory.Memory(shape=INSTRUCTION_BITS, depth=words, init=())
@@ -66,10 +72,10 @@ class InstructionQueue(wiring.Component):
         read = words_memory.read_port(domain="comb")
         first = Signal(range(words))
         last = Signal(range(words))
-        held = Signal(range(self.depth + 1))
+        held = Signal(self.depth)
         m.d.comb += [
-            self.room.eq(held != self.depth),
-            self.valid.eq(held != 0),
+            self.room.eq(~held[-1]),
+            self.valid.eq(held[0]),
             write.en.eq(self.push),
             write.addr.eq(last),
             write.data.eq(self.instruction),
@@ -82,9 +88,22 @@ class InstructionQueue(wiring.Component):
             with m.Elif(moves):
                 m.d.sync += pointer.eq(pointer + 1)
         with m.If(self.push & ~self.pop):
-            m.d.sync += held.eq(held + 1)
+            m.d.sync += held.eq(Cat(1, held))
         with m.Elif(self.pop & ~self.push):
-            m.d.sync += held.eq(held - 1)
+            m.d.sync += held.eq(held[1:])
         with m.If(self.clear):
             m.d.sync += [first.eq(0), last.eq(0), held.eq(0)]
+        self._tokens(m, held)
         return m
+
+    def _tokens(self, m: Module, held: Signal) -> None:
+        """Add the token fields of all words, the head's first; places that hold nothing show what is pushed."""
+        header = instruction_fields(Opcode.END, self.instruction)
+        pushed = Cat(header["wait"], header["release"])
+        places = [Signal(len(pushed), name=f"tokens_{place}") for place in range(self.depth)]
+        stay = [Mux(held[place], tokens, pushed) for place, tokens in enumerate(places)]
+        with m.If(self.pop):
+            m.d.sync += [tokens.eq(after) for tokens, after in zip(places, [*stay[1:], pushed], strict=True)]
+        with m.Else():
+            m.d.sync += [tokens.eq(after) for tokens, after in zip(places, stay, strict=True)]
+        m.d.comb += Cat(self.wait, self.release).eq(places[0])

@@ -36,7 +36,7 @@ class RunControl(wiring.Component):
     config_matches: the program's fingerprint is this core's.
     memory_quiet: no transfer on any memory port is under way.
     ends: END was dispatched in this cycle.
-    fault, cause, address: something cannot go on; `fault` may come in the cycle after `ends` as well.
+    fault, cause, address: something cannot go on; `fault` may come in the two cycles after `ends` as well.
     dispatched: instructions dispatched. settled: all counters are exact.
     reset: clear engines, queues, tokens and counters, one cycle. start: the next cycle is cycle 0 of the run.
     running: cycles 0 to that of END or the error.
@@ -48,8 +48,8 @@ class RunControl(wiring.Component):
     --------
     Either command waits until the memory is quiet, then resets; a start goes on to check the fingerprint and to run.
     A start is ignored unless idle; a reset is obeyed at any time. After END or an error `running` falls, and the run is
-    `done` or has `failed` when the counters have settled. Errors count only while running, and in the cycle after; the
-    first one stays.
+    `done` or has `failed` when the counters have settled. Errors count only while running, and in the two cycles after;
+    the first one stays.
 
     Latency and throughput
     ----------------------
@@ -88,7 +88,7 @@ class RunControl(wiring.Component):
         m = Module()
         state = Signal(RunState)
         then_start = Signal()
-        ended = Signal()
+        ended = Signal(2)
         failing = Signal()
         with m.Switch(state):
             with m.Case(RunState.IDLE), m.If(self.start_command):
@@ -108,10 +108,10 @@ class RunControl(wiring.Component):
             with m.Case(RunState.RUN):
                 m.d.comb += failing.eq(self.fault)
                 with m.If(self.fault | self.ends):
-                    m.d.sync += [self.running.eq(0), ended.eq(1), state.eq(RunState.SETTLE)]
+                    m.d.sync += [self.running.eq(0), ended.eq(0b11), state.eq(RunState.SETTLE)]
             with m.Case(RunState.SETTLE):
-                m.d.comb += [failing.eq(ended & self.fault), self.finished.eq(self.settled & ~ended)]
-                m.d.sync += ended.eq(0)
+                m.d.comb += [failing.eq(ended[0] & self.fault), self.finished.eq(self.settled & ~ended[0])]
+                m.d.sync += ended.eq(ended >> 1)
                 with m.If(self.finished):
                     m.d.sync += [self.failed.eq(self.error_cause != 0), self.done.eq(self.error_cause == 0)]
                     m.d.sync += state.eq(RunState.IDLE)

@@ -13,7 +13,8 @@ class BurstCutter(wiring.Component):
     Members
     -------
     load, first: begin a transfer whose first run is at this address.
-    runs_less_one, lines_less_one, length, run_pitch, line_pitch: its shape, from the cycle after `load` on.
+    runs_less_one, lines_less_one, length, run_pitch, line_pitch: its shape, from the cycle after `load` on. one_run,
+        one_line: there is nothing but one run in a line, one line.
     valid, ready: handshake of one burst; `valid` is not withdrawn.
     address, beats_less_one: of the burst. last: it is the transfer's last.
     run_address: first byte of the burst's run or, behind the first burst, of the rest of the run.
@@ -40,6 +41,8 @@ class BurstCutter(wiring.Component):
                 "first": In(ADDRESS_BITS),
                 "runs_less_one": In(COUNT_BITS),
                 "lines_less_one": In(COUNT_BITS),
+                "one_run": In(1),
+                "one_line": In(1),
                 "length": In(LENGTH_BITS),
                 "run_pitch": In(32),
                 "line_pitch": In(32),
@@ -73,9 +76,15 @@ class BurstCutter(wiring.Component):
         else:
             end_beat = Signal(burst - beat)
             most = Const(2 ** (burst - beat) - 1, burst - beat)
-            m.d.comb += self.beats_less_one.eq((Mux(last_of_run, end_beat, most) - self.address[beat:burst])[:8])
+            first_beat = run_address[beat:burst]
+            to_end, to_most = ((end - first_beat)[: len(most)] for end in (span[beat:burst], most))
             with m.If(next_run):
-                m.d.sync += end_beat.eq(span[beat:burst])
+                m.d.sync += [
+                    end_beat.eq(span[beat:burst]),
+                    self.beats_less_one.eq(Mux(span[burst:] == 0, to_end, to_most)),
+                ]
+            with m.Elif(self.ready):
+                m.d.sync += self.beats_less_one.eq(Mux(bursts_left == 1, end_beat, most))
         with m.If(next_run):
             m.d.sync += [
                 self.valid.eq(1),
@@ -98,19 +107,30 @@ class BurstCutter(wiring.Component):
         """Add the stage that walks over the runs; return the address of the one it is at."""
         run = Signal(ADDRESS_BITS, name="run_address")
         line = Signal(ADDRESS_BITS, name="line_address")
-        x = Signal(COUNT_BITS)
-        y = Signal(COUNT_BITS)
-        last_of_line = Signal()
+        runs_left = Signal(COUNT_BITS)
+        lines_left = Signal(COUNT_BITS)
+        begun = Signal()
+        no_run, no_line = Signal(), Signal()  # no run is left in this line, no line behind it
+        last_of_line, last_line = Signal(), Signal()
         beyond = Signal(ADDRESS_BITS)
+        runs, lines = (Mux(begun, getattr(self, f"{name}_less_one"), left) for name, left in (
+            ("runs", runs_left), ("lines", lines_left)))  # fmt: skip
         m.d.comb += [
-            last_of_line.eq(x == self.runs_less_one),
-            run_last.eq(last_of_line & (y == self.lines_less_one)),
+            last_of_line.eq(Mux(begun, self.one_run, no_run)),
+            last_line.eq(Mux(begun, self.one_line, no_line)),
+            run_last.eq(last_of_line & last_line),
             beyond.eq(Mux(last_of_line, line, run) + Mux(last_of_line, self.line_pitch, self.run_pitch)),
         ]
         with m.If(self.load):
-            m.d.sync += [run.eq(self.first), line.eq(self.first), x.eq(0), y.eq(0), run_valid.eq(1)]
+            m.d.sync += [run.eq(self.first), line.eq(self.first), run_valid.eq(1), begun.eq(1)]
         with m.Elif(next_run):
-            m.d.sync += [run.eq(beyond), x.eq(x + 1), run_valid.eq(~run_last)]
+            m.d.sync += [
+                begun.eq(0), run.eq(beyond), run_valid.eq(~run_last), runs_left.eq(runs - 1), no_run.eq(runs == 1),
+                lines_left.eq(lines), no_line.eq(last_line),
+            ]  # fmt: skip
             with m.If(last_of_line):
-                m.d.sync += [line.eq(beyond), x.eq(0), y.eq(y + 1)]
+                m.d.sync += [
+                    line.eq(beyond), runs_left.eq(self.runs_less_one), no_run.eq(self.one_run),
+                    lines_left.eq(lines - 1), no_line.eq(lines == 1),
+                ]  # fmt: skip
         return run

@@ -35,7 +35,8 @@ class Dma(wiring.Component):
 
     Members
     -------
-    base, instructions, start: the program, see `Fetch`. stop: send no new request, begin no new burst.
+    base, instructions, start: the program, see `Fetch`. stop: send no new request, begin no new burst; LOAD and
+        STORE obey a cycle later.
     quiet: nothing is requested or on its way; only then may the core be reset.
     fetch_valid, fetch_instruction, fetch_ready: the instructions, one by one.
     fetch_fault, fetch_cause, fetch_address: the memory answered a read of instructions with an error.
@@ -81,6 +82,7 @@ class Dma(wiring.Component):
                 "write_valid": Out(1),
                 "write_space": Out(2),
                 "write_address": Out(CHIP_BITS),
+                "write_last": Out(CHIP_BITS),
                 "write_length": Out(bits_for(width)),
                 "write_data": Out(8 * width),
                 "write_ready": In(1),
@@ -105,8 +107,10 @@ class Dma(wiring.Component):
         m.submodules.read_port = port = Copies(ReadPort(self.port), self.ports, shared=("base",))
         for name in ("base", "instructions", "start", "stop"):
             m.d.comb += getattr(fetch, name).eq(getattr(self, name))
+        stopped = Signal()
+        m.d.sync += stopped.eq(self.stop)
         for part in (load, store):
-            m.d.comb += [part.base.eq(self.base), part.stop.eq(self.stop)]
+            m.d.comb += [part.base.eq(self.base), part.stop.eq(stopped)]
         m.d.comb += [
             port.base.eq(self.base),
             self.quiet.eq(port.quiet.all() & store.quiet),

@@ -1,6 +1,6 @@
 """Read the instruction stream ahead of dispatch."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -92,19 +92,25 @@ class Fetch(wiring.Component):
         unit, burst = self.unit_bytes, self.port.fetch_bytes
         burst_units, room_units = burst // unit, FETCH_BUFFER_BYTES // unit
         left = Signal(32 + ceil_log2(INSTRUCTION_BYTES // unit))
+        more = Signal()
         ahead = Signal(range(room_units + 1))
         shown = Signal()
         sent = Signal()
         units = Signal(range(burst_units + 1))
-        to_end = burst_units - self.address[ceil_log2(unit) : ceil_log2(burst)]
+        to_end = Signal(range(burst_units + 1))
+        rest = Signal(signed(len(left) + 1))
+        ends = rest[-1]  # of a burst: there are fewer units than it could have
         narrow = unit >= self.port.beat_bytes
-        beats = units * (unit // self.port.beat_bytes) if narrow else (units + 1) >> 1
+
+        def beats_less_one(count: Value) -> Value:
+            beats = count * (unit // self.port.beat_bytes) if narrow else (count + 1) >> 1
+            return (beats - 1)[:BURST_LENGTH_BITS]
+
         m.d.comb += [
-            units.eq(Mux(left < to_end, left, to_end)),
-            self.length.eq(beats - 1),
-            self.request_valid.eq(
-                (left != 0) & (ahead <= room_units - burst_units) & (shown | ~(failed | self.stop))
-            ),
+            rest.eq(left - to_end),
+            units.eq(Mux(ends, left, to_end)),
+            self.length.eq(Mux(ends, beats_less_one(left[: len(units)]), beats_less_one(to_end))),
+            self.request_valid.eq(more & (ahead <= room_units - burst_units) & (shown | ~(failed | self.stop))),
             sent.eq(self.request_valid & self.request_ready),
         ]  # fmt: skip
         m.d.sync += shown.eq(self.request_valid & ~self.request_ready)
@@ -112,47 +118,79 @@ class Fetch(wiring.Component):
         with m.If(self.start):
             m.d.sync += [
                 self.address.eq(self.base),
+                to_end.eq(burst_units - self.base[ceil_log2(unit) : ceil_log2(burst)]),
                 left.eq(self.instructions * (INSTRUCTION_BYTES // unit)),
+                more.eq(self.instructions != 0),
                 ahead.eq(0),
             ]
         with m.Elif(sent):
             m.d.sync += [
-                self.address.eq(self.address + units * unit),
-                left.eq(left - units),
-                ahead.eq(ahead + units - taken),
+                self.address[: ceil_log2(burst)].eq(0),
+                self.address[ceil_log2(burst) :].eq(self.address[ceil_log2(burst) :] + 1),
+                to_end.eq(burst_units),
+                left.eq(rest),
+                more.eq(left > to_end),
+                ahead.eq(ahead + to_end - taken),  # behind the last request it does not matter
             ]
         with m.Else():
             m.d.sync += ahead.eq(ahead - taken)
 
     def _buffer(self, m: Module, failed: Signal) -> None:
-        """Add the buffer: rows of one instruction, or of one beat if that is wider."""
+        """Add the buffer, rows of one instruction or of one beat if that is wider, and the register behind it."""
         beat = self.port.beat_bytes
         row_bytes = max(beat, INSTRUCTION_BYTES)
         beats, words = row_bytes // beat, row_bytes // INSTRUCTION_BYTES
         rows = FETCH_BUFFER_BYTES // row_bytes
+        lane, word = ceil_log2(beats), ceil_log2(words)
         m.submodules.buffer = buffer = memory.Memory(shape=8 * row_bytes, depth=rows, init=())
         write, read = buffer.write_port(granularity=8 * beat), buffer.read_port(domain="comb")
         arrived = Signal(range(2 * rows * beats))
         complete = Signal(range(2 * ENTRIES))
         taken = Signal(range(2 * ENTRIES))
+        following = Signal(range(2 * ENTRIES), init=1)
         left = Signal(32)
-        lane, word = ceil_log2(beats), ceil_log2(words)
+        more = Signal()
         after = Signal.like(arrived)
+        here = Signal()
+        present = Signal()
+        complete_after = Signal.like(complete)
         m.d.comb += [
             after.eq(arrived + 1),
             write.addr.eq(arrived[lane:]),
             write.data.eq(self.data.replicate(beats)),
             write.en.eq(Mux(self.beat, 1 << arrived[:lane], 0)),
-            read.addr.eq(taken[word:]),
-            self.instruction.eq(read.data.word_select(taken[:word], INSTRUCTION_BITS)),
-            self.valid.eq((complete != taken) & (left != 0) & ~failed),
+            read.addr.eq(following[word:]),
+            here.eq(write.addr == taken[word : word + len(write.addr)]),
+            self.valid.eq(present & more & ~failed),
+            complete_after.eq(Mux(self.beat & self.last, after[lane:] << word, complete)),
         ]
+        # The register has what has come of the instruction to be presented; `read` has the one behind it.
+        bits = INSTRUCTION_BITS // beats
+        place = Mux(here, taken[:word], following[:word])
+        for number in range(beats):
+            comes = write.en[number] & (here | (write.addr == read.addr))
+            part = slice(bits * number, bits * (number + 1))
+            with m.If((self.valid & self.ready) | (write.en[number] & here)):
+                m.d.sync += self.instruction[part].eq(
+                    Mux(
+                        comes,
+                        self.data.word_select(place, bits),
+                        read.data.word_select(following[:word], INSTRUCTION_BITS)[part],
+                    )
+                )
         with m.If(self.start):
-            m.d.sync += [arrived.eq(0), complete.eq(0), taken.eq(0), left.eq(self.instructions)]
+            m.d.sync += [
+                arrived.eq(0), complete.eq(0), taken.eq(0), following.eq(1), left.eq(self.instructions),
+                more.eq(self.instructions != 0), present.eq(0),
+            ]  # fmt: skip
         with m.Else():
+            m.d.sync += [
+                complete.eq(complete_after),
+                present.eq(Mux(self.valid & self.ready, complete_after != following, complete_after != taken)),
+            ]
             with m.If(self.beat):
                 m.d.sync += arrived.eq(after)
-                with m.If(self.last):
-                    m.d.sync += complete.eq(after[lane:] << word)
             with m.If(self.valid & self.ready):
-                m.d.sync += [taken.eq(taken + 1), left.eq(left - 1)]
+                m.d.sync += [
+                    taken.eq(following), following.eq(following + 1), left.eq(left - 1), more.eq(left != 1)
+                ]  # fmt: skip

@@ -24,7 +24,8 @@ class FillWalker(wiring.Component):
 
     Members
     -------
-    load: begin; all that follows holds from this cycle on until the end.
+    load: begin; the instruction's counts, `first` and `pitch` hold from three cycles before on until the end, the
+        others from this cycle on.
     first, pitch: address of the first padded line, and bytes from line to line. line_bytes: a whole line.
     right_offset: where the right end of a line begins. data_bytes: ny * pitch.
     ny, top, bottom, left, right: the instruction's counts; any may be 0.
@@ -69,77 +70,106 @@ class FillWalker(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Return the walk over the bytes of a part; `_choose` says what the next part is."""
+        """Return the walk over the bytes of a part; `_choose` says what the next part is.
+
+        Where a part ends is known a beat ahead, and the line after this one is kept beside it.
+        """
         m = Module()
         width = self.port.beat_bytes
         remaining = Signal(CHIP_BITS)
-        part = Signal(2)
-        then = Signal(2)
-        more = Signal()
-        line = Signal(CHIP_BITS)
-        count = Signal(COUNT_BITS)
-        start = Signal(CHIP_BITS)
-        skip = Signal(CHIP_BITS)
-        then_count = Signal(COUNT_BITS)
-        next_part = Signal()
         part_ends = Signal()
-        self._choose(m, part, line, count, then, start, skip, then_count, more)
+        next_part = Signal()
+        then, more = self._choose(m, next_part)
         m.d.comb += [
-            part_ends.eq(remaining <= width),
-            self.size.eq(Mux(part_ends, remaining, width)),
             self.last.eq(part_ends & ~more),
             next_part.eq(self.load | (self.valid & self.ready & part_ends)),
         ]
         with m.If(next_part):
-            m.d.sync += [
-                self.valid.eq(more),
-                part.eq(then),
-                line.eq(start + skip),
-                count.eq(then_count),
-                self.address.eq(start + Mux(then == Part.RIGHT, self.right_offset, skip)),
-            ]
+            m.d.sync += self.valid.eq(more)
             with m.Switch(then):
-                with m.Case(Part.LEFT):
-                    m.d.sync += remaining.eq(self.left)
-                with m.Case(Part.RIGHT):
-                    m.d.sync += remaining.eq(self.right)
-                with m.Default():
-                    m.d.sync += remaining.eq(self.line_bytes)
+                for part, count in ((Part.LEFT, self.left), (Part.RIGHT, self.right), (None, self.line_bytes)):
+                    with m.Default() if part is None else m.Case(part):
+                        short = count <= width
+                        m.d.sync += [
+                            remaining.eq(count), part_ends.eq(short), self.size.eq(Mux(short, count, width))
+                        ]  # fmt: skip
         with m.Elif(self.valid & self.ready):
-            m.d.sync += [self.address.eq(self.address + width), remaining.eq(remaining - width)]
+            short = remaining <= 2 * width
+            m.d.sync += [
+                self.address.eq(self.address + width), remaining.eq(remaining - width), part_ends.eq(short),
+                self.size.eq(Mux(short, remaining - width, width)),
+            ]  # fmt: skip
         return m
 
-    def _choose(self, m: Module, part: Signal, line: Signal, count: Signal, then: Signal, start: Signal,
-                skip: Signal, then_count: Signal, more: Signal) -> None:  # fmt: skip
+    def _choose(self, m: Module, next_part: Signal) -> tuple[Signal, Signal]:
         """Add the choice of the next part that is not empty, its line, and the lines of its kind after that."""
-        to_data = Signal()
-        to_bottom = Signal()
-        same_line = Signal()
+        then, more = Signal(2), Signal()
+        part = Signal(2)
+        count = Signal(COUNT_BITS)
+        no_count = Signal()
+        then_count, then_none = Signal(COUNT_BITS), Signal()
+        to_data, to_bottom, same_line, over_data = (Signal(name=n) for n in ("to_data", "to_bottom", "same_line",
+                                                                             "over_data"))  # fmt: skip
+        has = {side: Signal(name=f"has_{side}") for side in ("top", "bottom", "left", "right", "ny")}
+        one = {side: Signal(name=f"one_{side}") for side in ("top", "bottom", "ny")}
         sides = Signal()
-        first_side = Mux(self.left != 0, Part.LEFT, Part.RIGHT)
+        m.d.sync += [flag.eq(getattr(self, side) != 0) for side, flag in has.items()]
+        m.d.sync += [flag.eq(getattr(self, side) == 1) for side, flag in one.items()]
         m.d.comb += [
-            sides.eq((self.ny != 0) & ((self.left != 0) | (self.right != 0))),
-            start.eq(Mux(self.load, self.first, Mux(same_line, line, line + self.pitch))),
+            sides.eq(has["ny"] & (has["left"] | has["right"])),
             then.eq(part),
             then_count.eq(count - 1),
+            then_none.eq(count == 1),
             more.eq(1),
         ]
-        with m.If(self.load):
-            m.d.comb += [then.eq(Part.TOP), then_count.eq(self.top - 1), to_data.eq(self.top == 0)]
-        with m.Elif((part == Part.LEFT) & (self.right != 0)):
-            m.d.comb += [then.eq(Part.RIGHT), then_count.eq(count), same_line.eq(1)]
+        first_side = Mux(has["left"], Part.LEFT, Part.RIGHT)
+        side_first = Mux(sides, first_side, Part.BOTTOM)
+        load_then = Signal(2)
+        load_count = Signal(COUNT_BITS)
+        load_none, load_more = Signal(), Signal()
+        m.d.sync += [
+            load_then.eq(Mux(has["top"], Part.TOP, side_first)),
+            load_count.eq(Mux(has["top"], self.top, Mux(sides, self.ny, self.bottom)) - 1),
+            load_none.eq(Mux(has["top"], one["top"], Mux(sides, one["ny"], one["bottom"]))),
+            load_more.eq(has["top"] | sides | has["bottom"]),
+        ]
+        with m.If((part == Part.LEFT) & has["right"]):
+            m.d.comb += [then.eq(Part.RIGHT), then_count.eq(count), then_none.eq(no_count), same_line.eq(1)]
         with m.Elif(part == Part.TOP):
-            m.d.comb += to_data.eq(count == 0)
+            m.d.comb += to_data.eq(no_count)
         with m.Elif(part == Part.BOTTOM):
-            m.d.comb += more.eq(count != 0)
+            m.d.comb += more.eq(~no_count)
         with m.Else():
-            m.d.comb += [then.eq(first_side), to_bottom.eq(count == 0)]
-        with m.If(to_data & sides):
-            m.d.comb += [then.eq(first_side), then_count.eq(self.ny - 1)]
+            m.d.comb += [then.eq(first_side), to_bottom.eq(no_count)]
+        with m.If(self.load):
+            m.d.comb += [
+                then.eq(load_then), then_count.eq(load_count), then_none.eq(load_none), more.eq(load_more),
+                over_data.eq(load_then == Part.BOTTOM), same_line.eq(0),
+            ]  # fmt: skip
+        with m.Elif(to_data & sides):
+            m.d.comb += [then.eq(first_side), then_count.eq(self.ny - 1), then_none.eq(one["ny"])]
         with m.Elif(to_data | to_bottom):
             m.d.comb += [
-                then.eq(Part.BOTTOM),
-                then_count.eq(self.bottom - 1),
-                more.eq(self.bottom != 0),
-                skip.eq(Mux(to_data, self.data_bytes, 0)),
-            ]
+                then.eq(Part.BOTTOM), then_count.eq(self.bottom - 1), then_none.eq(one["bottom"]),
+                more.eq(has["bottom"]), over_data.eq(to_data),
+            ]  # fmt: skip
+        with m.If(next_part):
+            m.d.sync += [part.eq(then), count.eq(then_count), no_count.eq(then_none)]
+        self._lines(m, next_part, then, same_line, over_data)
+        return then, more
+
+    def _lines(self, m: Module, next_part: Signal, then: Signal, same_line: Signal, over_data: Signal) -> None:
+        """Add the addresses: of the part, of its line, of the line after that, each by one addition."""
+        line, following, second = (Signal(CHIP_BITS, name=name) for name in ("line", "following", "second"))
+        jump = Signal(CHIP_BITS)
+        start = Mux(self.load, self.first, Mux(same_line, line, following))
+        distance = Mux(over_data, self.data_bytes, 0)
+        m.d.sync += [second.eq(self.first + self.pitch), jump.eq(self.data_bytes + self.pitch)]
+        with m.If(next_part):
+            m.d.sync += self.address.eq(start + Mux(then == Part.RIGHT, self.right_offset, distance))
+            with m.If(~same_line):
+                m.d.sync += line.eq(start + distance)
+            with m.If(self.load):
+                m.d.sync += following.eq(second + distance)
+            with m.Elif(~same_line):
+                m.d.sync += following.eq(following + Mux(over_data, jump, self.pitch))

@@ -1,11 +1,12 @@
 """Gather the read bursts of several ports to one stream of rows, in the order LOAD requested them."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import fifo, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from gossamer.rtl.copies import Copies
+from gossamer.rtl.dma.fifo import Fifo
 from gossamer.rtl.dma.parameters import OFFSET_BITS, MemoryPort
 
 
@@ -55,8 +56,8 @@ class ReadQueue(wiring.Component):
         m = Module()
         beats = self.rows.beat_bytes // self.port.beat_bytes
         depth = self.port.max_outstanding * self.rows.burst_bytes // self.rows.beat_bytes
-        m.submodules.held = held = fifo.SyncFIFO(width=8 * self.rows.beat_bytes + 1, depth=depth)
-        m.submodules.bursts = bursts = fifo.SyncFIFO(width=1 + OFFSET_BITS, depth=self.port.max_outstanding)
+        m.submodules.held = held = Fifo(width=8 * self.rows.beat_bytes + 1, depth=depth)
+        m.submodules.bursts = bursts = Fifo(width=1 + OFFSET_BITS, depth=self.port.max_outstanding)
         before = Signal(8 * (self.rows.beat_bytes - self.port.beat_bytes), reset_less=True)
         place = Signal(range(beats))
         failed = Signal()

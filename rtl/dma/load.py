@@ -1,13 +1,13 @@
 """Run LOADs: copy strided rows from memory into a buffer, with padding."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from gossamer.arch.isa import FIELDS, Opcode
 from gossamer.arch.registers import ErrorCause
-from gossamer.arch.timing import LOAD_SETUP_CYCLES
+from gossamer.arch.timing import LOAD_SETUP_CYCLES, LOAD_WRITE_CYCLES
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.dma.bursts import BurstCutter
 from gossamer.rtl.dma.fill import FillWalker
@@ -23,6 +23,7 @@ from gossamer.rtl.dma.setup import STEPS, TransferSetup
 from gossamer.rtl.engine import EngineControl, instruction_fields
 
 assert LOAD_SETUP_CYCLES == STEPS + 1
+assert LOAD_WRITE_CYCLES == 1
 
 Fields = dict[str, Value]
 
@@ -37,19 +38,20 @@ class Load(wiring.Component):
     request_valid, address, length, request_ready: a read request; length in beats less one.
     beat, data, last, error, offset: what comes back, see `ReadPort`. take: the beat is taken.
     write_valid, write_space, write_address, write_length, write_data, write_ready: one piece to a buffer, its first
-        byte in the least significant bits.
+        byte in the least significant bits. write_last: address of its last byte.
 
     Protocol
     --------
     Padding is written first, while the requests go out; then the data in the order it comes. A request leaves when
-    fewer than max_outstanding bursts are on their way: those requested whose last piece has not been written. An error
+    fewer than max_outstanding bursts are on their way: those requested whose last piece has not been made. An error
     response ends the writing: what was requested before is taken and forgotten.
 
     Latency and throughput
     ----------------------
     Start in cycle S: first request and first beat of padding in S + LOAD_SETUP_CYCLES; then a request per cycle, and
-    one beat of padding or one piece of data per cycle. A piece is written in the cycle its beat arrives, if it is the
-    beat's first. `done` comes with the last piece: `load_cycles` of `gossamer.arch.timing`.
+    one beat of padding or one piece of data per cycle. A piece is made in the cycle its beat arrives, if it is the
+    beat's first, and written LOAD_WRITE_CYCLES later. `done` comes with the last one written: `load_cycles`
+    of `gossamer.arch.timing`.
 
     Parameters
     ----------
@@ -76,6 +78,7 @@ class Load(wiring.Component):
                 "write_valid": Out(1),
                 "write_space": Out(2),
                 "write_address": Out(CHIP_BITS),
+                "write_last": Out(CHIP_BITS),
                 "write_length": Out(bits_for(port.beat_bytes)),
                 "write_data": Out(8 * port.beat_bytes),
                 "write_ready": In(1),
@@ -89,7 +92,6 @@ class Load(wiring.Component):
         word = Signal(used)
         busy = Signal()
         failed = Signal()
-        writing = Signal()
         with m.If(self.control.start):
             m.d.sync += word.eq(self.control.instruction)
         fields = instruction_fields(Opcode.LOAD, word)
@@ -98,12 +100,11 @@ class Load(wiring.Component):
         move = Signal()
         m.d.comb += move.eq(setup.go & (fields["ny"] != 0))
         written = self._requests(m, setup, fields, move, failed)
-        wrote = self._writes(m, setup, fields, move, failed, written)
+        made, wrote = self._writes(m, setup, fields, move, failed, written)
         field_fault, read_fault = setup.fail, self.beat & self.error & ~failed
         m.d.comb += [
-            writing.eq(self.write_valid & self.write_ready),
             self.control.done.eq(wrote),
-            self.control.waiting.eq(busy & ~setup.step.any() & ~writing),
+            self.control.waiting.eq(busy & ~setup.step.any() & ~made & ~wrote),
             self.control.fault.eq(field_fault | read_fault),
             self.control.cause.eq(Mux(field_fault, ErrorCause.FIELD, ErrorCause.READ_RESPONSE)),
             self.control.address.eq(Mux(field_fault, 0, self.offset)),
@@ -119,14 +120,15 @@ class Load(wiring.Component):
         scatter = fields["dst_e"] != 1
         pad_lines = (fields["pad_top"] != 0) | (fields["pad_bottom"] != 0)
         pads = pad_lines | (fields["pad_left"] != 0) | (fields["pad_right"] != 0)
-        bad = Signal()
-        m.d.sync += bad.eq(
-            (fields["nx"] == 0)
-            | (fields["run_bytes"] == 0)
-            | (fields["dst_e"] == 0)
-            | ((fields["ny"] == 0) & ~pad_lines)
-            | (scatter & pads)
+        bad, no_lines, no_pad_lines, scatters, has_pads = (
+            Signal(name=name) for name in ("bad", "no_lines", "no_pad_lines", "scatters", "has_pads")
         )
+        zero = Signal(3)
+        m.d.sync += [
+            zero.eq(Cat(fields[name] == 0 for name in ("nx", "run_bytes", "dst_e"))),
+            no_lines.eq(fields["ny"] == 0), no_pad_lines.eq(~pad_lines), scatters.eq(scatter), has_pads.eq(pads),
+            bad.eq(zero.any() | (no_lines & no_pad_lines) | (scatters & has_pads)),
+        ]  # fmt: skip
         m.d.comb += [
             setup.start.eq(self.control.start),
             setup.first_run_bytes.eq(first["run_bytes"]),
@@ -157,7 +159,10 @@ class Load(wiring.Component):
         m.d.comb += [
             cutter.load.eq(move),
             cutter.first.eq(first),
-            *(getattr(cutter, name).eq(getattr(setup, name)) for name in ("runs_less_one", "lines_less_one", "length")),
+            *(
+                getattr(cutter, name).eq(getattr(setup, name))
+                for name in ("runs_less_one", "lines_less_one", "one_run", "one_line", "length")
+            ),
             cutter.run_pitch.eq(fields["dram_x"]),
             cutter.line_pitch.eq(fields["dram_y"]),
             self.address.eq(cutter.address),
@@ -174,8 +179,8 @@ class Load(wiring.Component):
         return written
 
     def _writes(self, m: Module, setup: Copies, fields: Fields, move: Signal, failed: Signal,
-                written: Signal) -> Value:  # fmt: skip
-        """Add padding and pieces; return whether the last byte is being written."""
+                written: Signal) -> tuple[Value, Value]:  # fmt: skip
+        """Add padding and pieces; return whether one is made in this cycle, and whether the last is being written."""
         m.submodules.fill = fill = Copies(FillWalker(self.port))
         m.submodules.pieces = pieces = Copies(PieceWalker(self.port))
         self._connect_fill(m, setup, fields, fill)
@@ -183,27 +188,49 @@ class Load(wiring.Component):
         piece = Signal()
         stopped = Signal()
         no_data = Signal()
+        room = Signal()
+        made = Signal()
+        address, size = Signal(CHIP_BITS), Signal(len(fill.size))
         m.d.sync += no_data.eq(fields["ny"] == 0)
         m.d.comb += [
             stopped.eq(failed | self.error),
             piece.eq(self.beat & pieces.valid & ~fill.valid & ~stopped),
-            self.write_valid.eq((fill.valid & ~failed) | piece),
-            self.write_space.eq(fields["space"]),
-            self.write_address.eq(Mux(fill.valid, fill.address, pieces.address)),
-            self.write_length.eq(Mux(fill.valid, fill.size, pieces.size)),
-            self.write_data.eq(
-                Mux(
-                    fill.valid,
-                    fields["fill"].replicate(self.port.beat_bytes),
-                    self.data >> (pieces.offset << 3),
-                )
-            ),
-            fill.ready.eq(self.write_ready & ~failed),
-            pieces.ready.eq(piece & self.write_ready),
+            fill.ready.eq(room & ~failed),
+            pieces.ready.eq(piece & room),
+            made.eq((fill.valid & fill.ready) | pieces.ready),
             self.take.eq((pieces.ready & pieces.beat_ends) | (self.beat & stopped)),
             written.eq(self.take & self.last),
+            address.eq(Mux(fill.valid, fill.address, pieces.address)),
+            size.eq(Mux(fill.valid, fill.size, pieces.size)),
         ]
-        return (pieces.ready & pieces.last) | (fill.valid & fill.ready & fill.last & no_data)
+        padding = fields["fill"].replicate(self.port.beat_bytes)
+        data = Mux(fill.valid, padding, self.data >> (pieces.offset << 3))[: 8 * self.port.beat_bytes]
+        ends = (pieces.ready & pieces.last) | (fill.valid & fill.last & no_data)
+        wrote = self._hand_over(m, made, room, Cat(ends, address, (address + size - 1)[:CHIP_BITS], size, data))
+        m.d.comb += self.write_space.eq(fields["space"])
+        return made, wrote
+
+    def _hand_over(self, m: Module, made: Signal, room: Signal, piece: Value) -> Value:
+        """Add two registers for pieces that are made; return whether the last of all is being written.
+
+        There is room for another one if the second is empty, so that no piece waits for the answer of a buffer.
+        """
+        first, second = Signal(len(piece)), Signal(len(piece))
+        waits = Signal()
+        moves = Signal()
+        ends = Signal()
+        m.d.comb += [
+            room.eq(~waits),
+            moves.eq(~self.write_valid | self.write_ready),
+            Cat(ends, self.write_address, self.write_last, self.write_length, self.write_data).eq(first),
+        ]
+        with m.If(~waits):
+            m.d.sync += second.eq(piece)
+        with m.If(moves):
+            m.d.sync += [first.eq(Mux(waits, second, piece)), self.write_valid.eq(waits | made), waits.eq(0)]
+        with m.Elif(made):
+            m.d.sync += waits.eq(1)
+        return self.write_valid & self.write_ready & ends
 
     def _connect_fill(self, m: Module, setup: Copies, fields: Fields, fill: Copies) -> None:
         """Connect the padding, which begins one cycle after the last step of the setup."""

@@ -1,6 +1,6 @@
 """Cut a transfer into pieces: what one cycle moves between one beat and the buffer."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
@@ -67,39 +67,52 @@ class PieceWalker(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Return the walk over bytes of a segment; `_segments` adds that over segments."""
+        """Return the walk over bytes of a segment; `_segments` adds that over segments.
+
+        What is known of a piece is worked out with the piece before it and registered: sizes and ends are on the way of
+        every handshake.
+        """
         m = Module()
         width = self.port.beat_bytes
         room = Signal(bits_for(width))
         left = Signal(LENGTH_BITS)
         after = Signal(LENGTH_BITS)
-        low = len(room)
-        near = Signal()  # `left` has no bits above those of `room`; registers of that kind keep wide compares off paths
         segment_ends = Signal()
         beat_full = Signal()
         run_ends = Signal()
-        m.d.comb += [
-            room.eq(Mux(self.scatter, 1, width - self.offset)),
-            after.eq(left - room),
-            segment_ends.eq(near & (left[:low] <= room)),
-            self.size.eq(Mux(segment_ends, left, room)),
-            beat_full.eq(Mux(self.scatter, self.offset == width - 1, ~near | (left[:low] >= room))),
-            self.beat_ends.eq(beat_full | run_ends),
-        ]
+        m.d.comb += [after.eq(left - room), self.beat_ends.eq(beat_full | run_ends)]
         next_chip, next_place = self._segments(m, segment_ends, run_ends)
-        with m.If(self.load):
-            m.d.sync += [self.valid.eq(1), self.address.eq(self.chip), self.offset.eq(self.place)]
-            m.d.sync += [left.eq(self.segment), near.eq(self.segment[low:] == 0)]
-        with m.Elif(self.valid & self.ready & segment_ends):
-            m.d.sync += [self.valid.eq(~self.last), self.address.eq(next_chip), self.offset.eq(next_place)]
-            m.d.sync += [left.eq(self.segment), near.eq(self.segment[low:] == 0)]
-        with m.Elif(self.valid & self.ready):
+
+        def begin(chip: Value, place: Value) -> None:
+            """Go to the first piece of a segment."""
+            free = width - place
+            low = len(room)
+            short = self.segment[low:] == 0
+            ends = short & (self.segment[:low] <= free)
             m.d.sync += [
-                self.address.eq(self.address + Mux(self.scatter, self.chip_e, room)),
-                self.offset.eq(self.offset + room),
-                left.eq(after),
-                near.eq(after[low:] == 0),
-            ]
+                self.address.eq(chip), self.offset.eq(place), left.eq(self.segment),
+                room.eq(Mux(self.scatter, 1, free)), segment_ends.eq(Mux(self.scatter, self.segment == 1, ends)),
+                self.size.eq(Mux(self.scatter, 1, Mux(ends, self.segment, free))),
+                beat_full.eq(Mux(self.scatter, place == width - 1, ~short | (self.segment[:low] >= free))),
+            ]  # fmt: skip
+
+        with m.If(self.load):
+            m.d.sync += self.valid.eq(1)
+            begin(self.chip, self.place)
+        with m.Elif(self.valid & self.ready & segment_ends):
+            m.d.sync += self.valid.eq(~self.last)
+            begin(next_chip, next_place)
+        with m.Elif(self.valid & self.ready):
+            # The rest of a segment begins with a beat, unless bytes are scattered.
+            beyond = room + width
+            ends = left <= beyond
+            m.d.sync += [
+                self.address.eq(self.address + Mux(self.scatter, self.chip_e, room)), left.eq(after),
+                self.offset.eq(Mux(self.scatter, self.offset + 1, 0)), room.eq(Mux(self.scatter, 1, width)),
+                segment_ends.eq(Mux(self.scatter, left == 2, ends)),
+                self.size.eq(Mux(self.scatter, 1, Mux(ends, after, width))),
+                beat_full.eq(Mux(self.scatter, self.offset == width - 2, left >= beyond)),
+            ]  # fmt: skip
         return m
 
     def _segments(self, m: Module, segment_ends: Signal, run_ends: Signal) -> tuple[Signal, Signal]:

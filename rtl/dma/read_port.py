@@ -1,10 +1,11 @@
 """Share one AXI4 read master between the instruction stream and LOAD."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import fifo, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gossamer.arch.timing import FETCH_BUFFER_BYTES
+from gossamer.rtl.dma.fifo import Fifo
 from gossamer.rtl.dma.parameters import (
     ADDRESS_BITS,
     BURST_LENGTH_BITS,
@@ -68,7 +69,7 @@ class ReadPort(wiring.Component):
         """Return arbiter and FIFO of owners."""
         m = Module()
         depth = self.port.max_outstanding + FETCH_BUFFER_BYTES // self.port.fetch_bytes
-        m.submodules.owners = owners = fifo.SyncFIFO(width=1 + OFFSET_BITS, depth=depth)
+        m.submodules.owners = owners = Fifo(width=1 + OFFSET_BITS, depth=depth)
         shown = Signal()
         shown_load = Signal()
         load_goes = Signal()

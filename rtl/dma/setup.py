@@ -26,6 +26,7 @@ class TransferSetup(wiring.Component):
     go, fail: one is high in cycle S + 4: the transfer can start, or it has a bad field or is too long.
     From cycle S + 5 on, until the next start:
     runs_less_one, lines_less_one, length: runs per line, lines, and bytes per run after joining what follows off chip.
+    one_run, one_line: the first two of them are 0.
     segments_less_one, segment_lines_less_one, segment: the same after joining only what follows on chip as well.
 
     Protocol
@@ -66,6 +67,8 @@ class TransferSetup(wiring.Component):
                 "fail": Out(1),
                 "runs_less_one": Out(COUNT_BITS),
                 "lines_less_one": Out(COUNT_BITS),
+                "one_run": Out(1),
+                "one_line": Out(1),
                 "length": Out(LENGTH_BITS),
                 "segments_less_one": Out(COUNT_BITS),
                 "segment_lines_less_one": Out(COUNT_BITS),
@@ -117,14 +120,18 @@ class TransferSetup(wiring.Component):
                 self.length.eq(Mux(join_x, self.product, self.run_bytes)),
                 self.segment.eq(Mux(both_x, self.product, self.run_bytes)),
                 self.runs_less_one.eq(Mux(join_x, 0, self.nx - 1)),
+                self.one_run.eq(join_x | (self.nx == 1)),
                 self.segments_less_one.eq(Mux(both_x, 0, self.nx - 1)),
             ]
         m.d.sync += [
-            join_y.eq((self.ny != 1) & (self.runs_less_one == 0) & (self.memory_y == self.length)),
+            join_y.eq((self.ny != 1) & self.one_run & (self.memory_y == self.length)),
             chip_join_y.eq((self.segments_less_one == 0) & (self.chip_y == self.length) & ~self.scatter),
         ]
         with m.If(self.step[3]):
-            m.d.sync += [self.lines_less_one.eq(self.ny - 1), self.segment_lines_less_one.eq(self.ny - 1)]
+            m.d.sync += [
+                self.lines_less_one.eq(self.ny - 1), self.segment_lines_less_one.eq(self.ny - 1),
+                self.one_line.eq(join_y | (self.ny == 1)),
+            ]  # fmt: skip
             with m.If(join_y):
                 m.d.sync += [self.length.eq(self.product), self.lines_less_one.eq(0)]
                 with m.If(chip_join_y):

@@ -1,11 +1,12 @@
 """Spread the write bursts of STORE over several ports, and take their acknowledgements in order."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import fifo, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from gossamer.rtl.copies import Copies
+from gossamer.rtl.dma.fifo import Fifo
 from gossamer.rtl.dma.parameters import MemoryPort, constants, row_burst, write_members
 
 BURSTS_HELD = 2
@@ -58,7 +59,7 @@ class WriteQueue(wiring.Component):
         m = Module()
         width, beats = self.port.beat_bytes, self.rows.beat_bytes // self.port.beat_bytes
         depth = BURSTS_HELD * self.rows.burst_bytes // self.rows.beat_bytes
-        m.submodules.held = held = fifo.SyncFIFO(width=9 * self.rows.beat_bytes + 1, depth=depth)
+        m.submodules.held = held = Fifo(width=9 * self.rows.beat_bytes + 1, depth=depth)
         whole = Signal(range(BURSTS_HELD + 1))
         place = Signal(range(beats))
         goes = Signal()

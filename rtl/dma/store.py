@@ -3,14 +3,16 @@
 from itertools import pairwise
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import fifo, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gossamer.arch.isa import FIELDS, Opcode
 from gossamer.arch.registers import ErrorCause
 from gossamer.arch.timing import STORE_SETUP_CYCLES
+from gossamer.rtl.constant_arithmetic import low_ones
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.dma.bursts import BurstCutter
+from gossamer.rtl.dma.fifo import Fifo
 from gossamer.rtl.dma.parameters import ADDRESS_BITS, CHIP_BITS, MemoryPort, write_members
 from gossamer.rtl.dma.pieces import PieceWalker
 from gossamer.rtl.dma.setup import STEPS, TransferSetup
@@ -87,7 +89,7 @@ class Store(wiring.Component):
         m.submodules.cutter = cutter = Copies(BurstCutter(self.port))
         m.submodules.pieces = pieces = Copies(PieceWalker(self.port))
         m.submodules.writer = writer = Copies(WritePort(self.port))
-        m.submodules.ahead = ahead = fifo.SyncFIFO(width=9 * self.port.beat_bytes + 1, depth=PIECES_AHEAD)
+        m.submodules.ahead = ahead = Fifo(width=9 * self.port.beat_bytes + 1, depth=PIECES_AHEAD)
         self._set_up(m, setup, fields)
         self._walk(m, setup, fields, cutter, pieces)
         self._read(m, pieces, ahead)
@@ -136,11 +138,12 @@ class Store(wiring.Component):
         shift = self.port.beat_shift
         m.d.sync += [first.eq(self.base + fields["dram"]), begun.eq(setup.go)]
         runs = ("runs_less_one", "lines_less_one")
+        ones = ("one_run", "one_line")
         shape = (*runs, "segments_less_one", "segment_lines_less_one", "segment")
         m.d.comb += [
             cutter.load.eq(setup.go),
             cutter.first.eq(first),
-            *(getattr(cutter, name).eq(getattr(setup, name)) for name in (*runs, "length")),
+            *(getattr(cutter, name).eq(getattr(setup, name)) for name in (*runs, *ones, "length")),
             cutter.run_pitch.eq(fields["dram_x"]),
             cutter.line_pitch.eq(fields["dram_y"]),
             pieces.load.eq(begun),
@@ -155,7 +158,7 @@ class Store(wiring.Component):
             pieces.scatter.eq(0),
         ]
 
-    def _read(self, m: Module, pieces: Copies, ahead: fifo.SyncFIFO) -> None:
+    def _read(self, m: Module, pieces: Copies, ahead: Fifo) -> None:
         """Add the reads, and what waits for their data: place, bytes, end of the beat."""
         width, shift = self.port.beat_bytes, self.port.beat_shift
         granted = Signal()
@@ -180,14 +183,14 @@ class Store(wiring.Component):
         mask = Signal(8 * width)
         data = Signal(8 * width)
         m.d.comb += [
-            strobe.eq(((1 << size) - 1) << place),
+            strobe.eq(low_ones(size, width) << place),
             mask.eq(Cat(bit.replicate(8) for bit in strobe)),
             data.eq((self.read_data << (place << 3)) & mask),
             ahead.w_en.eq(coming[-1]),
             ahead.w_data.eq(Cat(data, strobe, ends)),
         ]
 
-    def _write(self, m: Module, cutter: Copies, ahead: fifo.SyncFIFO, writer: Copies, failed: Signal) -> None:
+    def _write(self, m: Module, cutter: Copies, ahead: Fifo, writer: Copies, failed: Signal) -> None:
         """Connect the memory's side."""
         width = self.port.beat_bytes
         m.d.comb += [

@@ -1,9 +1,10 @@
 """Write bursts through an AXI4 write master."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import fifo, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from gossamer.rtl.dma.fifo import Fifo
 from gossamer.rtl.dma.parameters import (
     ADDRESS_BITS,
     BURST_LENGTH_BITS,
@@ -127,7 +128,7 @@ class WritePort(wiring.Component):
 
     def _answers(self, m: Module, opens: Signal) -> None:
         """Add the count of bursts on their way, and their addresses."""
-        m.submodules.begun = begun = fifo.SyncFIFO(width=OFFSET_BITS, depth=self.port.max_outstanding)
+        m.submodules.begun = begun = Fifo(width=OFFSET_BITS, depth=self.port.max_outstanding)
         m.d.comb += [
             self.bready.eq(1),
             self.answered.eq(self.bvalid),

@@ -11,9 +11,10 @@ from amaranth.lib.wiring import In, Out
 
 from gossamer.arch.activation import activation_banks, copies
 from gossamer.arch.spec import SparseAccelerator
+from gossamer.rtl.constant_arithmetic import low_ones
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.memory.bank import HalvedBank
-from gossamer.rtl.memory.banking import ADDRESS_BITS, Banking, rotate_left, rotate_right
+from gossamer.rtl.memory.banking import ADDRESS_BITS, Banking, at_its_place, rotate_left, rotate_right
 
 WRITES = ("row", "enable", "data")
 """Ports through which all copies are written together: row, enabled bytes and data of every half of every bank."""
@@ -50,11 +51,14 @@ class ActivationCopy(wiring.Component):
         m.submodules.banks = banks = Copies(self.bank, cut.banks, shared=("window_row",))
         _, bank, row = cut.split(self.address)
         first, late = Signal(len(bank)), Signal(len(bank))
-        first_row = Signal(cut.row_bits)
-        m.d.sync += [first.eq(bank), first_row.eq(row), late.eq(first)]
-        m.d.comb += [banks.window_row.eq(first_row), banks.window_carry.eq(cut.carry(first))]
+        words = Signal(len(self.window))
+        m.d.comb += [banks.window_row.eq(row), banks.window_carry.eq(cut.carry(bank))]
         m.d.comb += [getattr(banks, name).eq(getattr(self, name)) for name in WRITES]
-        m.d.sync += self.window.eq(rotate_right(m, "turned", banks.read_data, late, 8 * cut.word_bytes))
+        m.d.sync += [
+            first.eq(bank), late.eq(first),
+            words.eq(banks.read_data),  # as they come: block RAM is slow
+            self.window.eq(rotate_right(m, "turned", words, late, 8 * cut.word_bytes)),
+        ]  # fmt: skip
         return m
 
 
@@ -104,7 +108,8 @@ class ActivationBuffer(wiring.Component):
     act_address: one window address per lane; act_data: chain_length words per lane, 3 cycles later.
     vector_address: VECTOR's source, a multiple of group_size; vector_data: `vector.lanes` bytes, 3 cycles later.
     d_valid, d_address, d_words, d_data: VECTOR's result. The address is a multiple of group_size.
-    load_valid, load_address, load_length, load_data, load_ready: a piece of up to a row at any byte address.
+    load_valid, load_address, load_length, load_data, load_ready: a piece of up to a row at any byte address; load_last:
+        the address of its last byte.
     store_address: any byte; store_data: a row from there on, 4 cycles later. Of both, what lies in as many words as
     there are banks: see `gossamer.arch.activation.shifted_bytes`.
 
@@ -131,6 +136,7 @@ class ActivationBuffer(wiring.Component):
                 "d_data": In(vector_bits),
                 "load_valid": In(1),
                 "load_address": In(ADDRESS_BITS),
+                "load_last": In(ADDRESS_BITS),
                 "load_length": In(self.beat.bit_length()),
                 "load_data": In(8 * self.beat),
                 "load_ready": Out(1),
@@ -162,15 +168,18 @@ class ActivationBuffer(wiring.Component):
         self._write_data(m, ports)
         return m
 
-    def _window(self, m: Module, client: str, valid: Value, words: Value) -> tuple[Value, Value, Value, Value]:
-        """Return a client's first row, and by bank: whether its window uses it, its carry, its half."""
+    def _window(self, m: Module, client: str, wanted: Value) -> tuple[Value, Value, Value, Value]:
+        """Return a client's first row, and by bank: whether its window uses it, its carry, its half.
+
+        `wanted`: a bit per word of the window, the first one's lowest.
+        """
         cut, address = self.cut, getattr(self, f"{client}_address")
         _, bank, row = cut.split(address)
-        wanted = Signal(cut.banks, name=f"{client}_wanted")
+        words = Signal(cut.banks, name=f"{client}_wanted")
         use, carry, half = (Signal(cut.banks, name=f"{client}_{what}") for what in ("banks", "carry", "half"))
         m.d.comb += [
-            wanted.eq(Mux(valid, (Const(1, 1) << words) - 1, 0)),
-            use.eq(rotate_left(m, f"{client}_use", wanted, bank, 1)),
+            words.eq(wanted),
+            use.eq(rotate_left(m, f"{client}_use", words, bank, 1)),
             carry.eq(cut.carry(bank)),
             half.eq(cut.halves(row, carry)),
         ]
@@ -178,12 +187,14 @@ class ActivationBuffer(wiring.Component):
 
     def _arbitrate(self, m: Module, ports: Copies) -> None:
         """Say which banks VECTOR and LOAD write in this cycle."""
-        cut, group = self.cut, self.spec.array.group_size
-        byte, _, _ = cut.split(self.load_address)
-        load_words = Signal(range(cut.banks + 1))
-        m.d.comb += load_words.eq((byte + self.load_length + group - 1) >> (group.bit_length() - 1))
-        d_row, d_use, d_carry, d_half = self._window(m, "d", self.d_valid, self.d_words)
-        row, use, carry, half = self._window(m, "load", self.load_valid, load_words)
+        cut = self.cut
+        _, first, _ = cut.split(self.load_address)
+        _, last, _ = cut.split(self.load_last)
+        more_words = (last - first)[: len(first)]
+        load_words = Cat(Const(1, 1), *(more_words >= word for word in range(1, cut.banks)))
+        d_words = low_ones(self.d_words, cut.banks)
+        d_row, d_use, d_carry, d_half = self._window(m, "d", Mux(self.d_valid, d_words, 0))
+        row, use, carry, half = self._window(m, "load", Mux(self.load_valid, load_words, 0))
         m.d.comb += [
             self.load_ready.eq(~(use & d_use & ~(half ^ d_half)).any()),
             ports.d_row.eq(d_row),
@@ -202,12 +213,14 @@ class ActivationBuffer(wiring.Component):
         total = cut.banks * cut.word_bytes
         _, d_bank, _ = cut.split(self.d_address)
         byte, bank, _ = cut.split(self.load_address)
-        d_data, load_data, load_mask = Signal(8 * total), Signal(8 * total), Signal(total)
+        d_data, load_mask = Signal(8 * total), Signal(total)
+        word_bits = 8 * cut.word_bytes
+        if self.vector_words & (self.vector_words - 1):
+            m.d.comb += [d_data.eq(self.d_data), ports.d_data.eq(rotate_left(m, "d_turned", d_data, d_bank, word_bits))]
+        else:
+            m.d.comb += ports.d_data.eq(at_its_place(m, "d_turned", self.d_data, d_bank, word_bits, 8 * total))
         m.d.comb += [
-            d_data.eq(self.d_data),
-            load_data.eq(self.load_data << (byte << 3)),
-            load_mask.eq(((Const(1, 1) << self.load_length) - 1) << byte),
-            ports.d_data.eq(rotate_left(m, "d_turned", d_data, d_bank, 8 * cut.word_bytes)),
-            ports.load_data.eq(rotate_left(m, "load_turned", load_data, bank, 8 * cut.word_bytes)),
+            load_mask.eq(low_ones(self.load_length, self.beat) << byte),
+            ports.load_data.eq(at_its_place(m, "load_turned", self.load_data, self.load_address, 8, 8 * total)),
             ports.load_enable.eq(rotate_left(m, "load_mask_turned", load_mask, bank, cut.word_bytes)),
         ]

@@ -11,6 +11,7 @@ from typing import Self
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
 from gossamer.arch.banking import BankSizes
+from gossamer.rtl.constant_arithmetic import low_ones
 
 ADDRESS_BITS = 26
 """Width of on-chip byte addresses in instructions."""
@@ -24,6 +25,15 @@ def rotate_left(m: Module, name: str, data: Value, amount: Value, unit_bits: int
 def rotate_right(m: Module, name: str, data: Value, amount: Value, unit_bits: int) -> Value:
     """Return data rotated right (towards the least significant end) by `amount` units."""
     return _rotate(m, name, data, amount, [unit_bits << level for level in range(len(amount))])
+
+
+def at_its_place(m: Module, name: str, data: Value, address: Value, unit_bits: int, width: int) -> Value:
+    """Return data that starts at unit `address` of a window of `width` bits, both powers of two of units, turned to
+    its place and repeated all over the window: what lies beyond the data's length is not to be written.
+    """
+    units = len(data) // unit_bits
+    turned = rotate_left(m, name, data, address[: units.bit_length() - 1], unit_bits)
+    return turned.replicate(width // len(data)) if width > len(data) else turned
 
 
 def _rotate(m: Module, name: str, data: Value, amount: Value, shifts: Sequence[int]) -> Value:
@@ -74,4 +84,4 @@ class Banking(BankSizes):
 
     def carry(self, bank: Value) -> Value:
         """Return one bit per bank: it lies in the row after the window's first."""
-        return ((Const(1, 1) << bank) - 1)[: self.banks]
+        return low_ones(bank, self.banks)

@@ -1,13 +1,14 @@
 """A buffer whose pieces and windows start anywhere: one write port for LOAD, one read port for an engine."""
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gossamer.arch.banking import WindowSizes
+from gossamer.rtl.constant_arithmetic import low_ones
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.memory.bank import Bank
-from gossamer.rtl.memory.banking import ADDRESS_BITS, Banking, rotate_left, rotate_right
+from gossamer.rtl.memory.banking import ADDRESS_BITS, Banking, at_its_place, rotate_left, rotate_right
 
 
 class WriteWindow(wiring.Component):
@@ -43,23 +44,24 @@ class WriteWindow(wiring.Component):
         total = cut.banks * cut.word_bytes
         byte, bank, row = cut.split(self.address)
         mask = Signal(self.piece_bytes)
-        shifted = Signal(8 * total)
+        turned, placed = (Signal(8 * self.piece_bytes, name=name) for name in ("turned", "placed"))
         shifted_mask = Signal(total)
         first_bank, first_row = Signal(len(bank)), Signal(cut.row_bits)
-        m.d.comb += mask.eq(Mux(self.valid, (Const(1, 1) << self.length) - 1, 0))
+        m.d.comb += mask.eq(Mux(self.valid, low_ones(self.length, self.piece_bytes), 0))
         m.d.sync += [
-            shifted.eq(self.data << (byte << 3)),
+            turned.eq(at_its_place(m, "turned_data", self.data, self.address, 8, 8 * self.piece_bytes)),
             shifted_mask.eq(mask << byte),
             first_bank.eq(bank),
             first_row.eq(row),
         ]
         unit = cut.word_bytes
         m.d.sync += [
-            self.bank_data.eq(rotate_left(m, "turned", shifted, first_bank, 8 * unit)),
+            placed.eq(turned),
             self.enable.eq(rotate_left(m, "turned_mask", shifted_mask, first_bank, unit)),
             self.carry.eq(cut.carry(first_bank)),
             self.row.eq(first_row),
         ]
+        m.d.comb += self.bank_data.eq(placed.replicate(total // self.piece_bytes))
         return m
 
 
@@ -115,13 +117,16 @@ class WindowBuffer(wiring.Component):
         byte, bank, row = cut.split(self.read_address)
         m.d.comb += [banks.read_row.eq(row), banks.read_carry.eq(cut.carry(bank))]
         unit = byte[self.unit_bits :]
-        first_unit, late_unit, first_bank = Signal(len(unit)), Signal(len(unit)), Signal(len(bank))
+        first_unit, late_unit = Signal(len(unit)), Signal(len(unit))
+        first_bank, late_bank = Signal(len(bank)), Signal(len(bank))
         words = Signal(8 * cut.banks * cut.word_bytes)
         m.d.sync += [
             first_bank.eq(bank),
+            late_bank.eq(first_bank),
             first_unit.eq(unit),
             late_unit.eq(first_unit),
-            words.eq(rotate_right(m, "turned", banks.read_data, first_bank, 8 * cut.word_bytes)),
-            self.read_data.eq(words if self.aligned else words >> (late_unit << (3 + self.unit_bits))),
+            words.eq(banks.read_data),  # as they come: block RAM is slow, and leaves no time for more
         ]
+        turned = rotate_right(m, "turned", words, late_bank, 8 * cut.word_bytes)
+        m.d.sync += self.read_data.eq(turned if self.aligned else turned >> (late_unit << (3 + self.unit_bits)))
         return m

@@ -60,7 +60,7 @@ class RoundingShift(wiring.Component):
     Members
     -------
     value: signed, with value + 2**(shift - 1) below 2**63. amount: shift - 1, 0 to 61, given with the value.
-    zero, low, high: signed bytes, held for `SHIFT_LATENCY` cycles.
+    zero, low, high: signed bytes, held from the cycle of the value for `SHIFT_LATENCY` cycles.
     result: signed byte.
 
     Latency and throughput
@@ -85,15 +85,14 @@ class RoundingShift(wiring.Component):
         fine_a = Signal(fine_bits)
         fine_b = Signal(fine_bits)
         narrow, shifted, rounded = (Signal(signed(NARROW_BITS), name=n) for n in ("narrow", "shifted", "rounded"))
-        total = Signal(signed(NARROW_BITS + 1))
-        limited = Signal(signed(NARROW_BITS + 1))
+        # Limits of the value before the zero point is added: so it is compared and added in the same cycle.
+        lowest, highest = (Signal(signed(9), name=name) for name in ("lowest", "highest"))
+        inverted = Signal()
         fits = Signal()
         top = 2 ** (NARROW_BITS - 1) - 1
         m.d.comb += [
             fits.eq((coarse >> (NARROW_BITS - 1) == 0) | (coarse >> (NARROW_BITS - 1) == -1)),
             shifted.eq(narrow >> fine_b),
-            total.eq(rounded + self.zero),
-            limited.eq(Mux(total > self.high, self.high, total)),
         ]
         m.d.sync += [
             coarse.eq(self.value >> (self.amount[fine_bits:] << fine_bits)),
@@ -101,6 +100,11 @@ class RoundingShift(wiring.Component):
             narrow.eq(Mux(fits, coarse, Mux(coarse < 0, -top - 1, top))),
             fine_b.eq(fine_a),
             rounded.eq((shifted + 1) >> 1),
-            self.result.eq(Mux(limited < self.low, self.low, limited)),
+            lowest.eq(self.low - self.zero),
+            highest.eq(self.high - self.zero),
+            inverted.eq(self.low > self.high),
+            self.result.eq(
+                Mux((rounded < lowest) | inverted, self.low, Mux(rounded > highest, self.high, rounded + self.zero))
+            ),
         ]
         return m

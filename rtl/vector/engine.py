@@ -1,6 +1,6 @@
 """The VECTOR engine: one instruction at a time, from its 512 bits to the last write."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -110,18 +110,21 @@ class VectorEngine(wiring.Component):
             m.d.comb += part.load.eq(loading)
         started = Signal()
         go = Signal()
-        is_rows = Signal()
-        m.d.sync += started.eq(go)
+        is_rows = self._held(m, fields, "is_rows", *ROWS)
+        requantize = self._held(m, fields, "requantize", Opcode.REQUANTIZE)
+        m.d.sync += started.eq(go & running)
         m.d.comb += [
-            go.eq(running & (started | loader.may_start)), is_rows.eq(self._is(fields, *ROWS)),
+            go.eq(started | loader.may_start),
             reader.go.eq(go & ~is_rows), rows.go.eq(go & is_rows),
-            reader.requantize.eq(self._is(fields, Opcode.REQUANTIZE)),
-            reader.two_sources.eq(self._is(fields, *TWO_SOURCES)),
+            reader.requantize.eq(requantize),
+            reader.two_sources.eq(self._held(m, fields, "two_sources", *TWO_SOURCES)),
             loader.begin.eq(beginning), loader.address.eq(fields["par"]), loader.words.eq(fields["nc"]),
             loader.with_header.eq(~self._is(fields, *WITHOUT_BLOCK)), loader.with_entries.eq(reader.requantize),
             loader.with_table.eq(reader.requantize | self._is(fields, Opcode.TABLE)),
-            rows.softmax.eq(self._is(fields, Opcode.SOFTMAX)), rows.lrn.eq(self._is(fields, Opcode.LRN)),
-            rows.layer_norm.eq(self._is(fields, Opcode.LAYER_NORM)), rows.parameters.eq(fields["par"]),
+            rows.softmax.eq(self._held(m, fields, "softmax", Opcode.SOFTMAX)),
+            rows.lrn.eq(self._held(m, fields, "lrn", Opcode.LRN)),
+            rows.layer_norm.eq(self._held(m, fields, "layer_norm", Opcode.LAYER_NORM)),
+            rows.parameters.eq(fields["par"]),
             rows.header.eq(loader.header), loader.data.eq(self.par_data), rows.par_data.eq(self.par_data),
             rows.read_data.eq(self.read_data),
             writer.single.eq(is_rows), writer.capture.eq(running & (steps.capture | rows.capture)),
@@ -138,19 +141,28 @@ class VectorEngine(wiring.Component):
         for name in ("d_valid", "d_address", "d_words"):
             m.d.comb += getattr(self, name).eq(getattr(writer, name))
         self._join_lanes(m, fields, loader, reader, steps, lanes)
-        m.d.comb += bad_block.eq(
-            (loader.header_done & self._bad_header(fields, loader)) | lanes.bad_shift.any() | rows.bad
-        )  # fmt: skip
+        # A cycle late, to keep the comparisons off the way to whoever is told; the last write comes many cycles later.
+        bad_header = Signal(4)
+        m.d.sync += [
+            bad_header.eq(Mux(loader.header_done, Cat(self._bad_header(fields, loader)), 0)),
+            bad_block.eq(running & (bad_header.any() | lanes.bad_shift.any() | rows.bad)),
+        ]
         return m
 
-    def _bad_header(self, f: dict[str, Value], loader: Copies) -> Value:
-        """Return whether the header holds what the operation cannot use."""
+    def _bad_header(self, f: dict[str, Value], loader: Copies) -> list[Value]:
+        """Return flags, any of which says that the header holds what the operation cannot use."""
         header = data.View(header_layout(), loader.header)
         shift = self._is(f, *SHIFTED) & ((header.shift < MIN_SHIFT) | (header.shift > MAX_SHIFT))
         channels = self._is(f, *ROWS) & ((header.channels == 0) | (header.channels > f["nc"] * self.group_size))
         window = self._is(f, Opcode.LRN) & (header.extra[:8] == 0)
         norm = self._is(f, Opcode.LAYER_NORM) & ((header.channels > LARGEST_ROW) | (header.epsilon < 0))
-        return shift | channels | window | norm
+        return [shift, channels, window, norm]
+
+    def _held(self, m: Module, fields: dict[str, Value], name: str, *opcodes: Opcode) -> Signal:
+        """Return a register that says so, from two cycles after the start on."""
+        held = Signal(name=name)
+        m.d.sync += held.eq(self._is(fields, *opcodes))
+        return held
 
     @staticmethod
     def _is(fields: dict[str, Value], *opcodes: Opcode) -> Signal:
@@ -165,11 +177,12 @@ class VectorEngine(wiring.Component):
         bad_block = Signal()
         bad_field = Signal()
         bad_opcode = Signal()
+        conflict = Signal()
         f = fields
         no_window = ~self._is(f, *WINDOWED) & ((f["kh"] != 1) | (f["kw"] != 1))
         too_wide = self._is(f, Opcode.REQUANTIZE) & (f["nc"] > self.chains // self.group_size)
         zero = [f[name] == 0 for name in ("ny", "nx", "nc", "kh", "kw")]
-        conflict = self._is(f, Opcode.REQUANTIZE) & self.acc_conflict
+        m.d.sync += conflict.eq(running & self._is(f, Opcode.REQUANTIZE) & self.acc_conflict)
 
         def fail(cause: Value) -> None:
             m.d.comb += [self.control.fault.eq(1), self.control.cause.eq(cause)]
@@ -211,9 +224,11 @@ class VectorEngine(wiring.Component):
         for name in ("step", "first", "second", "last", "row", "b_byte"):
             m.d.comb += getattr(steps, name).eq(getattr(reader, name))
         m.d.comb += [
-            steps.requantize.eq(reader.requantize), steps.multiply.eq(self._is(fields, Opcode.MULTIPLY)),
-            steps.maximum.eq(self._is(fields, Opcode.MAXIMUM)), steps.plain.eq(self._is(fields, *PLAIN)),
-            steps.table.eq(self._is(fields, Opcode.TABLE)), steps.header.eq(loader.header),
+            steps.requantize.eq(reader.requantize),
+            steps.multiply.eq(self._held(m, fields, "multiply", Opcode.MULTIPLY)),
+            steps.maximum.eq(self._held(m, fields, "maximum", Opcode.MAXIMUM)),
+            steps.plain.eq(self._held(m, fields, "plain", *PLAIN)),
+            steps.table.eq(self._held(m, fields, "table", Opcode.TABLE)), steps.header.eq(loader.header),
             lanes.requantize.eq(reader.requantize), lanes.maximum.eq(steps.maximum), lanes.first.eq(steps.lane_first),
             lanes.table_write.eq(loader.table_write), lanes.table_row.eq(loader.table_row),
             lanes.table_data.eq(loader.table_data), lanes.constants_write.eq(loader.entries_write),

@@ -15,7 +15,8 @@ from amaranth.lib.wiring import In, Out
 
 from gossamer.dataflow.numerics import LAYER_NORM_FRACTION_BITS, LAYER_NORM_ROOT_BITS
 from gossamer.rtl.copies import Copies
-from gossamer.rtl.vector.arithmetic import MULTIPLY_LATENCY, SHIFT_LATENCY, Multiplier, RoundingShift
+from gossamer.rtl.vector.arithmetic import MULTIPLY_LATENCY, PART_BITS, SHIFT_LATENCY, Multiplier, RoundingShift
+from gossamer.rtl.vector.parameters import READ_LATENCY
 
 VARIANCE_BITS = 46
 ROOT_BITS = (VARIANCE_BITS + LAYER_NORM_ROOT_BITS) // 2
@@ -28,8 +29,11 @@ RECIPROCAL_BITS = NUMERATOR_BITS + LAYER_NORM_FRACTION_BITS + 2
 STATISTICS_CYCLES = 3 + MULTIPLY_LATENCY + ROOT_BITS + RECIPROCAL_BITS
 """Cycles from a row's last element to its reciprocal."""
 
-NORMAL_STAGE = 5
+NORMAL_STAGE = 8
 """Cycles from an element to its normalised value."""
+
+LOOK_UP_STAGE = NORMAL_STAGE - 1 - READ_LATENCY
+"""Cycles from an element to the read of its entry, which is registered."""
 
 LAYER_NORM_LATENCY = NORMAL_STAGE + MULTIPLY_LATENCY + 1 + SHIFT_LATENCY
 """Cycles from an element to its result."""
@@ -61,12 +65,14 @@ class RowStatistics(wiring.Component):
         m = Module()
         squares = Signal(31)
         value = Signal(signed(8))
+        square = Signal(15)
+        squared, square_first = Signal(), Signal()
         m.d.comb += value.eq(Mux(self.real, self.element, 0))
+        m.d.sync += [square.eq(value * value), squared.eq(self.slot), square_first.eq(self.first)]
         with m.If(self.slot):
-            m.d.sync += [
-                self.total.eq(Mux(self.first, 0, self.total) + value),
-                squares.eq(Mux(self.first, 0, squares) + value * value),
-            ]
+            m.d.sync += self.total.eq(Mux(self.first, 0, self.total) + value)
+        with m.If(squared):
+            m.d.sync += squares.eq(Mux(square_first, 0, squares) + square)
         m.submodules.multiplier = multiplier = Copies(Multiplier())
         step = Signal(range(MULTIPLY_LATENCY + 2))
         variance = Signal(signed(66))
@@ -75,9 +81,11 @@ class RowStatistics(wiring.Component):
         root = Signal(ROOT_BITS)
         rest = Signal(RECIPROCAL_BITS + 1)
         top = Signal(ROOT_BITS)
+        begun = Signal()
+        # The sum comes first: that of the squares is a cycle later.
         m.d.comb += [
-            multiplier.x.eq(Mux(step == 0, self.channels, self.total)),
-            multiplier.y.eq(Mux(step == 0, squares, self.total)),
+            multiplier.x.eq(Mux(step == 0, self.total, self.channels)),
+            multiplier.y.eq(Mux(step == 0, self.total, squares)),
         ]
         with m.FSM(name="statistics"):
             with m.State("SUM"):
@@ -87,19 +95,19 @@ class RowStatistics(wiring.Component):
             with m.State("VARIANCE"):
                 m.d.sync += step.eq(step + 1)
                 with m.If(step == MULTIPLY_LATENCY):
-                    m.d.sync += variance.eq(multiplier.product + self.epsilon)
+                    m.d.sync += variance.eq(self.epsilon - multiplier.product.as_signed())
                 with m.If(step == MULTIPLY_LATENCY + 1):
-                    m.d.sync += variance.eq(variance - multiplier.product)
+                    m.d.sync += variance.eq(variance + multiplier.product.as_signed())
                     m.next = "CHECK"
             with m.State("CHECK"):
                 m.d.comb += self.too_large.eq((variance >> VARIANCE_BITS).any())
                 m.d.sync += [
                     radicand.eq(variance << LAYER_NORM_ROOT_BITS), root.eq(0), rest.eq(0), count.eq(0), top.eq(0),
-                    self.root_bits.eq(0),
+                    self.root_bits.eq(0), begun.eq(0),
                 ]  # fmt: skip
                 m.next = "ROOT"
             with m.State("ROOT"):
-                self._root_bit(m, radicand, root, rest, top, count)
+                self._root_bit(m, radicand, root, rest, top, count, begun)
             with m.State("RECIPROCAL"):
                 difference = Signal(signed(ROOT_BITS + 3))
                 m.d.comb += difference.eq(rest - root)
@@ -111,8 +119,13 @@ class RowStatistics(wiring.Component):
                     m.next = "SUM"
         return m
 
-    def _root_bit(self, m: Module, radicand: Signal, root: Signal, rest: Signal, top: Signal, count: Signal) -> None:
-        """Add one bit to the root; after the last one, begin the division of its highest bit by it."""
+    def _root_bit(
+        self, m: Module, radicand: Signal, root: Signal, rest: Signal, top: Signal, count: Signal, before: Signal
+    ) -> None:
+        """Add one bit to the root; after the last one, begin the division of its highest bit by it.
+
+        before: the root is not 0 any more.
+        """
         difference = Signal(signed(ROOT_BITS + 4))
         following = Signal(ROOT_BITS)
         next_top = Signal(ROOT_BITS)
@@ -124,11 +137,11 @@ class RowStatistics(wiring.Component):
             difference.eq(brought - Cat(1, 0, root)),
             bit.eq(difference >= 0),
             following.eq(Cat(bit, root)),
-            begun.eq(bit | root.any()),
-            next_top.eq(Mux(root.any(), top << 1, bit)),
+            begun.eq(bit | before),
+            next_top.eq(Mux(before, top << 1, bit)),
         ]
         m.d.sync += [
-            radicand.eq(radicand << 2), root.eq(following), top.eq(next_top), count.eq(count + 1),
+            radicand.eq(radicand << 2), root.eq(following), top.eq(next_top), count.eq(count + 1), before.eq(begun),
             rest.eq(Mux(bit, difference, brought)), self.root_bits.eq(self.root_bits + begun),
         ]  # fmt: skip
         with m.If(count == ROOT_BITS - 1):
@@ -146,7 +159,7 @@ class LayerNorm(wiring.Component):
     slot, element, real, first, last, row_pass: the stream, two passes per row, with a gap of at least
         `STATISTICS_CYCLES` between them.
     channels, epsilon: as in `RowStatistics`. amount, zero, low, high: as in `RoundingShift`.
-    look_up: read the next channel's entry; one cycle after an element of pass 1. entry: it, 3 cycles later.
+    look_up: read the next channel's entry; LOOK_UP_STAGE cycles after an element of pass 1. entry: it, 3 cycles later.
     result: signed byte, `LAYER_NORM_LATENCY` cycles after the element of pass 1.
     too_large: a row's variance has more than `VARIANCE_BITS` bits.
 
@@ -174,7 +187,9 @@ class LayerNorm(wiring.Component):
         for name in ("element", "real", "first", "last", "channels", "epsilon"):
             m.d.comb += getattr(statistics, name).eq(getattr(self, name))
         m.d.comb += [statistics.slot.eq(self.slot & (self.row_pass == 0)), self.too_large.eq(statistics.too_large)]
-        m.d.sync += self.look_up.eq(self.slot & (self.row_pass == 1))
+        asks = Signal(LOOK_UP_STAGE)
+        m.d.sync += asks.eq(Cat(self.slot & (self.row_pass == 1), asks))
+        m.d.comb += self.look_up.eq(asks[-1])
         scaled = Signal(signed(NUMERATOR_BITS + 1))
         numerator = Signal(signed(NUMERATOR_BITS + 1))
         m.d.sync += [scaled.eq(self.channels * self.element), numerator.eq(scaled - statistics.total.as_signed())]
@@ -192,16 +207,34 @@ class LayerNorm(wiring.Component):
         return m
 
     def _divide(self, m: Module, numerator: Signal, statistics: Copies) -> Signal:
-        """Return the numerator, shifted left, divided by the root; 3 cycles after the numerator."""
-        half = RECIPROCAL_BITS // 2
-        low = Signal(signed(NUMERATOR_BITS + 1 + half))
-        high = Signal(signed(NUMERATOR_BITS + 2 + half))
-        kept = Signal(signed(NUMERATOR_BITS + 1))
+        """Return the numerator, shifted left, divided by the root; 6 cycles after the numerator.
+
+        Products of what one multiplier input holds, each times one part of the reciprocal, then together, in registers.
+        """
+        bits = PART_BITS
+        parts = [statistics.reciprocal[at : at + bits] for at in range(0, RECIPROCAL_BITS, bits)]
+        sums = []
+        for number, part in enumerate(parts):
+            low = Signal(2 * bits, name=f"low_{number}")
+            high = Signal(signed(NUMERATOR_BITS + 2), name=f"high_{number}")
+            both = Signal(signed(NUMERATOR_BITS + 2 + bits), name=f"sum_{number}")
+            m.d.sync += [
+                low.eq(numerator[:bits] * part), high.eq(numerator[bits:].as_signed() * part),
+                both.eq(low + (high << bits)),
+            ]  # fmt: skip
+            sums.append(both)
+        kept, kept_late = (Signal(NUMERATOR_BITS + 1, name=name) for name in ("kept", "kept_late"))
+        first = Signal(signed(len(sums[0]) + 1))
+        rest = Signal(signed(NUMERATOR_BITS + 2 + RECIPROCAL_BITS - bits))
         product = Signal(signed(NUMERATOR_BITS + 1 + RECIPROCAL_BITS))
+        coarse = Signal(signed(len(product) - NUMERATOR_BITS))
         normal = Signal(signed(32))
+        fine = 3
         m.d.sync += [
-            low.eq(numerator * statistics.reciprocal[:half]), high.eq(numerator * statistics.reciprocal[half:]),
-            kept.eq(Mux(numerator > 0, numerator, 0)), product.eq((high << half) + low + kept),
-            normal.eq(product >> NUMERATOR_BITS >> statistics.root_bits),
+            kept.eq(Mux(numerator > 0, numerator, 0)), kept_late.eq(kept), first.eq(sums[0] + kept_late),
+            rest.eq(sum((part << bits * number for number, part in enumerate(sums[2:], 1)), sums[1])),
+            product.eq(first + (rest << bits)),
+            coarse.eq(product >> NUMERATOR_BITS >> (statistics.root_bits[fine:] << fine)),
+            normal.eq(coarse >> statistics.root_bits[:fine]),
         ]  # fmt: skip
         return normal

@@ -62,10 +62,8 @@ class Lrn(wiring.Component):
         ]  # fmt: skip
         distance = Signal(5)
         shifted = Signal(SQUARES_BITS)
-        m.d.comb += [
-            distance.eq(Mux(self.index_shift >= 2 ** len(distance), -1, self.index_shift)),
-            shifted.eq(squares >> distance),
-        ]
+        m.d.sync += distance.eq(Mux(self.index_shift >= 2 ** len(distance), -1, self.index_shift))
+        m.d.comb += shifted.eq(squares >> distance)
         m.d.sync += self.table_index.eq(Mux(shifted > 255, 255, shifted))
         scaled = centre
         for stage in range(INDEX_STAGE - 2 + READ_LATENCY + 1):
@@ -85,22 +83,24 @@ class Lrn(wiring.Component):
         """Return, 2 cycles after an element, it, the one that leaves the window, the window's centre, and first."""
         m.submodules.history = history = Memory(shape=signed(9), depth=HISTORY, init=[])
         write = history.write_port()
-        old, middle = history.read_port(transparent_for=(write,)), history.read_port(transparent_for=(write,))
+        old, middle = history.read_port(transparent_for=()), history.read_port(transparent_for=(write,))
+        just_written = Signal()
+        written = Signal(signed(9))
         number = Signal(8)
         is_leaving = Signal()
         centred = Signal(signed(9))
         entering = Signal(signed(9))
         leaving = Signal(signed(9))
         first = Signal(2)
-        full = Signal()
         m.d.sync += [
             centred.eq(Mux(self.real, self.element - self.zero_a, 0)), number.eq(self.index),
-            is_leaving.eq(self.index >= self.window), full.eq(is_leaving), entering.eq(centred),
-            first.eq(Cat(self.first, first[0])),
+            is_leaving.eq(self.index >= self.window), entering.eq(centred),
+            first.eq(Cat(self.first, first[0])), just_written.eq(number == old.addr), written.eq(centred),
+            leaving.eq(Mux(is_leaving, Mux(just_written, written, old.data), 0)),
         ]  # fmt: skip
+        # The element that leaves is read a cycle before the one that enters is written; it may be the one before that.
         m.d.comb += [
             write.en.eq(1), write.addr.eq(number), write.data.eq(centred), old.en.eq(1), middle.en.eq(1),
-            old.addr.eq(number - self.window), middle.addr.eq(number - (self.window >> 1)),
-            leaving.eq(Mux(full, old.data, 0)),
+            old.addr.eq(self.index[: len(number)] - self.window), middle.addr.eq(number - (self.window >> 1)),
         ]  # fmt: skip
         return entering, leaving, middle.data, first[1]

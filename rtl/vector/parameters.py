@@ -94,7 +94,8 @@ class ParameterLoader(wiring.Component):
         entry_bytes = REQUANTIZE_DTYPE.itemsize * self.group_size
         channels_left = Signal(14 + self.group_size.bit_length())
         count = Signal(range(TABLE_BYTES // TABLE_ROW_BYTES))
-        m.d.comb += [self.valid.eq(kind.any()), self.may_start.eq(0)]
+        m.d.comb += self.valid.eq(kind.any())
+        m.d.sync += self.may_start.eq(0)
 
         def go(step: int, length: int) -> None:
             m.d.sync += [
@@ -113,11 +114,13 @@ class ParameterLoader(wiring.Component):
                 with m.If(self.begin):
                     m.next = "HEADER"
                     with m.If(~self.with_header):
+                        m.d.sync += self.may_start.eq(1)
                         m.next = "DONE"
             with m.State("HEADER"):
                 m.d.comb += kind.eq(0b001)
                 go(TABLE_ROW_BYTES, 2)
                 with m.If(count == 1):
+                    m.d.sync += self.may_start.eq(~(self.with_entries | self.with_table))
                     m.next = "DONE"
                     with m.If(self.with_entries):
                         m.next = "ENTRIES"
@@ -132,12 +135,12 @@ class ParameterLoader(wiring.Component):
                         m.d.sync += self.read_address.eq(table_at)
                         m.next = "TABLE"
             with m.State("TABLE"):
-                m.d.comb += [kind.eq(0b100), self.may_start.eq(count >= VECTOR_TABLE_LEAD_CYCLES)]
+                m.d.comb += kind.eq(0b100)
+                m.d.sync += self.may_start.eq(count >= VECTOR_TABLE_LEAD_CYCLES - 1)
                 go(TABLE_ROW_BYTES, TABLE_ROWS)
                 with m.If(count == TABLE_ROWS - 1):
                     m.next = "DONE"
             with m.State("DONE"):
-                m.d.comb += self.may_start.eq(1)
                 m.next = "IDLE"
 
     def _collect_entries(self, m: Module, is_entries: Signal) -> None:

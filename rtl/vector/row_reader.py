@@ -91,18 +91,17 @@ class RowReader(wiring.Component):
         gap_cycles = Signal(GAP_BITS)
         m.d.comb += [
             again.eq(row_pass != self.passes - 1),
-            gap.eq(gap_left != 0),
             slot.eq(active & self.go & ~gap),
             gap_cycles.eq(Mux(again, self.between_gap, self.last_gap)),
         ]
         with m.If(self.load):
-            m.d.sync += [active.eq(1), ending.eq(0), number.eq(0), row_pass.eq(0), gap_left.eq(0)]
+            m.d.sync += [active.eq(1), ending.eq(0), number.eq(0), row_pass.eq(0), gap_left.eq(0), gap.eq(0)]
         with m.Elif(slot | gap):
             m.d.sync += number.eq(number + 1)
             with m.If(gap):
-                m.d.sync += gap_left.eq(gap_left - 1)
+                m.d.sync += [gap_left.eq(gap_left - 1), gap.eq(gap_left != 1)]
             with m.If(pass_done):
-                m.d.sync += [gap_left.eq(gap_cycles), row_pass.eq(Mux(again, row_pass + 1, 0))]
+                m.d.sync += [gap_left.eq(gap_cycles), gap.eq(gap_cycles != 0), row_pass.eq(Mux(again, row_pass + 1, 0))]
                 with m.If(loops.last):
                     m.d.sync += active.eq(0)
             with m.If((pass_done & (gap_cycles == 0)) | (gap_left == 1)):

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from gossamer.arch.timing import LAYER_NORM_GAP_CYCLES
 from gossamer.dataflow.numerics import HEADER_DTYPE, LAYER_NORM_DTYPE
 from gossamer.rtl.copies import Copies
-from gossamer.rtl.vector.layer_norm import LAYER_NORM_LATENCY, STATISTICS_CYCLES, LayerNorm
+from gossamer.rtl.vector.layer_norm import LAYER_NORM_LATENCY, LOOK_UP_STAGE, STATISTICS_CYCLES, LayerNorm
 from gossamer.rtl.vector.lrn import INDEX_STAGE, LRN_LATENCY, Lrn
 from gossamer.rtl.vector.parameters import HEADER_BITS, PARAMETER_ADDRESS_BITS, header_layout
 from gossamer.rtl.vector.reader import BLOCK_PORTS
@@ -115,7 +115,9 @@ class RowUnit(wiring.Component):
         base = Signal(PARAMETER_ADDRESS_BITS)
         entry_at = Signal(PARAMETER_ADDRESS_BITS)
         m.d.sync += base.eq(self.parameters + HEADER_DTYPE.itemsize)
-        with m.If(reader.first):
+        firsts = Signal(LOOK_UP_STAGE - 1)
+        m.d.sync += firsts.eq(Cat(reader.first, firsts))
+        with m.If(firsts[-1]):
             m.d.sync += entry_at.eq(base)
         with m.Elif(norm.look_up):
             m.d.sync += entry_at.eq(entry_at + LAYER_NORM_DTYPE.itemsize)

@@ -55,36 +55,44 @@ class BlockLoops(wiring.Component):
         )  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
-        """Return the counters; each counts what is left, the current iteration included."""
+        """Return the counters of what is left, the current iteration included, and registers that tell of the last."""
         m = Module()
         rows_left = Signal(ROW_COUNT_BITS)
         columns_left = Signal(ROW_COUNT_BITS)
         words_left = Signal(WORD_COUNT_BITS)
-        last_beat = Signal()
-        last_column = Signal()
+        last_beat, last_column, last_row = (Signal(name=name) for name in ("last_beat", "last_column", "last_row"))
+        one_beat, one_column, one_row = (Signal(name=name) for name in ("one_beat", "one_column", "one_row"))
         beat_words = Signal(range(self.beat_words + 1))
         m.d.comb += [
             beat_words.eq(Mux(self.single, 1, self.beat_words)),
-            last_beat.eq(words_left <= beat_words),
-            last_column.eq(columns_left == 1),
+            one_beat.eq(self.nc <= beat_words),
+            one_column.eq(self.nx == 1),
+            one_row.eq(self.ny == 1),
             self.words.eq(Mux(last_beat, words_left, beat_words)),
             self.restart.eq(last_beat & self.again),
             self.next_column.eq(last_beat & ~self.again & ~last_column),
             self.next_row.eq(last_beat & ~self.again & last_column),
-            self.last.eq(self.next_row & (rows_left == 1)),
+            self.last.eq(self.next_row & last_row),
         ]
         with m.If(self.load):
             m.d.sync += [
                 rows_left.eq(self.ny), columns_left.eq(self.nx), words_left.eq(self.nc), self.beat.eq(0),
+                last_beat.eq(one_beat), last_column.eq(one_column), last_row.eq(one_row),
             ]  # fmt: skip
         with m.Elif(self.advance):
-            m.d.sync += [words_left.eq(words_left - beat_words), self.beat.eq(self.beat + 1)]
+            m.d.sync += [
+                words_left.eq(words_left - beat_words), self.beat.eq(self.beat + 1),
+                last_beat.eq(words_left <= Mux(self.single, 2, 2 * self.beat_words)),
+            ]  # fmt: skip
             with m.If(last_beat):
-                m.d.sync += [words_left.eq(self.nc), self.beat.eq(0)]
+                m.d.sync += [words_left.eq(self.nc), self.beat.eq(0), last_beat.eq(one_beat)]
             with m.If(self.next_column):
-                m.d.sync += columns_left.eq(columns_left - 1)
+                m.d.sync += [columns_left.eq(columns_left - 1), last_column.eq(columns_left == 2)]
             with m.If(self.next_row):
-                m.d.sync += [columns_left.eq(self.nx), rows_left.eq(rows_left - 1)]
+                m.d.sync += [
+                    columns_left.eq(self.nx), last_column.eq(one_column), rows_left.eq(rows_left - 1),
+                    last_row.eq(rows_left == 2),
+                ]  # fmt: skip
         return m
 
 
@@ -166,19 +174,24 @@ class WindowWalk(wiring.Component):
         columns_left = Signal(TAP_COUNT_BITS)
         row = Signal(ADDRESS_BITS)
         following = Signal(ADDRESS_BITS)
-        last_column = Signal()
+        last_column, last_row = Signal(), Signal()
         m.d.comb += [
-            last_column.eq(columns_left == 1),
-            self.last.eq(last_column & (rows_left == 1)),
+            self.last.eq(last_column & last_row),
             following.eq(Mux(last_column, row + self.row_stride, self.address + self.column_stride)),
         ]
         with m.If(self.load):
             m.d.sync += [
                 rows_left.eq(self.kh), columns_left.eq(self.kw), row.eq(self.base), self.address.eq(self.base),
-                self.first.eq(1),
+                self.first.eq(1), last_column.eq(self.kw == 1), last_row.eq(self.kh == 1),
             ]  # fmt: skip
         with m.Elif(self.advance):
-            m.d.sync += [self.address.eq(following), columns_left.eq(columns_left - 1), self.first.eq(0)]
+            m.d.sync += [
+                self.address.eq(following), columns_left.eq(columns_left - 1), last_column.eq(columns_left == 2),
+                self.first.eq(0),
+            ]  # fmt: skip
             with m.If(last_column):
-                m.d.sync += [columns_left.eq(self.kw), rows_left.eq(rows_left - 1), row.eq(following)]
+                m.d.sync += [
+                    columns_left.eq(self.kw), last_column.eq(self.kw == 1), rows_left.eq(rows_left - 1),
+                    last_row.eq(rows_left == 2), row.eq(following),
+                ]  # fmt: skip
         return m

@@ -209,7 +209,7 @@ MUTANTS: dict[str, Change] = {
     ),
     "write data never valid": ("write_port", r"assign wvalid = (?P<value>[^;]*);", "1'h0"),
     "activations never loaded": ("gossamer_core", r"assign load_valid = (?P<value>[^;]*);", "1'h0"),
-    "tokens never available": ("semaphore", r"assign available = (?P<value>[^;]*);", "1'h0"),
+    "tokens never available": ("semaphore", r"available <= (?P<value>[^;]*);", "1'h0"),
 }
 HANG = ("write data never valid", "tokens never available")
 

@@ -48,9 +48,9 @@ LONG = pytest.param("long", marks=pytest.mark.slow)
 
 MUTANTS = {
     "write_port": (r"assign wstrb = (.*);", "piece_strobe", "transfers"),
-    "burst_cutter": (r"assign beats_less_one = (.*);", "{} + 8'h01", "transfers"),
+    "burst_cutter": (r"assign last = (.*);", "last_of_run", "transfers"),
     "piece_walker": (r"assign beat_ends = (.*);", "beat_full", "transfers"),
-    "fill_walker": (r"assign part_ends = (remaining <= .*);", "remaining < 4", "transfers"),
+    "fill_walker": (r"assign sides = (.*);", "1'h0", "transfers"),
     "transfer_setup": (r"chip_join_x <= (.*);", "1'h1", "transfers"),
     "load": (r"assign written = (.*);", "take", "transfers"),
     "store": (r"assign control__done = (.*);", "all_sent", "transfers"),
@@ -163,7 +163,7 @@ def moving_cycles(line: tuple[Opcode, dict[str, int]], pieces: int, spec: Sparse
     columns = {name: np.array([fields.get(name, 0)]) for name in (
         "pad_left", "pad_right", "pad_top", "pad_bottom", "ny", "nx", "dst_x", "run_bytes")}  # fmt: skip
     fill = fill_beats(columns, np.array([0]), spec.axi.row_bytes)
-    return timing.LOAD_SETUP_CYCLES + int(fill[0]) + pieces
+    return timing.LOAD_SETUP_CYCLES + int(fill[0]) + pieces + timing.LOAD_WRITE_CYCLES
 
 
 @pytest.mark.parametrize(("beats_per_cycle", "latency_cycles"), [(0.4, 9), (0.8, 2), (3.0, 60)])

@@ -10,7 +10,7 @@ from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
-from timing_twin import Burst, Job, Twin
+from timing_twin import LOAD_WRITE, Burst, Job, Twin
 
 from gossamer.arch.isa import Engine
 from gossamer.arch.spec import SparseAccelerator
@@ -115,7 +115,7 @@ class StalledTwin(Twin):
         flights = [flight for port in self.flights[self._engine_of(job)] for flight in port]
         last = max(flight.done for flight in flights)
         if last < NEVER:
-            job.completed = last
+            job.completed = last + (LOAD_WRITE if self._engine_of(job) is Engine.LOAD else 0)
 
     def _engine_of(self, job: Job) -> Engine:
         return next(engine for engine, running in self.running.items() if running is job)

@@ -16,7 +16,7 @@ from gossamer.arch.timing import compute_cycles, vector_cycles
 from gossamer.dataflow.program import Program
 from gossamer.sim.offchip import OffChipTiming, offchip_timing
 
-LOAD_SETUP, STORE_SETUP, FETCH_AHEAD_BYTES, FETCH_LONGEST = 6, 11, 2048, 1024
+LOAD_SETUP, LOAD_WRITE, STORE_SETUP, FETCH_AHEAD_BYTES, FETCH_LONGEST = 6, 1, 11, 2048, 1024
 """Repeated here on purpose: a changed constant must be changed twice."""
 
 
@@ -189,7 +189,7 @@ class Twin:
         if engine is Engine.LOAD:
             self.filled = self.now + setup + filling
         if not job.bursts:
-            job.completed = self.last[engine]
+            job.completed = self.last[engine] + (LOAD_WRITE if engine is Engine.LOAD else 0)
 
     def _serve(self, burst: Burst) -> tuple[int, int]:
         """Return when the channel starts and ends with a burst, in whole cycles, rounded up."""
@@ -259,7 +259,7 @@ class Twin:
         self.served[engine] += 1
         self.last[engine] = max(self.last[engine], done)
         if not job.bursts:
-            job.completed = self.last[engine]
+            job.completed = self.last[engine] + (LOAD_WRITE if engine is Engine.LOAD else 0)
 
     def _dispatch(self) -> None:
         if self.next_dispatch == len(self.jobs):
