@@ -9,7 +9,6 @@ from amaranth.lib.wiring import In, Out
 from gossamer.arch.isa import FIELDS, Opcode
 from gossamer.arch.registers import ErrorCause
 from gossamer.arch.timing import STORE_SETUP_CYCLES
-from gossamer.rtl.constant_arithmetic import low_ones
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.dma.bursts import BurstCutter
 from gossamer.rtl.dma.fifo import Fifo
@@ -176,7 +175,7 @@ class Store(wiring.Component):
         ]
         m.d.sync += [
             coming.eq(Cat(granted, coming)),
-            notes[0].eq(Cat(pieces.offset, pieces.size_less_one, pieces.beat_ends)),
+            notes[0].eq(Cat(pieces.offset, (pieces.offset + pieces.size_less_one)[:shift], pieces.beat_ends)),
         ]
         m.d.sync += [after.eq(before) for before, after in pairwise(notes)]
         taken = ahead.r_rdy & ahead.r_en
@@ -184,13 +183,14 @@ class Store(wiring.Component):
             m.d.sync += [free.eq(free - 1), some_free.eq(free != 1)]
         with m.Elif(taken & ~granted):
             m.d.sync += [free.eq(free + 1), some_free.eq(1)]
-        # The bytes of a piece are known a cycle before its data comes.
+        # Which bytes of the beat a piece has is known before its data comes.
         place, ends, strobe = Signal(shift), Signal(), Signal(width)
         mask = Signal(8 * width)
         data = Signal(8 * width)
+        begin, end = notes[-1][:shift], notes[-1][shift:-1]
         m.d.sync += [
-            place.eq(notes[-1][:shift]), ends.eq(notes[-1][-1]),
-            strobe.eq(low_ones(notes[-1][shift:-1] + 1, width) << notes[-1][:shift]),
+            place.eq(begin), ends.eq(notes[-1][-1]),
+            strobe.eq(Cat((begin <= byte) & (end >= byte) for byte in range(width))),
         ]  # fmt: skip
         m.d.comb += [
             mask.eq(Cat(bit.replicate(8) for bit in strobe)),

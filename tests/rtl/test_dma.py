@@ -62,7 +62,7 @@ MUTANTS = {
     "read_port": (r"assign load_goes = (.*);", "shown ? shown_load : load_valid", "program"),
     "dma": (r"assign quiet = (.*);", "1'h0", "program"),
     "read_queue": (r"assign wrong = (.*);", "error", "errors"),
-    "write_queue": (r"assign room = (.*);", "1'h1", "errors"),
+    "write_queue": (r"\broom_next = (_\d+);", "1'h1", "errors"),
     "gather": (r"assign ends = (.*);", "moves", "transfers"),
     "spread": (r"assign row_bvalid = (.*);", "|bvalid", "errors"),
 }
