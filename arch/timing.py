@@ -46,13 +46,13 @@ GATHER_CYCLES = 1
 LOAD_SETUP_CYCLES = 9
 """From the start of a LOAD to its first read request: two products, joins, first run, its bursts, first burst."""
 
-LOAD_MOVE_CYCLES = 1
+LOAD_MOVE_CYCLES = 2
 """From the first read request of a LOAD to the first cycle in which it can write padding or take a beat."""
 
 LOAD_WRITE_CYCLES = 1
 """From the cycle in which LOAD makes its last piece to the one in which a buffer takes it: a register between them."""
 
-STORE_SETUP_CYCLES = 15
+STORE_SETUP_CYCLES = 16
 """From the start of a STORE to its first write beat: the same, and a read of the activation buffer."""
 
 FETCH_BUFFER_BYTES = 2048

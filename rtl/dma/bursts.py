@@ -91,8 +91,9 @@ class BurstCutter(wiring.Component):
                 self.last.eq(Mux(begins, run.no_more & run.last, one_more & run_is_last)),
             ]
             if beat_bits:
+                first = Mux(run.no_more, run.to_end, ~run.first_beat)
                 inner = Mux(one_more, end_beat, 2**beat_bits - 1)
-                m.d.sync += self.beats_less_one.eq(Mux(begins, run.first_beats, inner))
+                m.d.sync += self.beats_less_one.eq(Mux(begins, first, inner))
         with m.If(takes):
             m.d.sync += [run_is_last.eq(run.last), end_beat.eq(run.end_beat)]
         return m
@@ -126,17 +127,21 @@ class BurstCutter(wiring.Component):
             if burst != beat:
                 to_end = (first[:beat] + low)[beat:burst]
                 m.d.sync += [
-                    run.first_beats.eq(Mux(within, to_end, ~first[beat:burst])), run.end_beat.eq(end[beat:burst])
+                    run.first_beat.eq(first[beat:burst]), run.to_end.eq(to_end), run.end_beat.eq(end[beat:burst])
                 ]  # fmt: skip
 
 
 class _Run:
-    """Registers of the next run: its address, its first burst's beats less one, and how many more there are."""
+    """Registers of the next run: its address, and how many bursts follow its first one.
+
+    first_beat, end_beat: where its first and last beat are in their bursts. to_end: beats less one, if it is one burst.
+    """
 
     def __init__(self, beat_bits: int, more_bits: int) -> None:
         self.valid = Signal(name="next_valid")
         self.address = Signal(ADDRESS_BITS, name="next_address")
-        self.first_beats = Signal(beat_bits, name="next_first_beats")
+        self.first_beat = Signal(beat_bits, name="next_first_beat")
+        self.to_end = Signal(beat_bits, name="next_to_end")
         self.end_beat = Signal(beat_bits, name="next_end_beat")
         self.more = Signal(more_bits, name="next_more")
         self.no_more = Signal(name="next_no_more")

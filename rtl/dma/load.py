@@ -24,7 +24,7 @@ from gossamer.rtl.dma.setup import PIECE_SHAPE, STEPS, TransferSetup
 from gossamer.rtl.engine import EngineControl, instruction_fields
 
 assert LOAD_SETUP_CYCLES == STEPS + CUT_CYCLES
-assert LOAD_SETUP_CYCLES + LOAD_MOVE_CYCLES == STEPS + PIECE_CYCLES == STEPS + 1 + FILL_CYCLES
+assert LOAD_SETUP_CYCLES + LOAD_MOVE_CYCLES == STEPS + 1 + PIECE_CYCLES == STEPS + 2 + FILL_CYCLES
 assert LOAD_WRITE_CYCLES == 1
 
 Fields = dict[str, Value]
@@ -101,12 +101,10 @@ class Load(wiring.Component):
         fields = instruction_fields(Opcode.LOAD, word)
         m.submodules.setup = setup = Copies(TransferSetup(self.multiplier_bits))
         self._set_up(m, setup, fields)
-        move = Signal()
         has_data = Signal()
         m.d.sync += has_data.eq(fields["ny"] != 0)
-        m.d.comb += move.eq(setup.step[-1] & has_data)
-        written = self._requests(m, setup, fields, move, failed)
-        made, wrote = self._writes(m, setup, fields, move, failed, written)
+        written = self._requests(m, setup, fields, has_data, failed)
+        made, wrote = self._writes(m, setup, fields, has_data, failed, written)
         field_fault, read_fault = setup.fail, self.beat & self.error & ~failed
         m.d.comb += [
             self.control.done.eq(wrote),
@@ -158,7 +156,7 @@ class Load(wiring.Component):
             setup.count_4.eq(fields["ny"]),
         ]
 
-    def _requests(self, m: Module, setup: Copies, fields: Fields, move: Signal, failed: Signal) -> Signal:
+    def _requests(self, m: Module, setup: Copies, fields: Fields, has_data: Signal, failed: Signal) -> Signal:
         """Add the requests and their window; return a signal to raise when a burst has been written."""
         m.submodules.cutter = cutter = Copies(BurstCutter(self.port))
         shown = Signal()
@@ -173,7 +171,7 @@ class Load(wiring.Component):
             halted.eq(self.stop | failed | self.control.fault),
         ]
         m.d.comb += [
-            cutter.load.eq(move),
+            cutter.load.eq(setup.step[-1] & has_data),
             cutter.drop.eq(setup.fail),
             cutter.base.eq(self.base),
             cutter.first.eq(fields["dram"]),
@@ -195,13 +193,13 @@ class Load(wiring.Component):
             m.d.sync += [flying.eq(flying - 1), full.eq(0)]
         return written
 
-    def _writes(self, m: Module, setup: Copies, fields: Fields, move: Signal, failed: Signal,
+    def _writes(self, m: Module, setup: Copies, fields: Fields, has_data: Signal, failed: Signal,
                 written: Signal) -> tuple[Value, Value]:  # fmt: skip
         """Add padding and pieces; return whether one is made in this cycle, and whether the last is being written."""
         m.submodules.fill = fill = Copies(FillWalker(self.port))
         m.submodules.pieces = pieces = Copies(PieceWalker(self.port))
         self._connect_fill(m, setup, fields, fill)
-        self._connect_pieces(m, setup, fields, move, pieces)
+        self._connect_pieces(m, setup, fields, has_data, pieces)
         takes_piece = Signal()
         stopped = Signal()
         no_data = Signal()
@@ -237,12 +235,13 @@ class Load(wiring.Component):
         ends = Signal(CHIP_BITS)
         line_bytes = Signal(CHIP_BITS)
         right_offset = Signal(CHIP_BITS)
-        m.d.sync += ends.eq(fields["pad_left"] + fields["run_bytes"])
+        going = Signal()
+        m.d.sync += [ends.eq(fields["pad_left"] + fields["run_bytes"]), going.eq(setup.go)]
         with m.If(setup.step[3]):
             m.d.sync += right_offset.eq(setup.product + ends)
         m.d.sync += line_bytes.eq(right_offset + fields["pad_right"])
         m.d.comb += [
-            fill.load.eq(setup.go),
+            fill.load.eq(going),
             fill.data_bytes.eq(setup.product),
             fill.first.eq(fields["dst"]),
             fill.pitch.eq(fields["dst_y"]),
@@ -252,7 +251,7 @@ class Load(wiring.Component):
             *(getattr(fill, side).eq(fields[f"pad_{side}"]) for side in ("top", "bottom", "left", "right")),
         ]
 
-    def _connect_pieces(self, m: Module, setup: Copies, fields: Fields, move: Signal, pieces: Copies) -> None:
+    def _connect_pieces(self, m: Module, setup: Copies, fields: Fields, has_data: Signal, pieces: Copies) -> None:
         """Connect the pieces of data, which begin with the last step of the setup."""
         shift = self.port.beat_shift
         corner, chip = Signal(CHIP_BITS), Signal(CHIP_BITS)
@@ -266,8 +265,7 @@ class Load(wiring.Component):
         with m.If(setup.step[4]):
             m.d.sync += chip.eq(corner + setup.product)
         m.d.comb += [
-            pieces.load.eq(move),
-            pieces.drop.eq(setup.fail),
+            pieces.load.eq(setup.go & has_data),
             pieces.chip.eq(chip),
             pieces.place.eq(place),
             *(getattr(pieces, name).eq(getattr(setup, name)) for name in PIECE_SHAPE),

@@ -25,7 +25,7 @@ READ_CYCLES = 4
 PIECES_AHEAD = 8
 """Pieces read or being read ahead of the memory: at least READ_CYCLES + 2, so that a piece can go in every cycle."""
 
-assert STORE_SETUP_CYCLES == STEPS + PIECE_CYCLES + READ_CYCLES + 1
+assert STORE_SETUP_CYCLES == STEPS + 1 + PIECE_CYCLES + READ_CYCLES + 1
 
 Fields = dict[str, Value]
 
@@ -141,8 +141,9 @@ class Store(wiring.Component):
         m.d.sync += place.eq(self.base[:shift] + fields["dram"][:shift])
         runs = ("runs_less_one", "lines_less_one", "one_run", "one_line", "length_less_one")
         m.d.comb += [
-            *(part.load.eq(setup.step[-1]) for part in (cutter, pieces)),
-            *(part.drop.eq(setup.fail) for part in (cutter, pieces)),
+            cutter.load.eq(setup.step[-1]),
+            cutter.drop.eq(setup.fail),
+            pieces.load.eq(setup.go),
             cutter.base.eq(self.base),
             cutter.first.eq(fields["dram"]),
             *(getattr(cutter, name).eq(getattr(setup, name)) for name in runs),
@@ -185,7 +186,6 @@ class Store(wiring.Component):
             m.d.sync += [free.eq(free + 1), some_free.eq(1)]
         # Which bytes of the beat a piece has is known before its data comes.
         place, ends, strobe = Signal(shift), Signal(), Signal(width)
-        mask = Signal(8 * width)
         data = Signal(8 * width)
         begin, end = notes[-1][:shift], notes[-1][shift:-1]
         m.d.sync += [
@@ -193,8 +193,7 @@ class Store(wiring.Component):
             strobe.eq(Cat((begin <= byte) & (end >= byte) for byte in range(width))),
         ]  # fmt: skip
         m.d.comb += [
-            mask.eq(Cat(bit.replicate(8) for bit in strobe)),
-            data.eq((self.read_data << (place << 3)) & mask),
+            data.eq(self.read_data << (place << 3)),
             ahead.w_en.eq(coming[-1]),
             ahead.w_data.eq(Cat(data, strobe, ends)),
         ]

@@ -24,8 +24,8 @@ class WritePort(wiring.Component):
     room: a burst may begin.
     burst_valid, burst_address, burst_length, burst_one_beat, burst_ready: the next burst; length in beats less one, and
         whether that is 0. It is taken when its address and its last beat have been.
-    piece_valid, piece_data, piece_strobe, piece_ends_beat, piece_ready: the next piece, in its place in the beat, zero
-        where the strobe is.
+    piece_valid, piece_data, piece_strobe, piece_ends_beat, piece_ready: the next piece, in its place in the beat;
+        bytes whose strobe is low are of no account.
     answered: the memory acknowledged a burst. error: it did so with an error. offset: off-chip address of that burst.
     flying: there are bursts begun and not acknowledged. last_flying: there is one. open: a burst has been begun and is
         not all sent.
@@ -120,13 +120,18 @@ class WritePort(wiring.Component):
         strobe = Signal(self.port.beat_bytes)
         m.d.comb += [
             self.wvalid.eq(sending & self.piece_valid & self.piece_ends_beat),
-            self.wdata.eq(data | self.piece_data),
+            *(
+                self.wdata.word_select(byte, 8).eq(
+                    Mux(self.piece_strobe[byte], self.piece_data.word_select(byte, 8), data.word_select(byte, 8))
+                )
+                for byte in range(self.port.beat_bytes)
+            ),
             self.wstrb.eq(strobe | self.piece_strobe),
             self.piece_ready.eq(sending & (self.wready | ~self.piece_ends_beat)),
         ]
         with m.If(self.piece_valid & self.piece_ready):
             keep = ~self.piece_ends_beat
-            m.d.sync += [data.eq(Mux(keep, self.wdata, 0)), strobe.eq(Mux(keep, self.wstrb, 0))]
+            m.d.sync += [data.eq(self.wdata), strobe.eq(Mux(keep, self.wstrb, 0))]
 
     def _answers(self, m: Module, begun: Fifo, opens: Signal) -> None:
         """Connect the addresses of the bursts on their way."""
