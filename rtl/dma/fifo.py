@@ -47,28 +47,25 @@ class Fifo(wiring.Component):
         with m.Elif(fewer):
             m.d.sync += [held.eq(held - 1), self.r_rdy.eq(~self.r_last), self.r_last.eq(held == 2), self.w_rdy.eq(1)]
         if not self.registered:
-            m.d.comb += self.r_data.eq(self._words(m, self.depth, enters, leaves, writes=enters))
+            m.d.comb += self.r_data.eq(self._words(m, 0, enters, leaves))
             return m
-        # The first word goes straight to its register if nothing is behind it, all others through the memory.
-        straight = ~self.r_rdy | (leaves & self.r_last)
-        following = self._words(m, self.depth - 1, enters & ~straight, leaves & ~self.r_last, writes=enters)
+        # The first word comes to its register from the memory, or straight if there was nothing behind the one before.
+        following = self._words(m, 1, enters, leaves) if self.depth > 1 else self.w_data
         with m.If(leaves | ~self.r_rdy):
             m.d.sync += self.r_data.eq(Mux(self.r_rdy & ~self.r_last, following, self.w_data))
         return m
 
-    def _words(self, m: Module, depth: int, enters: Value, leaves: Value, writes: Value) -> Value:
-        """Add pointers around a memory, and return its first word; a queue of one word gets two and uses the first.
+    def _words(self, m: Module, ahead: int, enters: Value, leaves: Value) -> Value:
+        """Add pointers around a memory; return the word that is first, or that is `ahead` words behind the first.
 
-        `writes`: as `enters`, or more often: a word that does not enter is written where the next one will be.
+        A queue of one word gets a memory of two, of which it uses the first.
         """
-        if depth == 0:
-            return self.w_data
-        words = max(2, depth)
+        words = max(2, self.depth)
         m.submodules.words = words_memory = memory.Memory(shape=self.width, depth=words, init=())
         write, read = words_memory.write_port(), words_memory.read_port(domain="comb")
-        first, free = Signal(range(words)), Signal(range(words))
-        m.d.comb += [write.en.eq(writes), write.addr.eq(free), write.data.eq(self.w_data), read.addr.eq(first)]
-        for pointer, moves in ((first, leaves), (free, enters)):
+        shown, free = Signal(range(words), init=ahead), Signal(range(words))
+        m.d.comb += [write.en.eq(enters), write.addr.eq(free), write.data.eq(self.w_data), read.addr.eq(shown)]
+        for pointer, moves in ((shown, leaves), (free, enters)):
             with m.If(moves):
-                m.d.sync += pointer.eq(Mux(pointer == depth - 1, 0, pointer + 1))
+                m.d.sync += pointer.eq(Mux(pointer == self.depth - 1, 0, pointer + 1))
         return read.data

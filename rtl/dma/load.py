@@ -161,7 +161,7 @@ class Load(wiring.Component):
         m.submodules.cutter = cutter = Copies(BurstCutter(self.port))
         shown = Signal()
         written = Signal()
-        sent = Signal()
+        may_send, sent = Signal(), Signal()
         most = self.port.max_outstanding
         flying = Signal(range(most + 1))
         full = Signal()
@@ -183,9 +183,10 @@ class Load(wiring.Component):
             cutter.line_pitch.eq(fields["dram_y"]),
             self.address.eq(cutter.address),
             self.length.eq(cutter.beats_less_one),
-            self.request_valid.eq(cutter.valid & ~full & (shown | ~halted)),
-            sent.eq(self.request_valid & self.request_ready),
-            cutter.ready.eq(sent),
+            may_send.eq(~full & (shown | ~halted)),
+            self.request_valid.eq(cutter.valid & may_send),
+            cutter.ready.eq(may_send & self.request_ready),
+            sent.eq(cutter.valid & cutter.ready),
         ]
         with m.If(sent & ~written):
             m.d.sync += [flying.eq(flying + 1), full.eq(flying == most - 1)]
