@@ -43,13 +43,16 @@ ROW_BYTES_LIMIT = 256
 GATHER_CYCLES = 1
 """From the cycle after a read burst's last beat to its first piece, if there are several ports: a register."""
 
-LOAD_SETUP_CYCLES = 6
-"""From the start of a LOAD to its first read request: two products, joins, first run, first burst."""
+LOAD_SETUP_CYCLES = 9
+"""From the start of a LOAD to its first read request: two products, joins, first run, its bursts, first burst."""
+
+LOAD_MOVE_CYCLES = 2
+"""From the first read request of a LOAD to the first cycle in which it can write padding or take a beat."""
 
 LOAD_WRITE_CYCLES = 1
 """From the cycle in which LOAD makes its last piece to the one in which a buffer takes it: a register between them."""
 
-STORE_SETUP_CYCLES = 11
+STORE_SETUP_CYCLES = 16
 """From the start of a STORE to its first write beat: the same, and a read of the activation buffer."""
 
 FETCH_BUFFER_BYTES = 2048
@@ -87,13 +90,14 @@ def load_cycles(
 
     The memory answers a request `latency_cycles` later and then gives a beat per cycle. Requests leave one per cycle
     while fewer than `max_outstanding` bursts are on their way; padding is written before the first data beat, while
-    the requests are. Exact if fill_beats <= latency_cycles or the window never closes (bursts <= max_outstanding).
+    the requests are. Exact if the padding is written by then or the window never closes (bursts <= max_outstanding).
     """
+    filled = LOAD_MOVE_CYCLES + fill_beats
     if bursts == 0:
-        return LOAD_SETUP_CYCLES + fill_beats + LOAD_WRITE_CYCLES
+        return LOAD_SETUP_CYCLES + filled + LOAD_WRITE_CYCLES
     rounds, rest = divmod(bursts - 1, max_outstanding)
     round_cycles = max(max_outstanding * burst_beats, latency_cycles + burst_beats)
-    moved = max(latency_cycles, fill_beats) + rounds * round_cycles + (rest + 1) * burst_beats
+    moved = max(latency_cycles, filled) + rounds * round_cycles + (rest + 1) * burst_beats
     return LOAD_SETUP_CYCLES + moved + LOAD_WRITE_CYCLES
 
 

@@ -17,7 +17,7 @@ from gossamer.rtl.control.axi_lite import SLAVE_PORTS
 from gossamer.rtl.control.control import Control
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.dma.dma import Dma
-from gossamer.rtl.dma.parameters import memory_port, port_prefixes, read_members, write_members
+from gossamer.rtl.dma.parameters import MULTIPLIER_BITS, memory_port, port_prefixes, read_members, write_members
 from gossamer.rtl.engine import EngineControl
 from gossamer.rtl.memory.activation import ActivationBuffer
 from gossamer.rtl.memory.window import WindowBuffer
@@ -72,7 +72,8 @@ class Core(wiring.Component):
         spec = self.spec
         m.submodules.control = control = Copies(Control(spec))
         reset = control.reset
-        m.submodules.dma = dma = Copies(Dma(memory_port(spec), spec.axi.ports), reset=reset)
+        dma = Copies(Dma(memory_port(spec), spec.axi.ports, MULTIPLIER_BITS[self.target]), reset=reset)
+        m.submodules.dma = dma
         m.submodules.compute = compute = Copies(ComputeEngine(ArrayShape.of(spec, self.target)), reset=reset)
         m.submodules.vector = vector = Copies(VectorEngine.of(spec), reset=reset)
         m.submodules.activations = activations = Copies(ActivationBuffer(spec))

@@ -21,6 +21,7 @@ from gossamer.arch.isa import INSTRUCTION_BYTES
 from gossamer.arch.timing import (
     FETCH_BUFFER_BYTES,
     FETCH_BURST_BYTES,
+    LOAD_MOVE_CYCLES,
     LOAD_SETUP_CYCLES,
     LOAD_WRITE_CYCLES,
     STORE_SETUP_CYCLES,
@@ -196,7 +197,7 @@ def perform(at: int, work: NDArray[np.int64], times: NDArray[np.int64], agents: 
         return True
     agent = LOAD_AGENT if engine == LOAD else STORE_AGENT
     begin = times[at, STARTED] + (LOAD_SETUP_CYCLES if engine == LOAD else STORE_SETUP_CYCLES)
-    filled = begin + work[at, FILL_BEATS]
+    filled = begin + work[at, FILL_BEATS] + (LOAD_MOVE_CYCLES if engine == LOAD else 0)
     if work[at, LINES] * work[at, RUNS] * work[at, RUN_BYTES] == 0:
         times[at, COMPLETED] = filled + (LOAD_WRITE_CYCLES if engine == LOAD else 0)
         return True

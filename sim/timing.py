@@ -9,7 +9,7 @@ from gossamer.arch.encoding import decode_columns
 from gossamer.arch.errors import ProgramError, SelfCheckError
 from gossamer.arch.isa import ENGINES, INSTRUCTION_BYTES, VECTOR_OPCODES, Engine, Opcode
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.arch.timing import LOAD_SETUP_CYCLES, LOAD_WRITE_CYCLES, STORE_SETUP_CYCLES
+from gossamer.arch.timing import LOAD_MOVE_CYCLES, LOAD_SETUP_CYCLES, LOAD_WRITE_CYCLES, STORE_SETUP_CYCLES
 from gossamer.dataflow.program import Program
 from gossamer.sim import accounting, attribution, engine
 from gossamer.sim.durations import compute_columns, vector_columns
@@ -192,7 +192,8 @@ def _engine_cycles(run: Run, which: Engine) -> EngineCycles:
     at = run.members(which)
     span, moving = run.span(at), run.work[at, engine.DURATION].copy()
     if which in (Engine.LOAD, Engine.STORE):
-        setup = LOAD_SETUP_CYCLES + LOAD_WRITE_CYCLES if which is Engine.LOAD else STORE_SETUP_CYCLES
+        load_setup = LOAD_SETUP_CYCLES + LOAD_MOVE_CYCLES + LOAD_WRITE_CYCLES
+        setup = load_setup if which is Engine.LOAD else STORE_SETUP_CYCLES
         moving = setup + run.work[at, engine.FILL_BEATS] + run.traffic[at, engine.PIECES]
     waits = run.token_waits[at].sum(axis=0)
     ends = np.concatenate([[0], run.times[at, engine.COMPLETED]])

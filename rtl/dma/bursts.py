@@ -1,10 +1,21 @@
 """Cut the runs of a transfer into bursts."""
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from gossamer.rtl.dma.parameters import ADDRESS_BITS, BURST_LENGTH_BITS, COUNT_BITS, LENGTH_BITS, MemoryPort
+from gossamer.rtl.dma.parameters import (
+    ADDRESS_BITS,
+    BURST_LENGTH_BITS,
+    COUNT_BITS,
+    LENGTH_BITS,
+    OFFSET_BITS,
+    MemoryPort,
+)
+from gossamer.rtl.dma.runs import RunAddress, RunShape, walk_runs
+
+CUT_CYCLES = 3
+"""From `load` to the first burst."""
 
 
 class BurstCutter(wiring.Component):
@@ -12,12 +23,12 @@ class BurstCutter(wiring.Component):
 
     Members
     -------
-    load, first: begin a transfer whose first run is at this address.
-    runs_less_one, lines_less_one, length, run_pitch, line_pitch: its shape, from the cycle after `load` on. one_run,
-        one_line: there is nothing but one run in a line, one line.
+    load: begin a transfer, whose first run is at off-chip address `first`. drop: forget it, in the cycle after `load`.
+    base: the program's base address.
+    runs_less_one, lines_less_one, run_pitch, line_pitch: its shape, from `load` on. one_run, one_line: there is nothing
+        but one run in a line, one line. length_less_one: of a run, from the cycle after `load` on.
     valid, ready: handshake of one burst; `valid` is not withdrawn.
     address, beats_less_one: of the burst. last: it is the transfer's last.
-    run_address: first byte of the burst's run or, behind the first burst, of the rest of the run.
 
     Protocol
     --------
@@ -26,7 +37,7 @@ class BurstCutter(wiring.Component):
 
     Latency and throughput
     ----------------------
-    `load` in cycle t, first burst in t + 2; one burst per cycle, whatever the length of the runs.
+    `load` in cycle t, first burst in t + CUT_CYCLES; one burst per cycle, whatever the length of the runs.
 
     Parameters
     ----------
@@ -38,12 +49,14 @@ class BurstCutter(wiring.Component):
         super().__init__(
             {
                 "load": In(1),
-                "first": In(ADDRESS_BITS),
+                "drop": In(1),
+                "base": In(ADDRESS_BITS),
+                "first": In(OFFSET_BITS),
                 "runs_less_one": In(COUNT_BITS),
                 "lines_less_one": In(COUNT_BITS),
                 "one_run": In(1),
                 "one_line": In(1),
-                "length": In(LENGTH_BITS),
+                "length_less_one": In(LENGTH_BITS),
                 "run_pitch": In(32),
                 "line_pitch": In(32),
                 "valid": Out(1),
@@ -55,82 +68,82 @@ class BurstCutter(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Return two stages: the addresses of the runs, and the bursts of one run."""
+        """Return three stages: the addresses of the runs, where the bursts of the next run are, and its bursts."""
         m = Module()
-        beat, burst = self.port.beat_shift, self.port.burst_shift
-        next_run = Signal()
-        run_valid = Signal()
-        run_last = Signal()
-        run_address = self._runs(m, next_run, run_valid, run_last)
-        bursts_left = Signal(max(1, LENGTH_BITS + 1 - burst))
-        last_of_run = Signal()
+        burst = self.port.burst_shift
+        beat_bits = burst - self.port.beat_shift
+        run = _Run(beat_bits, LENGTH_BITS + 1 - burst)
+        takes, begins = Signal(), Signal(init=1)  # a burst of another run is next
+        self._cut(m, run, takes)
+        bursts_left = Signal.like(run.more)
+        one_more = Signal()
+        end_beat = Signal(beat_bits)
         run_is_last = Signal()
-        span = Signal(LENGTH_BITS + 1)
-        m.d.comb += [
-            span.eq(run_address[:burst] + self.length - 1),
-            self.last.eq(last_of_run & run_is_last),
-            next_run.eq(run_valid & (~self.valid | (self.ready & last_of_run))),
-        ]
-        if burst == beat:
-            m.d.comb += self.beats_less_one.eq(Const(0))
-        else:
-            end_beat = Signal(burst - beat)
-            most = Const(2 ** (burst - beat) - 1, burst - beat)
-            first_beat = run_address[beat:burst]
-            to_end, to_most = ((end - first_beat)[: len(most)] for end in (span[beat:burst], most))
-            with m.If(next_run):
-                m.d.sync += [
-                    end_beat.eq(span[beat:burst]),
-                    self.beats_less_one.eq(Mux(span[burst:] == 0, to_end, to_most)),
-                ]
-            with m.Elif(self.ready):
-                m.d.sync += self.beats_less_one.eq(Mux(bursts_left == 1, end_beat, most))
-        with m.If(next_run):
+        m.d.comb += takes.eq(begins & (~self.valid | self.ready))
+        with m.If(~self.valid | self.ready):
             m.d.sync += [
-                self.valid.eq(1),
-                self.address.eq(run_address),
-                bursts_left.eq(span[burst:]),
-                last_of_run.eq(span[burst:] == 0),
-                run_is_last.eq(run_last),
+                self.valid.eq(~begins | run.valid),
+                self.address[:burst].eq(Mux(begins, run.address[:burst], 0)),
+                self.address[burst:].eq(Mux(begins, run.address[burst:], self.address[burst:] + 1)),
+                bursts_left.eq(Mux(begins, run.more, bursts_left - 1)),
+                begins.eq(Mux(begins, ~run.valid | run.no_more, one_more)),
+                one_more.eq(Mux(begins, run.one_more, bursts_left == 2)),
+                self.last.eq(Mux(begins, run.no_more & run.last, one_more & run_is_last)),
             ]
-        with m.Elif(self.ready):
-            m.d.sync += [
-                self.valid.eq(self.valid & ~last_of_run),
-                self.address[:burst].eq(0),
-                self.address[burst:].eq(self.address[burst:] + 1),
-                bursts_left.eq(bursts_left - 1),
-                last_of_run.eq(bursts_left == 1),
-            ]
+            if beat_bits:
+                first = Mux(run.no_more, run.to_end, ~run.first_beat)
+                inner = Mux(one_more, end_beat, 2**beat_bits - 1)
+                m.d.sync += self.beats_less_one.eq(Mux(begins, first, inner))
+        with m.If(takes):
+            m.d.sync += [run_is_last.eq(run.last), end_beat.eq(run.end_beat)]
         return m
 
-    def _runs(self, m: Module, next_run: Signal, run_valid: Signal, run_last: Signal) -> Signal:
-        """Add the stage that walks over the runs; return the address of the one it is at."""
-        run = Signal(ADDRESS_BITS, name="run_address")
-        line = Signal(ADDRESS_BITS, name="line_address")
-        runs_left = Signal(COUNT_BITS)
-        lines_left = Signal(COUNT_BITS)
-        begun = Signal()
-        no_run, no_line = Signal(), Signal()  # no run is left in this line, no line behind it
-        last_of_line, last_line = Signal(), Signal()
-        beyond = Signal(ADDRESS_BITS)
-        runs, lines = (Mux(begun, getattr(self, f"{name}_less_one"), left) for name, left in (
-            ("runs", runs_left), ("lines", lines_left)))  # fmt: skip
-        m.d.comb += [
-            last_of_line.eq(Mux(begun, self.one_run, no_run)),
-            last_line.eq(Mux(begun, self.one_line, no_line)),
-            run_last.eq(last_of_line & last_line),
-            beyond.eq(Mux(last_of_line, line, run) + Mux(last_of_line, self.line_pitch, self.run_pitch)),
-        ]
-        with m.If(self.load):
-            m.d.sync += [run.eq(self.first), line.eq(self.first), run_valid.eq(1), begun.eq(1)]
-        with m.Elif(next_run):
+    def _cut(self, m: Module, run: "_Run", takes: Signal) -> None:
+        """Add the walk over the runs, and what is known of the bursts of the one behind it."""
+        beat, burst = self.port.beat_shift, self.port.burst_shift
+        place = (self.base[:burst] + self.first[:burst])[:burst]
+        walk = walk_runs(
+            m,
+            RunShape(runs_less_one=self.runs_less_one, lines_less_one=self.lines_less_one, one_run=self.one_run,
+                     one_line=self.one_line),
+            {"offset": RunAddress(first=self.first, line_pitch=self.line_pitch, run_pitch=self.run_pitch),
+             "place": RunAddress(first=place, line_pitch=self.line_pitch[:burst], run_pitch=self.run_pitch[:burst])},
+            load=self.load, drop=self.drop, moves=takes,
+        )  # fmt: skip
+        first = walk.addresses["place"]
+        low, high = self.length_less_one[:burst], self.length_less_one[burst:]
+        end = Signal(burst + 1)
+        within = Signal()
+        m.d.comb += [end.eq(first + low), within.eq(~end[burst] & (high == 0))]
+        with m.If(takes):
             m.d.sync += [
-                begun.eq(0), run.eq(beyond), run_valid.eq(~run_last), runs_left.eq(runs - 1), no_run.eq(runs == 1),
-                lines_left.eq(lines), no_line.eq(last_line),
-            ]  # fmt: skip
-            with m.If(last_of_line):
+                run.valid.eq(walk.valid & ~self.drop),
+                run.address.eq(self.base + walk.addresses["offset"]),
+                run.more.eq(high + end[burst]),
+                run.no_more.eq(within),
+                run.one_more.eq(Mux(end[burst], high == 0, high == 1)),
+                run.last.eq(walk.last_of_line & walk.last_line),
+            ]
+            if burst != beat:
+                to_end = (first[:beat] + low)[beat:burst]
                 m.d.sync += [
-                    line.eq(beyond), runs_left.eq(self.runs_less_one), no_run.eq(self.one_run),
-                    lines_left.eq(lines - 1), no_line.eq(lines == 1),
+                    run.first_beat.eq(first[beat:burst]), run.to_end.eq(to_end), run.end_beat.eq(end[beat:burst])
                 ]  # fmt: skip
-        return run
+
+
+class _Run:
+    """Registers of the next run: its address, and how many bursts follow its first one.
+
+    first_beat, end_beat: where its first and last beat are in their bursts. to_end: beats less one, if it is one burst.
+    """
+
+    def __init__(self, beat_bits: int, more_bits: int) -> None:
+        self.valid = Signal(name="next_valid")
+        self.address = Signal(ADDRESS_BITS, name="next_address")
+        self.first_beat = Signal(beat_bits, name="next_first_beat")
+        self.to_end = Signal(beat_bits, name="next_to_end")
+        self.end_beat = Signal(beat_bits, name="next_end_beat")
+        self.more = Signal(more_bits, name="next_more")
+        self.no_more = Signal(name="next_no_more")
+        self.one_more = Signal(name="next_one_more")
+        self.last = Signal(name="next_last")

@@ -56,10 +56,11 @@ class Dma(wiring.Component):
 
     Parameters
     ----------
-    port: sizes of each memory port. ports: how many, a power of two.
+    port: sizes of each memory port. ports: how many, a power of two. multiplier_bits: see `TransferSetup`.
     """
 
-    def __init__(self, port: MemoryPort, ports: int = 1) -> None:
+    def __init__(self, port: MemoryPort, ports: int, multiplier_bits: int) -> None:
+        self.multiplier_bits = multiplier_bits
         self.port = port
         self.ports = ports
         self.rows = row_port(port, ports)
@@ -102,15 +103,13 @@ class Dma(wiring.Component):
         """Return the parts and their connections."""
         m = Module()
         m.submodules.fetch = fetch = Copies(Fetch(self.port))
-        m.submodules.load_engine = load = Copies(Load(self.rows))
-        m.submodules.store_engine = store = Copies(Store(self.rows))
+        m.submodules.load_engine = load = Copies(Load(self.rows, self.multiplier_bits))
+        m.submodules.store_engine = store = Copies(Store(self.rows, self.multiplier_bits))
         m.submodules.read_port = port = Copies(ReadPort(self.port), self.ports, shared=("base",))
         for name in ("base", "instructions", "start", "stop"):
             m.d.comb += getattr(fetch, name).eq(getattr(self, name))
-        stopped = Signal()
-        m.d.sync += stopped.eq(self.stop)
         for part in (load, store):
-            m.d.comb += [part.base.eq(self.base), part.stop.eq(stopped)]
+            m.d.comb += [part.base.eq(self.base), part.stop.eq(self.stop)]
         m.d.comb += [
             port.base.eq(self.base),
             self.quiet.eq(port.quiet.all() & store.quiet),

@@ -1,6 +1,6 @@
 """First-in first-out queue of the memory port, whose handshakes come from registers."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,7 +11,7 @@ class Fifo(wiring.Component):
     Members
     -------
     w_data, w_en, w_rdy: a word is put in in a cycle in which both are high.
-    r_data, r_en, r_rdy: the first word; it is taken out in a cycle in which both are high.
+    r_data, r_en, r_rdy: the first word; it is taken out in a cycle in which both are high. r_last: there is one word.
 
     Latency and throughput
     ----------------------
@@ -19,41 +19,53 @@ class Fifo(wiring.Component):
 
     Parameters
     ----------
-    width: bits of a word. depth: words held, at least 1.
+    width: bits of a word. depth: words held, at least 1. registered: the first word is in a register of its own.
     """
 
-    def __init__(self, *, width: int, depth: int) -> None:
-        self.width, self.depth = width, depth
+    def __init__(self, *, width: int, depth: int, registered: bool) -> None:
+        self.width, self.depth, self.registered = width, depth, registered
         super().__init__(
             {
                 "w_data": In(width), "w_en": In(1), "w_rdy": Out(1, init=1), "r_data": Out(width), "r_en": In(1),
-                "r_rdy": Out(1),
+                "r_rdy": Out(1), "r_last": Out(1),
             }
         )  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
-        """Return pointers around one memory; a queue of one word still gets two, of which it uses the first."""
+        """Return what is known of the words, and where they are."""
         m = Module()
-        words = max(2, self.depth)
-        m.submodules.words = words_memory = memory.Memory(shape=self.width, depth=words, init=())
-        write, read = words_memory.write_port(), words_memory.read_port(domain="comb")
         held = Signal(range(self.depth + 1))
-        last = Signal()
         enters, leaves, more, fewer = (Signal(name=name) for name in ("enters", "leaves", "more", "fewer"))
-        first, free = Signal(range(words)), Signal(range(words))
         m.d.comb += [
             enters.eq(self.w_en & self.w_rdy), leaves.eq(self.r_en & self.r_rdy),
             more.eq(enters & ~leaves), fewer.eq(leaves & ~enters),
-            write.en.eq(enters), write.addr.eq(free), write.data.eq(self.w_data),
-            read.addr.eq(first), self.r_data.eq(read.data),
         ]  # fmt: skip
-        for pointer, moves in ((first, leaves), (free, enters)):
-            with m.If(moves):
-                m.d.sync += pointer.eq(Mux(pointer == self.depth - 1, 0, pointer + 1))
         with m.If(more):
             m.d.sync += [
-                held.eq(held + 1), self.r_rdy.eq(1), last.eq(~self.r_rdy), self.w_rdy.eq(held != self.depth - 1)
+                held.eq(held + 1), self.r_rdy.eq(1), self.r_last.eq(~self.r_rdy), self.w_rdy.eq(held != self.depth - 1)
             ]  # fmt: skip
         with m.Elif(fewer):
-            m.d.sync += [held.eq(held - 1), self.r_rdy.eq(~last), last.eq(held == 2), self.w_rdy.eq(1)]
+            m.d.sync += [held.eq(held - 1), self.r_rdy.eq(~self.r_last), self.r_last.eq(held == 2), self.w_rdy.eq(1)]
+        if not self.registered:
+            m.d.comb += self.r_data.eq(self._words(m, 0, enters, leaves))
+            return m
+        # The first word comes to its register from the memory, or straight if there was nothing behind the one before.
+        following = self._words(m, 1, enters, leaves) if self.depth > 1 else self.w_data
+        with m.If(leaves | ~self.r_rdy):
+            m.d.sync += self.r_data.eq(Mux(self.r_rdy & ~self.r_last, following, self.w_data))
         return m
+
+    def _words(self, m: Module, ahead: int, enters: Value, leaves: Value) -> Value:
+        """Add pointers around a memory; return the word that is first, or that is `ahead` words behind the first.
+
+        A queue of one word gets a memory of two, of which it uses the first.
+        """
+        words = max(2, self.depth)
+        m.submodules.words = words_memory = memory.Memory(shape=self.width, depth=words, init=())
+        write, read = words_memory.write_port(), words_memory.read_port(domain="comb")
+        shown, free = Signal(range(words), init=ahead), Signal(range(words))
+        m.d.comb += [write.en.eq(enters), write.addr.eq(free), write.data.eq(self.w_data), read.addr.eq(shown)]
+        for pointer, moves in ((shown, leaves), (free, enters)):
+            with m.If(moves):
+                m.d.sync += pointer.eq(Mux(pointer == self.depth - 1, 0, pointer + 1))
+        return read.data

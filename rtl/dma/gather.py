@@ -7,6 +7,7 @@ from amaranth.utils import ceil_log2
 
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.dma.fifo import Fifo
+from gossamer.rtl.dma.hand_over import hand_over
 from gossamer.rtl.dma.parameters import OFFSET_BITS, MemoryPort
 
 
@@ -56,8 +57,8 @@ class ReadQueue(wiring.Component):
         m = Module()
         beats = self.rows.beat_bytes // self.port.beat_bytes
         depth = self.port.max_outstanding * self.rows.burst_bytes // self.rows.beat_bytes
-        m.submodules.held = held = Fifo(width=8 * self.rows.beat_bytes + 1, depth=depth)
-        m.submodules.bursts = bursts = Fifo(width=1 + OFFSET_BITS, depth=self.port.max_outstanding)
+        m.submodules.held = held = Fifo(width=8 * self.rows.beat_bytes + 1, depth=depth, registered=False)
+        m.submodules.bursts = bursts = Fifo(width=1 + OFFSET_BITS, depth=self.port.max_outstanding, registered=True)
         before = Signal(8 * (self.rows.beat_bytes - self.port.beat_bytes), reset_less=True)
         place = Signal(range(beats))
         failed = Signal()
@@ -130,29 +131,28 @@ class Gather(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Return the queues, whose turn it is, and the register of the row that is given."""
+        """Return the queues, whose turn it is, and the registers of rows that are given."""
         m = Module()
         m.submodules.queues = queues = Copies(ReadQueue(self.port, self.rows), self.ports)
         turn = Signal(ceil_log2(self.ports))
-        moves = Signal()
-        ends = Signal()
-        given = Signal(8 * self.rows.beat_bytes, reset_less=True)
-        offset = Signal(OFFSET_BITS, reset_less=True)
-        names = ("beat", "data", "last", "error", "offset")
+        valid, moves, ends, room = (Signal(name=name) for name in ("valid", "moves", "ends", "room"))
         m.d.comb += [
-            *(getattr(queues, name).eq(getattr(self, name)) for name in names),
-            moves.eq(queues.row_valid.bit_select(turn, 1) & (~self.row_beat | self.row_take)),
+            *(getattr(queues, name).eq(getattr(self, name)) for name in ("beat", "data", "last", "error", "offset")),
+            valid.eq(queues.row_valid.bit_select(turn, 1)),
+            moves.eq(valid & room),
             queues.row_ready.eq(Mux(moves, 1 << turn, 0)),
             ends.eq(moves & queues.row_last.bit_select(turn, 1)),
         ]
-        with m.If(~self.row_beat | self.row_take):
-            m.d.sync += [
-                self.row_beat.eq(moves),
-                given.eq(queues.row_data.word_select(turn, 8 * self.rows.beat_bytes)),
-                self.row_last.eq(queues.row_last.bit_select(turn, 1)),
-                self.row_error.eq(queues.row_error.bit_select(turn, 1)),
-                offset.eq(queues.row_offset.word_select(turn, OFFSET_BITS)),
-            ]
-        m.d.comb += [self.row_data.eq(given), self.row_offset.eq(offset)]
+        row = Cat(
+            queues.row_data.word_select(turn, 8 * self.rows.beat_bytes),
+            queues.row_last.bit_select(turn, 1),
+            queues.row_error.bit_select(turn, 1),
+            queues.row_offset.word_select(turn, OFFSET_BITS),
+        )
+        free, shown, first = hand_over(m, "row", valid=valid, payload=row, ready=self.row_take)
+        m.d.comb += [
+            room.eq(free), self.row_beat.eq(shown),
+            Cat(self.row_data, self.row_last, self.row_error, self.row_offset).eq(first),
+        ]  # fmt: skip
         m.d.sync += turn.eq(Mux(self.start, 0, turn + ends))
         return m

@@ -7,10 +7,11 @@ from amaranth.utils import bits_for
 
 from gossamer.arch.isa import FIELDS, Opcode
 from gossamer.arch.registers import ErrorCause
-from gossamer.arch.timing import LOAD_SETUP_CYCLES, LOAD_WRITE_CYCLES
+from gossamer.arch.timing import LOAD_MOVE_CYCLES, LOAD_SETUP_CYCLES, LOAD_WRITE_CYCLES
 from gossamer.rtl.copies import Copies
-from gossamer.rtl.dma.bursts import BurstCutter
-from gossamer.rtl.dma.fill import FillWalker
+from gossamer.rtl.dma.bursts import CUT_CYCLES, BurstCutter
+from gossamer.rtl.dma.fill import FILL_CYCLES, FillWalker
+from gossamer.rtl.dma.hand_over import hand_over
 from gossamer.rtl.dma.parameters import (
     ADDRESS_BITS,
     BURST_LENGTH_BITS,
@@ -18,11 +19,12 @@ from gossamer.rtl.dma.parameters import (
     OFFSET_BITS,
     MemoryPort,
 )
-from gossamer.rtl.dma.pieces import PieceWalker
-from gossamer.rtl.dma.setup import STEPS, TransferSetup
+from gossamer.rtl.dma.pieces import PIECE_CYCLES, PieceWalker
+from gossamer.rtl.dma.setup import PIECE_SHAPE, STEPS, TransferSetup
 from gossamer.rtl.engine import EngineControl, instruction_fields
 
-assert LOAD_SETUP_CYCLES == STEPS + 1
+assert LOAD_SETUP_CYCLES == STEPS + CUT_CYCLES
+assert LOAD_SETUP_CYCLES + LOAD_MOVE_CYCLES == STEPS + 1 + PIECE_CYCLES == STEPS + 2 + FILL_CYCLES
 assert LOAD_WRITE_CYCLES == 1
 
 Fields = dict[str, Value]
@@ -33,7 +35,7 @@ class Load(wiring.Component):
 
     Members
     -------
-    base: the program's base address. stop: send no new request.
+    base: the program's base address. stop: send no new request from the next cycle on.
     control: see `EngineControl`.
     request_valid, address, length, request_ready: a read request; length in beats less one.
     beat, data, last, error, offset: what comes back, see `ReadPort`. take: the beat is taken.
@@ -48,18 +50,19 @@ class Load(wiring.Component):
 
     Latency and throughput
     ----------------------
-    Start in cycle S: first request and first beat of padding in S + LOAD_SETUP_CYCLES; then a request per cycle, and
-    one beat of padding or one piece of data per cycle. A piece is made in the cycle its beat arrives, if it is the
-    beat's first, and written LOAD_WRITE_CYCLES later. `done` comes with the last one written: `load_cycles`
-    of `gossamer.arch.timing`.
+    Start in cycle S: first request in S + LOAD_SETUP_CYCLES, first beat of padding or of data LOAD_MOVE_CYCLES later;
+    then a request per cycle, and one beat of padding or one piece of data per cycle. A piece is made in the cycle its
+    beat arrives, if it is the beat's first, and written LOAD_WRITE_CYCLES later. `done` comes with the last one
+    written: `load_cycles` of `gossamer.arch.timing`.
 
     Parameters
     ----------
-    port: sizes of the memory port.
+    port: sizes of the memory port. multiplier_bits: see `TransferSetup`.
     """
 
-    def __init__(self, port: MemoryPort) -> None:
+    def __init__(self, port: MemoryPort, multiplier_bits: int) -> None:
         self.port = port
+        self.multiplier_bits = multiplier_bits
         super().__init__(
             {
                 "base": In(ADDRESS_BITS),
@@ -92,24 +95,29 @@ class Load(wiring.Component):
         word = Signal(used)
         busy = Signal()
         failed = Signal()
+        setting_up = Signal()
         with m.If(self.control.start):
             m.d.sync += word.eq(self.control.instruction)
         fields = instruction_fields(Opcode.LOAD, word)
-        m.submodules.setup = setup = Copies(TransferSetup())
+        m.submodules.setup = setup = Copies(TransferSetup(self.multiplier_bits))
         self._set_up(m, setup, fields)
-        move = Signal()
-        m.d.comb += move.eq(setup.go & (fields["ny"] != 0))
-        written = self._requests(m, setup, fields, move, failed)
-        made, wrote = self._writes(m, setup, fields, move, failed, written)
+        has_data = Signal()
+        m.d.sync += has_data.eq(fields["ny"] != 0)
+        written = self._requests(m, setup, fields, has_data, failed)
+        made, wrote = self._writes(m, setup, fields, has_data, failed, written)
         field_fault, read_fault = setup.fail, self.beat & self.error & ~failed
         m.d.comb += [
             self.control.done.eq(wrote),
-            self.control.waiting.eq(busy & ~setup.step.any() & ~made & ~wrote),
+            self.control.waiting.eq(busy & ~setting_up & ~made & ~wrote),
             self.control.fault.eq(field_fault | read_fault),
             self.control.cause.eq(Mux(field_fault, ErrorCause.FIELD, ErrorCause.READ_RESPONSE)),
             self.control.address.eq(Mux(field_fault, 0, self.offset)),
         ]
-        m.d.sync += busy.eq((busy | self.control.start) & ~self.control.done)
+        delay = Signal(LOAD_SETUP_CYCLES + LOAD_MOVE_CYCLES - 1)
+        m.d.sync += [
+            busy.eq((busy | self.control.start) & ~self.control.done), delay.eq(Cat(self.control.start, delay)),
+            setting_up.eq(self.control.start | (setting_up & ~delay[-1])),
+        ]  # fmt: skip
         with m.If(self.control.fault):
             m.d.sync += failed.eq(1)
         return m
@@ -138,115 +146,104 @@ class Load(wiring.Component):
             setup.memory_x.eq(fields["dram_x"]),
             setup.chip_y.eq(fields["dst_y"]),
             setup.chip_x.eq(fields["dst_x"]),
-            setup.scatter.eq(scatter),
+            setup.scatter.eq(scatters),
             setup.bad.eq(bad),
-            setup.factor_2.eq(fields["dst_x"]),
-            setup.count_2.eq(fields["nx"] - 1),
+            setup.factor_1.eq(fields["dst_x"]),
+            setup.count_1.eq(fields["nx"] - 1),
+            setup.factor_2.eq(fields["dst_y"]),
+            setup.count_2.eq(fields["pad_top"]),
             setup.factor_4.eq(fields["dst_y"]),
             setup.count_4.eq(fields["ny"]),
-            setup.factor_5.eq(fields["dst_y"]),
-            setup.count_5.eq(fields["pad_top"]),
         ]
 
-    def _requests(self, m: Module, setup: Copies, fields: Fields, move: Signal, failed: Signal) -> Signal:
+    def _requests(self, m: Module, setup: Copies, fields: Fields, has_data: Signal, failed: Signal) -> Signal:
         """Add the requests and their window; return a signal to raise when a burst has been written."""
         m.submodules.cutter = cutter = Copies(BurstCutter(self.port))
-        first = Signal(ADDRESS_BITS)
         shown = Signal()
         written = Signal()
-        flying = Signal(range(self.port.max_outstanding + 1))
-        m.d.sync += [first.eq(self.base + fields["dram"]), shown.eq(self.request_valid & ~self.request_ready)]
+        may_send, sent = Signal(), Signal()
+        most = self.port.max_outstanding
+        flying = Signal(range(most + 1))
+        full = Signal()
+        halted = Signal()
+        m.d.sync += [
+            shown.eq(self.request_valid & ~self.request_ready),
+            halted.eq(self.stop | failed | self.control.fault),
+        ]
         m.d.comb += [
-            cutter.load.eq(move),
-            cutter.first.eq(first),
+            cutter.load.eq(setup.step[-1] & has_data),
+            cutter.drop.eq(setup.fail),
+            cutter.base.eq(self.base),
+            cutter.first.eq(fields["dram"]),
             *(
                 getattr(cutter, name).eq(getattr(setup, name))
-                for name in ("runs_less_one", "lines_less_one", "one_run", "one_line", "length")
+                for name in ("runs_less_one", "lines_less_one", "one_run", "one_line", "length_less_one")
             ),
             cutter.run_pitch.eq(fields["dram_x"]),
             cutter.line_pitch.eq(fields["dram_y"]),
             self.address.eq(cutter.address),
             self.length.eq(cutter.beats_less_one),
-            self.request_valid.eq(
-                cutter.valid & (flying != self.port.max_outstanding) & (shown | ~(failed | self.stop))
-            ),
-            cutter.ready.eq(self.request_valid & self.request_ready),
+            may_send.eq(~full & (shown | ~halted)),
+            self.request_valid.eq(cutter.valid & may_send),
+            cutter.ready.eq(may_send & self.request_ready),
+            sent.eq(cutter.valid & cutter.ready),
         ]
-        with m.If(cutter.ready & ~written):
-            m.d.sync += flying.eq(flying + 1)
-        with m.Elif(~cutter.ready & written):
-            m.d.sync += flying.eq(flying - 1)
+        with m.If(sent & ~written):
+            m.d.sync += [flying.eq(flying + 1), full.eq(flying == most - 1)]
+        with m.Elif(~sent & written):
+            m.d.sync += [flying.eq(flying - 1), full.eq(0)]
         return written
 
-    def _writes(self, m: Module, setup: Copies, fields: Fields, move: Signal, failed: Signal,
+    def _writes(self, m: Module, setup: Copies, fields: Fields, has_data: Signal, failed: Signal,
                 written: Signal) -> tuple[Value, Value]:  # fmt: skip
         """Add padding and pieces; return whether one is made in this cycle, and whether the last is being written."""
         m.submodules.fill = fill = Copies(FillWalker(self.port))
         m.submodules.pieces = pieces = Copies(PieceWalker(self.port))
         self._connect_fill(m, setup, fields, fill)
-        self._connect_pieces(m, setup, fields, move, pieces)
-        piece = Signal()
+        self._connect_pieces(m, setup, fields, has_data, pieces)
+        takes_piece = Signal()
         stopped = Signal()
         no_data = Signal()
         room = Signal()
         made = Signal()
-        address, size = Signal(CHIP_BITS), Signal(len(fill.size))
+        address, size = Signal(CHIP_BITS), Signal(self.port.beat_shift)
         m.d.sync += no_data.eq(fields["ny"] == 0)
         m.d.comb += [
             stopped.eq(failed | self.error),
-            piece.eq(self.beat & pieces.valid & ~fill.valid & ~stopped),
+            takes_piece.eq(pieces.valid & ~fill.valid & room),
             fill.ready.eq(room & ~failed),
-            pieces.ready.eq(piece & room),
+            pieces.ready.eq(self.beat & takes_piece & ~stopped),
             made.eq((fill.valid & fill.ready) | pieces.ready),
-            self.take.eq((pieces.ready & pieces.beat_ends) | (self.beat & stopped)),
-            written.eq(self.take & self.last),
+            self.take.eq((takes_piece & pieces.beat_ends) | stopped),
+            written.eq(self.beat & self.take & self.last),
             address.eq(Mux(fill.valid, fill.address, pieces.address)),
-            size.eq(Mux(fill.valid, fill.size, pieces.size)),
+            size.eq(Mux(fill.valid, fill.size_less_one, pieces.size_less_one)),
         ]
         padding = fields["fill"].replicate(self.port.beat_bytes)
         data = Mux(fill.valid, padding, self.data >> (pieces.offset << 3))[: 8 * self.port.beat_bytes]
         ends = (pieces.ready & pieces.last) | (fill.valid & fill.last & no_data)
-        wrote = self._hand_over(m, made, room, Cat(ends, address, (address + size - 1)[:CHIP_BITS], size, data))
-        m.d.comb += self.write_space.eq(fields["space"])
-        return made, wrote
-
-    def _hand_over(self, m: Module, made: Signal, room: Signal, piece: Value) -> Value:
-        """Add two registers for pieces that are made; return whether the last of all is being written.
-
-        There is room for another one if the second is empty, so that no piece waits for the answer of a buffer.
-        """
-        first, second = Signal(len(piece)), Signal(len(piece))
-        waits = Signal()
-        moves = Signal()
-        ends = Signal()
+        piece = Cat(ends, address, (address + size)[:CHIP_BITS], (size + 1)[: len(self.write_length)], data)
+        free, shown, first = hand_over(m, "write", valid=made, payload=piece, ready=self.write_ready)
+        last = Signal()
         m.d.comb += [
-            room.eq(~waits),
-            moves.eq(~self.write_valid | self.write_ready),
-            Cat(ends, self.write_address, self.write_last, self.write_length, self.write_data).eq(first),
-        ]
-        with m.If(~waits):
-            m.d.sync += second.eq(piece)
-        with m.If(moves):
-            m.d.sync += [first.eq(Mux(waits, second, piece)), self.write_valid.eq(waits | made), waits.eq(0)]
-        with m.Elif(made):
-            m.d.sync += waits.eq(1)
-        return self.write_valid & self.write_ready & ends
+            room.eq(free), self.write_valid.eq(shown), self.write_space.eq(fields["space"]),
+            Cat(last, self.write_address, self.write_last, self.write_length, self.write_data).eq(first),
+        ]  # fmt: skip
+        return made, shown & self.write_ready & last
 
     def _connect_fill(self, m: Module, setup: Copies, fields: Fields, fill: Copies) -> None:
-        """Connect the padding, which begins one cycle after the last step of the setup."""
+        """Connect the padding, which begins when it is known that the fields are good."""
         ends = Signal(CHIP_BITS)
         line_bytes = Signal(CHIP_BITS)
         right_offset = Signal(CHIP_BITS)
         going = Signal()
-        m.d.sync += [
-            ends.eq(fields["pad_left"] + fields["run_bytes"]),
-            going.eq(setup.go),
-        ]
-        with m.If(setup.step[2]):
+        m.d.sync += [ends.eq(fields["pad_left"] + fields["run_bytes"]), going.eq(setup.go)]
+        with m.If(setup.step[3]):
             m.d.sync += right_offset.eq(setup.product + ends)
         m.d.sync += line_bytes.eq(right_offset + fields["pad_right"])
         m.d.comb += [
             fill.load.eq(going),
+            fill.data_bytes.eq(setup.product),
             fill.first.eq(fields["dst"]),
             fill.pitch.eq(fields["dst_y"]),
             fill.line_bytes.eq(line_bytes),
@@ -254,30 +251,25 @@ class Load(wiring.Component):
             fill.ny.eq(fields["ny"]),
             *(getattr(fill, side).eq(fields[f"pad_{side}"]) for side in ("top", "bottom", "left", "right")),
         ]
-        data_bytes = Signal(CHIP_BITS)
-        with m.If(going):
-            m.d.sync += data_bytes.eq(setup.product)
-        m.d.comb += fill.data_bytes.eq(Mux(going, setup.product, data_bytes))
 
-    def _connect_pieces(self, m: Module, setup: Copies, fields: Fields, move: Signal, pieces: Copies) -> None:
-        """Connect the pieces of data, which can begin two cycles after the last step of the setup."""
+    def _connect_pieces(self, m: Module, setup: Copies, fields: Fields, has_data: Signal, pieces: Copies) -> None:
+        """Connect the pieces of data, which begin with the last step of the setup."""
         shift = self.port.beat_shift
-        starts = Signal(2)
-        corner = Signal(CHIP_BITS)
+        corner, chip = Signal(CHIP_BITS), Signal(CHIP_BITS)
         place = Signal(shift)
         scatter = Signal()
         m.d.sync += [
             scatter.eq(fields["dst_e"] != 1),
-            starts.eq((starts << 1) | move),
             corner.eq(fields["dst"] + fields["pad_left"]),
             place.eq(self.base[:shift] + fields["dram"][:shift]),
         ]
-        shape = ("runs_less_one", "lines_less_one", "segments_less_one", "segment_lines_less_one", "segment")
+        with m.If(setup.step[4]):
+            m.d.sync += chip.eq(corner + setup.product)
         m.d.comb += [
-            pieces.load.eq(starts[1]),
-            pieces.chip.eq(corner + setup.product),
+            pieces.load.eq(setup.go & has_data),
+            pieces.chip.eq(chip),
             pieces.place.eq(place),
-            *(getattr(pieces, name).eq(getattr(setup, name)) for name in shape),
+            *(getattr(pieces, name).eq(getattr(setup, name)) for name in PIECE_SHAPE),
             pieces.memory_y.eq(fields["dram_y"]),
             pieces.memory_x.eq(fields["dram_x"]),
             pieces.chip_y.eq(fields["dst_y"]),

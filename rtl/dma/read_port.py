@@ -69,7 +69,9 @@ class ReadPort(wiring.Component):
         """Return arbiter and FIFO of owners."""
         m = Module()
         depth = self.port.max_outstanding + FETCH_BUFFER_BYTES // self.port.fetch_bytes
-        m.submodules.owners = owners = Fifo(width=1 + OFFSET_BITS, depth=depth)
+        m.submodules.owners = owners = Fifo(width=1 + OFFSET_BITS, depth=depth, registered=True)
+        # An owner is remembered a cycle after its request; a beat comes no earlier than in the one after that.
+        requested, request = Signal(), Signal(1 + OFFSET_BITS)
         shown = Signal()
         shown_load = Signal()
         load_goes = Signal()
@@ -82,8 +84,8 @@ class ReadPort(wiring.Component):
             self.arlen.eq(Mux(load_goes, self.load_length, self.fetch_length)),
             self.fetch_ready.eq(self.arready & ~load_goes),
             self.load_ready.eq(self.arready & load_goes),
-            owners.w_en.eq(self.arvalid & self.arready),
-            owners.w_data.eq(Cat(load_goes, (self.araddr - self.base)[:OFFSET_BITS])),
+            owners.w_en.eq(requested),
+            owners.w_data.eq(Cat(request[0], (request[1:] - self.base)[:OFFSET_BITS])),
             owner_is_load.eq(owners.r_data[0]),
             self.offset.eq(owners.r_data[1:]),
             self.fetch_beat.eq(self.rvalid & owners.r_rdy & ~owner_is_load),
@@ -93,7 +95,10 @@ class ReadPort(wiring.Component):
             self.data.eq(self.rdata),
             self.last.eq(self.rlast),
             self.error.eq(self.rresp[1]),
-            self.quiet.eq(~owners.r_rdy & ~self.arvalid),
+            self.quiet.eq(~owners.r_rdy & ~requested & ~self.arvalid),
         ]
-        m.d.sync += [shown.eq(self.arvalid & ~self.arready), shown_load.eq(load_goes)]
+        m.d.sync += [
+            shown.eq(self.arvalid & ~self.arready), shown_load.eq(load_goes),
+            requested.eq(self.arvalid & self.arready), request.eq(Cat(load_goes, self.araddr[:OFFSET_BITS])),
+        ]  # fmt: skip
         return m

@@ -6,8 +6,12 @@ from amaranth.lib.wiring import In, Out
 
 from gossamer.rtl.dma.parameters import CHIP_BITS, COUNT_BITS, LENGTH_BITS
 
-STEPS = 5
+STEPS = 6
 """Cycles of setup after that of the start."""
+
+PIECE_SHAPE = ("one_run", "one_line", "segments_less_one", "segment_lines_less_one", "one_segment", "one_segment_line",
+               "segment_less_one")  # fmt: skip
+"""Of a transfer's shape what its pieces depend on."""
 
 PRODUCT_BITS = LENGTH_BITS + COUNT_BITS
 
@@ -19,15 +23,17 @@ class TransferSetup(wiring.Component):
     -------
     start: cycle S, with first_run_bytes and first_nx: the same fields, directly from the instruction.
     ny, nx, run_bytes, memory_y, memory_x, chip_y, chip_x, scatter: the instruction, held from S + 1 on.
-    bad: the instruction has a field that cannot be executed; looked at in cycle S + 4.
-    factor_2, count_2, ... _4, _5: operands of products that the engine needs, looked at in cycles S + 1, S + 3, S + 4.
-    product: of the operands of two cycles before, so in S + 3, S + 5 and S + 6.
+    bad: the instruction has a field that cannot be executed; looked at in cycle S + 6.
+    factor_1, count_1, ... _2, _4: operands of products that the engine needs, looked at in cycles S + 1, S + 2, S + 4.
+    product: of the operands of three cycles before, so in S + 4, S + 5 and S + 7.
     step: bit k is high in cycle S + 1 + k.
-    go, fail: one is high in cycle S + 4: the transfer can start, or it has a bad field or is too long.
-    From cycle S + 5 on, until the next start:
-    runs_less_one, lines_less_one, length: runs per line, lines, and bytes per run after joining what follows off chip.
-    one_run, one_line: the first two of them are 0.
-    segments_less_one, segment_lines_less_one, segment: the same after joining only what follows on chip as well.
+    go, fail: one is high in cycle S + 7: the transfer can start, or it has a bad field or is too long.
+    From cycle S + 6 on, until the next start:
+    runs_less_one, lines_less_one, one_run, one_line: runs per line and lines after joining what follows off chip.
+    segments_less_one, segment_lines_less_one, one_segment, one_segment_line: the same after joining only what follows
+        on chip as well.
+    From cycle S + 7 on:
+    length_less_one, segment_less_one: bytes per run, and of a segment.
 
     Protocol
     --------
@@ -36,11 +42,16 @@ class TransferSetup(wiring.Component):
 
     Latency and throughput
     ----------------------
-    Five cycles, S to S + 4. One multiplier with registers before and behind does all products: nx * run_bytes in S + 2,
-    times ny in S + 4.
+    Seven cycles, S to S + 6. One multiplier with registers before it, behind its slices and behind the sum of these
+    does all products: nx * run_bytes in S + 3, times ny in S + 6.
+
+    Parameters
+    ----------
+    multiplier_bits: of the wide operand of a DSP slice, whose product goes straight to a register.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, multiplier_bits: int) -> None:
+        self.multiplier_bits = multiplier_bits
         super().__init__(
             {
                 "start": In(1),
@@ -55,12 +66,12 @@ class TransferSetup(wiring.Component):
                 "chip_x": In(24),
                 "scatter": In(1),
                 "bad": In(1),
+                "factor_1": In(LENGTH_BITS),
+                "count_1": In(COUNT_BITS),
                 "factor_2": In(LENGTH_BITS),
                 "count_2": In(COUNT_BITS),
                 "factor_4": In(LENGTH_BITS),
                 "count_4": In(COUNT_BITS),
-                "factor_5": In(LENGTH_BITS),
-                "count_5": In(COUNT_BITS),
                 "product": Out(PRODUCT_BITS),
                 "step": Out(STEPS),
                 "go": Out(1),
@@ -69,10 +80,12 @@ class TransferSetup(wiring.Component):
                 "lines_less_one": Out(COUNT_BITS),
                 "one_run": Out(1),
                 "one_line": Out(1),
-                "length": Out(LENGTH_BITS),
+                "length_less_one": Out(LENGTH_BITS),
                 "segments_less_one": Out(COUNT_BITS),
                 "segment_lines_less_one": Out(COUNT_BITS),
-                "segment": Out(LENGTH_BITS),
+                "one_segment": Out(1),
+                "one_segment_line": Out(1),
+                "segment_less_one": Out(LENGTH_BITS),
             }
         )
 
@@ -88,51 +101,64 @@ class TransferSetup(wiring.Component):
         """Add the multiplier and the choice of its operands."""
         factor = Signal(LENGTH_BITS)
         count = Signal(COUNT_BITS)
-        m.d.sync += [self.product.eq(factor * count), factor.eq(self.factor_5), count.eq(self.count_5)]
+        parts = []
+        for low in range(0, LENGTH_BITS, self.multiplier_bits):
+            operand = factor[low : low + self.multiplier_bits]
+            part = Signal(len(operand) + COUNT_BITS, name=f"part_{low}")
+            m.d.sync += part.eq(operand * count)
+            parts.append(part << low)
+        m.d.sync += [self.product.eq(sum(parts[1:], parts[0])), factor.eq(self.factor_4), count.eq(self.count_4)]
         with m.If(self.start):
             m.d.sync += [factor.eq(self.first_run_bytes), count.eq(self.first_nx)]
         with m.Elif(self.step[0]):
-            m.d.sync += [factor.eq(self.factor_2), count.eq(self.count_2)]
+            m.d.sync += [factor.eq(self.factor_1), count.eq(self.count_1)]
         with m.Elif(self.step[1]):
-            m.d.sync += [factor.eq(self.product), count.eq(self.ny)]
+            m.d.sync += [factor.eq(self.factor_2), count.eq(self.count_2)]
         with m.Elif(self.step[2]):
-            m.d.sync += [factor.eq(self.factor_4), count.eq(self.count_4)]
+            m.d.sync += [factor.eq(self.product), count.eq(self.ny)]
 
     def _join(self, m: Module) -> None:
         """Add the comparisons of pitches and lengths, runs of a line first, then lines."""
-        join_x, chip_join_x, join_y, chip_join_y = (Signal(name=name) for name in ("join_x", "chip_join_x", "join_y",
-                                                                                   "chip_join_y"))  # fmt: skip
+        join_x, chip_join_x, same_y, chip_same_y, many_x, many_y = (Signal(name=name) for name in (
+            "join_x", "chip_join_x", "same_y", "chip_same_y", "many_x", "many_y"))  # fmt: skip
+        line, segment = Signal(LENGTH_BITS), Signal(LENGTH_BITS)
         overflow = Signal()
         line_overflow = Signal()
+        nx_less_one, ny_less_one = Signal(COUNT_BITS), Signal(COUNT_BITS)
+        same_x, chip_same_x = Signal(), Signal()
         both_x = join_x & chip_join_x
+        join_y = many_y & self.one_run & same_y
+        chip_join_y = join_y & self.one_segment & chip_same_y
+        fails = self.bad | line_overflow | overflow
         m.d.comb += [
-            overflow.eq(self.product[LENGTH_BITS:].any()),
-            self.go.eq(self.step[3] & ~(self.bad | line_overflow | overflow)),
-            self.fail.eq(self.step[3] & (self.bad | line_overflow | overflow)),
-        ]
+            overflow.eq(self.product[LENGTH_BITS:].any()), join_x.eq(many_x & same_x),
+            chip_join_x.eq(chip_same_x & ~self.scatter),
+        ]  # fmt: skip
         m.d.sync += [
-            join_x.eq((self.nx != 1) & (self.memory_x == self.run_bytes)),
-            chip_join_x.eq((self.chip_x == self.run_bytes) & ~self.scatter),
-        ]
-        with m.If(self.step[1]):
+            many_x.eq(self.nx != 1), many_y.eq(self.ny != 1),
+            nx_less_one.eq(self.nx - 1), ny_less_one.eq(self.ny - 1),
+            same_x.eq(self.memory_x == self.run_bytes), chip_same_x.eq(self.chip_x == self.run_bytes),
+            same_y.eq(self.memory_y == line), chip_same_y.eq((self.chip_y == line) & ~self.scatter),
+            self.go.eq(self.step[5] & ~fails), self.fail.eq(self.step[5] & fails),
+        ]  # fmt: skip
+        with m.If(self.step[2]):
             m.d.sync += [
                 line_overflow.eq(overflow),
-                self.length.eq(Mux(join_x, self.product, self.run_bytes)),
-                self.segment.eq(Mux(both_x, self.product, self.run_bytes)),
-                self.runs_less_one.eq(Mux(join_x, 0, self.nx - 1)),
-                self.one_run.eq(join_x | (self.nx == 1)),
-                self.segments_less_one.eq(Mux(both_x, 0, self.nx - 1)),
-            ]
-        m.d.sync += [
-            join_y.eq((self.ny != 1) & self.one_run & (self.memory_y == self.length)),
-            chip_join_y.eq((self.segments_less_one == 0) & (self.chip_y == self.length) & ~self.scatter),
-        ]
-        with m.If(self.step[3]):
-            m.d.sync += [
-                self.lines_less_one.eq(self.ny - 1), self.segment_lines_less_one.eq(self.ny - 1),
-                self.one_line.eq(join_y | (self.ny == 1)),
+                line.eq(Mux(join_x, self.product, self.run_bytes)),
+                segment.eq(Mux(both_x, self.product, self.run_bytes)),
+                self.runs_less_one.eq(Mux(join_x, 0, nx_less_one)), self.one_run.eq(join_x | ~many_x),
+                self.segments_less_one.eq(Mux(both_x, 0, nx_less_one)), self.one_segment.eq(both_x | ~many_x),
             ]  # fmt: skip
-            with m.If(join_y):
-                m.d.sync += [self.length.eq(self.product), self.lines_less_one.eq(0)]
-                with m.If(chip_join_y):
-                    m.d.sync += [self.segment.eq(self.product), self.segment_lines_less_one.eq(0)]
+        with m.If(self.step[4]):
+            m.d.sync += [
+                self.lines_less_one.eq(Mux(join_y, 0, ny_less_one)), self.one_line.eq(join_y | ~many_y),
+                self.segment_lines_less_one.eq(Mux(chip_join_y, 0, ny_less_one)),
+                self.one_segment_line.eq(chip_join_y | ~many_y),
+            ]  # fmt: skip
+        joined, chip_joined = Signal(), Signal()
+        m.d.sync += [joined.eq(join_y), chip_joined.eq(chip_join_y)]
+        with m.If(self.step[5]):
+            m.d.sync += [
+                self.length_less_one.eq(Mux(joined, self.product, line) - 1),
+                self.segment_less_one.eq(Mux(chip_joined, self.product, segment) - 1),
+            ]

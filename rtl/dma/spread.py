@@ -41,7 +41,7 @@ class WriteQueue(wiring.Component):
         self.rows = rows
         super().__init__(
             {
-                "room": Out(1),
+                "room": Out(1, init=1),
                 "row_valid": In(1),
                 "row_data": In(8 * rows.beat_bytes),
                 "row_strobe": In(rows.beat_bytes),
@@ -59,7 +59,7 @@ class WriteQueue(wiring.Component):
         m = Module()
         width, beats = self.port.beat_bytes, self.rows.beat_bytes // self.port.beat_bytes
         depth = BURSTS_HELD * self.rows.burst_bytes // self.rows.beat_bytes
-        m.submodules.held = held = Fifo(width=9 * self.rows.beat_bytes + 1, depth=depth)
+        m.submodules.held = held = Fifo(width=9 * self.rows.beat_bytes + 1, depth=depth, registered=False)
         whole = Signal(range(BURSTS_HELD + 1))
         place = Signal(range(beats))
         goes = Signal()
@@ -67,10 +67,8 @@ class WriteQueue(wiring.Component):
         went = Signal()
         row = held.r_data
         m.d.comb += [
-            self.room.eq(whole != BURSTS_HELD),
             held.w_en.eq(self.row_valid),
             held.w_data.eq(Cat(self.row_data, self.row_strobe, self.row_last)),
-            self.wvalid.eq(whole != 0),
             self.wdata.eq(row[: 8 * self.rows.beat_bytes].word_select(place, 8 * width)),
             self.wstrb.eq(row[8 * self.rows.beat_bytes : -1].word_select(place, width)),
             self.wlast.eq(row[-1] & (place == beats - 1)),
@@ -81,9 +79,9 @@ class WriteQueue(wiring.Component):
         ]
         m.d.sync += place.eq(place + goes)
         with m.If(came & ~went):
-            m.d.sync += whole.eq(whole + 1)
+            m.d.sync += [whole.eq(whole + 1), self.wvalid.eq(1), self.room.eq(whole != BURSTS_HELD - 1)]
         with m.Elif(went & ~came):
-            m.d.sync += whole.eq(whole - 1)
+            m.d.sync += [whole.eq(whole - 1), self.wvalid.eq(whole != 1), self.room.eq(1)]
         return m
 
 

@@ -9,13 +9,13 @@ from amaranth.lib.wiring import In, Out
 from gossamer.arch.isa import FIELDS, Opcode
 from gossamer.arch.registers import ErrorCause
 from gossamer.arch.timing import STORE_SETUP_CYCLES
-from gossamer.rtl.constant_arithmetic import low_ones
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.dma.bursts import BurstCutter
 from gossamer.rtl.dma.fifo import Fifo
+from gossamer.rtl.dma.hand_over import hand_over
 from gossamer.rtl.dma.parameters import ADDRESS_BITS, CHIP_BITS, MemoryPort, write_members
-from gossamer.rtl.dma.pieces import PieceWalker
-from gossamer.rtl.dma.setup import STEPS, TransferSetup
+from gossamer.rtl.dma.pieces import PIECE_CYCLES, PieceWalker
+from gossamer.rtl.dma.setup import PIECE_SHAPE, STEPS, TransferSetup
 from gossamer.rtl.dma.write_port import WritePort
 from gossamer.rtl.engine import EngineControl, instruction_fields
 
@@ -25,7 +25,7 @@ READ_CYCLES = 4
 PIECES_AHEAD = 8
 """Pieces read or being read ahead of the memory: at least READ_CYCLES + 2, so that a piece can go in every cycle."""
 
-assert STORE_SETUP_CYCLES == STEPS + 1 + READ_CYCLES + 1
+assert STORE_SETUP_CYCLES == STEPS + 1 + PIECE_CYCLES + READ_CYCLES + 1
 
 Fields = dict[str, Value]
 
@@ -35,7 +35,7 @@ class Store(wiring.Component):
 
     Members
     -------
-    base: the program's base address. stop: begin no new burst.
+    base: the program's base address. stop: begin no new burst from the next cycle on.
     control: see `EngineControl`.
     read_valid, read_address, read_ready: read a beat's bytes of the activation buffer, from any byte address on.
     read_data: what was read, READ_CYCLES after the cycle with `read_valid` and `read_ready`.
@@ -54,11 +54,12 @@ class Store(wiring.Component):
 
     Parameters
     ----------
-    port: sizes of the memory port; of several, see `row_port`.
+    port: sizes of the memory port; of several, see `row_port`. multiplier_bits: see `TransferSetup`.
     """
 
-    def __init__(self, port: MemoryPort) -> None:
+    def __init__(self, port: MemoryPort, multiplier_bits: int) -> None:
         self.port = port
+        self.multiplier_bits = multiplier_bits
         super().__init__(
             {
                 "base": In(ADDRESS_BITS),
@@ -85,30 +86,32 @@ class Store(wiring.Component):
         with m.If(self.control.start):
             m.d.sync += word.eq(self.control.instruction)
         fields = instruction_fields(Opcode.STORE, word)
-        m.submodules.setup = setup = Copies(TransferSetup())
+        m.submodules.setup = setup = Copies(TransferSetup(self.multiplier_bits))
         m.submodules.cutter = cutter = Copies(BurstCutter(self.port))
         m.submodules.pieces = pieces = Copies(PieceWalker(self.port))
         m.submodules.writer = writer = Copies(WritePort(self.port))
-        m.submodules.ahead = ahead = Fifo(width=9 * self.port.beat_bytes + 1, depth=PIECES_AHEAD)
+        m.submodules.ahead = ahead = Fifo(width=9 * self.port.beat_bytes + 1, depth=PIECES_AHEAD, registered=True)
         self._set_up(m, setup, fields)
         self._walk(m, setup, fields, cutter, pieces)
         self._read(m, pieces, ahead)
-        self._write(m, cutter, ahead, writer, failed)
+        last_burst = self._write(m, cutter, ahead, writer, failed)
         sent = Signal()
-        setting_up = Signal(STORE_SETUP_CYCLES - 1)
+        setting_up = Signal()
+        delay = Signal(STORE_SETUP_CYCLES - 1)
         m.d.comb += [
             sent.eq(ahead.r_rdy & ahead.r_en),
-            self.quiet.eq((writer.flying == 0) & ~writer.open),
-            self.control.done.eq(writer.answered & all_sent & (writer.flying == 1) & ~failed & ~writer.error),
-            self.control.waiting.eq(busy & ~setting_up.any() & ~sent),
+            self.quiet.eq(~writer.flying & ~writer.open),
+            self.control.done.eq(writer.answered & all_sent & writer.last_flying & ~failed & ~writer.error),
+            self.control.waiting.eq(busy & ~setting_up & ~sent),
             self.control.fault.eq(setup.fail | (writer.error & ~failed)),
             self.control.cause.eq(Mux(setup.fail, ErrorCause.FIELD, ErrorCause.WRITE_RESPONSE)),
             self.control.address.eq(Mux(setup.fail, 0, writer.offset)),
         ]
         m.d.sync += [
             busy.eq((busy | self.control.start) & ~self.control.done),
-            setting_up.eq(Cat(self.control.start, setting_up)),
-            all_sent.eq((all_sent | (writer.burst_ready & cutter.last)) & ~self.control.done),
+            delay.eq(Cat(self.control.start, delay)),
+            setting_up.eq(self.control.start | (setting_up & ~delay[-1])),
+            all_sent.eq((all_sent | (writer.burst_ready & last_burst)) & ~self.control.done),
         ]
         with m.If(self.control.fault):
             m.d.sync += failed.eq(1)
@@ -133,23 +136,22 @@ class Store(wiring.Component):
 
     def _walk(self, m: Module, setup: Copies, fields: Fields, cutter: Copies, pieces: Copies) -> None:
         """Connect bursts and pieces."""
-        first = Signal(ADDRESS_BITS)
-        begun = Signal()
         shift = self.port.beat_shift
-        m.d.sync += [first.eq(self.base + fields["dram"]), begun.eq(setup.go)]
-        runs = ("runs_less_one", "lines_less_one")
-        ones = ("one_run", "one_line")
-        shape = (*runs, "segments_less_one", "segment_lines_less_one", "segment")
+        place = Signal(shift)
+        m.d.sync += place.eq(self.base[:shift] + fields["dram"][:shift])
+        runs = ("runs_less_one", "lines_less_one", "one_run", "one_line", "length_less_one")
         m.d.comb += [
-            cutter.load.eq(setup.go),
-            cutter.first.eq(first),
-            *(getattr(cutter, name).eq(getattr(setup, name)) for name in (*runs, *ones, "length")),
+            cutter.load.eq(setup.step[-1]),
+            cutter.drop.eq(setup.fail),
+            pieces.load.eq(setup.go),
+            cutter.base.eq(self.base),
+            cutter.first.eq(fields["dram"]),
+            *(getattr(cutter, name).eq(getattr(setup, name)) for name in runs),
             cutter.run_pitch.eq(fields["dram_x"]),
             cutter.line_pitch.eq(fields["dram_y"]),
-            pieces.load.eq(begun),
             pieces.chip.eq(fields["src"]),
-            pieces.place.eq(first[:shift]),
-            *(getattr(pieces, name).eq(getattr(setup, name)) for name in shape),
+            pieces.place.eq(place),
+            *(getattr(pieces, name).eq(getattr(setup, name)) for name in PIECE_SHAPE),
             pieces.memory_y.eq(fields["dram_y"]),
             pieces.memory_x.eq(fields["dram_x"]),
             pieces.chip_y.eq(fields["src_y"]),
@@ -163,44 +165,53 @@ class Store(wiring.Component):
         width, shift = self.port.beat_bytes, self.port.beat_shift
         granted = Signal()
         free = Signal(range(PIECES_AHEAD + 1), init=PIECES_AHEAD)
+        some_free = Signal(init=1)
         coming = Signal(READ_CYCLES)
-        notes = [Signal(shift + len(pieces.size) + 1, name=f"note_{delay}") for delay in range(READ_CYCLES)]
+        notes = [Signal(2 * shift + 1, name=f"note_{delay}") for delay in range(READ_CYCLES - 1)]
         m.d.comb += [
-            self.read_valid.eq(pieces.valid & (free != 0)),
+            self.read_valid.eq(pieces.valid & some_free),
             self.read_address.eq(pieces.address),
             granted.eq(self.read_valid & self.read_ready),
             pieces.ready.eq(granted),
         ]
-        m.d.sync += [coming.eq(Cat(granted, coming)), notes[0].eq(Cat(pieces.offset, pieces.size, pieces.beat_ends))]
+        m.d.sync += [
+            coming.eq(Cat(granted, coming)),
+            notes[0].eq(Cat(pieces.offset, (pieces.offset + pieces.size_less_one)[:shift], pieces.beat_ends)),
+        ]
         m.d.sync += [after.eq(before) for before, after in pairwise(notes)]
         taken = ahead.r_rdy & ahead.r_en
         with m.If(granted & ~taken):
-            m.d.sync += free.eq(free - 1)
+            m.d.sync += [free.eq(free - 1), some_free.eq(free != 1)]
         with m.Elif(taken & ~granted):
-            m.d.sync += free.eq(free + 1)
-        place, size, ends = notes[-1][:shift], notes[-1][shift:-1], notes[-1][-1]
-        strobe = Signal(width)
-        mask = Signal(8 * width)
+            m.d.sync += [free.eq(free + 1), some_free.eq(1)]
+        # Which bytes of the beat a piece has is known before its data comes.
+        place, ends, strobe = Signal(shift), Signal(), Signal(width)
         data = Signal(8 * width)
+        begin, end = notes[-1][:shift], notes[-1][shift:-1]
+        m.d.sync += [
+            place.eq(begin), ends.eq(notes[-1][-1]),
+            strobe.eq(Cat((begin <= byte) & (end >= byte) for byte in range(width))),
+        ]  # fmt: skip
         m.d.comb += [
-            strobe.eq(low_ones(size, width) << place),
-            mask.eq(Cat(bit.replicate(8) for bit in strobe)),
-            data.eq((self.read_data << (place << 3)) & mask),
+            data.eq(self.read_data << (place << 3)),
             ahead.w_en.eq(coming[-1]),
             ahead.w_data.eq(Cat(data, strobe, ends)),
         ]
 
-    def _write(self, m: Module, cutter: Copies, ahead: Fifo, writer: Copies, failed: Signal) -> None:
-        """Connect the memory's side."""
+    def _write(self, m: Module, cutter: Copies, ahead: Fifo, writer: Copies, failed: Signal) -> Value:
+        """Connect the memory's side; return whether the burst it is at is the last."""
         width = self.port.beat_bytes
+        halted = Signal()
+        m.d.sync += halted.eq(self.stop | failed | self.control.fault)
+        burst = Cat(cutter.last, cutter.beats_less_one == 0, cutter.beats_less_one, cutter.address)
+        room, shown, first = hand_over(m, "burst", valid=cutter.valid, payload=burst, ready=writer.burst_ready)
         m.d.comb += [
             writer.base.eq(self.base),
-            writer.stop.eq(self.stop | failed),
+            writer.stop.eq(halted),
             writer.room.eq(self.room),
-            writer.burst_valid.eq(cutter.valid),
-            writer.burst_address.eq(cutter.address),
-            writer.burst_length.eq(cutter.beats_less_one),
-            cutter.ready.eq(writer.burst_ready),
+            writer.burst_valid.eq(shown),
+            Cat(writer.burst_one_beat, writer.burst_length, writer.burst_address).eq(first[1:]),
+            cutter.ready.eq(room),
             writer.piece_valid.eq(ahead.r_rdy),
             writer.piece_data.eq(ahead.r_data[: 8 * width]),
             writer.piece_strobe.eq(ahead.r_data[8 * width : 9 * width]),
@@ -210,3 +221,4 @@ class Store(wiring.Component):
         for name, member in write_members(width).items():
             mine, theirs = getattr(self, name), getattr(writer, name)
             m.d.comb += mine.eq(theirs) if member.flow is Out else theirs.eq(mine)
+        return first[0]

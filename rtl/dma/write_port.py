@@ -22,12 +22,13 @@ class WritePort(wiring.Component):
     -------
     base: the program's base address. stop: begin no new burst.
     room: a burst may begin.
-    burst_valid, burst_address, burst_length, burst_ready: the next burst; length in beats less one. It is taken when
-        its address and its last beat have been.
-    piece_valid, piece_data, piece_strobe, piece_ends_beat, piece_ready: the next piece, in its place in the beat, zero
-        where the strobe is.
+    burst_valid, burst_address, burst_length, burst_one_beat, burst_ready: the next burst; length in beats less one, and
+        whether that is 0. It is taken when its address and its last beat have been.
+    piece_valid, piece_data, piece_strobe, piece_ends_beat, piece_ready: the next piece, in its place in the beat;
+        bytes whose strobe is low are of no account.
     answered: the memory acknowledged a burst. error: it did so with an error. offset: off-chip address of that burst.
-    flying: bursts begun and not acknowledged. open: a burst has been begun and is not all sent.
+    flying: there are bursts begun and not acknowledged. last_flying: there is one. open: a burst has been begun and is
+        not all sent.
     aw..., w..., b...: AXI4, see `write_members`.
 
     Protocol
@@ -56,6 +57,7 @@ class WritePort(wiring.Component):
                 "burst_valid": In(1),
                 "burst_address": In(ADDRESS_BITS),
                 "burst_length": In(BURST_LENGTH_BITS),
+                "burst_one_beat": In(1),
                 "burst_ready": Out(1),
                 "piece_valid": In(1),
                 "piece_data": In(8 * port.beat_bytes),
@@ -65,7 +67,8 @@ class WritePort(wiring.Component):
                 "answered": Out(1),
                 "error": Out(1),
                 "offset": Out(OFFSET_BITS),
-                "flying": Out(range(port.max_outstanding + 1)),
+                "flying": Out(1),
+                "last_flying": Out(1),
                 "open": Out(1),
                 **write_members(port.beat_bytes),
             }
@@ -80,23 +83,18 @@ class WritePort(wiring.Component):
         data_sent = Signal()
         address_done = Signal()
         data_done = Signal()
-        beat = Signal(BURST_LENGTH_BITS)
+        m.submodules.begun = begun = Fifo(width=OFFSET_BITS, depth=self.port.max_outstanding, registered=True)
+        can_open = Signal()
         m.d.comb += [
             *constants(self, "aw", self.port.beat_shift),
-            opens.eq(
-                self.burst_valid
-                & self.piece_valid
-                & (self.flying != self.port.max_outstanding)
-                & self.room
-                & ~(self.open | self.stop)
-            ),
-            active.eq(opens | self.open),
+            can_open.eq(self.burst_valid & self.piece_valid & begun.w_rdy & self.room & ~self.stop),
+            opens.eq(can_open & ~self.open),
+            active.eq(can_open | self.open),
             self.awvalid.eq(active & ~address_sent),
             self.awaddr.eq(self.burst_address),
             self.awlen.eq(self.burst_length),
-            self.wlast.eq(beat == self.burst_length),
-            address_done.eq(address_sent | (self.awvalid & self.awready)),
-            data_done.eq(data_sent | (self.wvalid & self.wready & self.wlast)),
+            address_done.eq(address_sent | self.awready),
+            data_done.eq(data_sent | (self.wready & self.piece_valid & self.piece_ends_beat & self.wlast)),
             self.burst_ready.eq(active & address_done & data_done),
         ]
         m.d.sync += [
@@ -104,12 +102,16 @@ class WritePort(wiring.Component):
             address_sent.eq(active & address_done & ~data_done),
             data_sent.eq(active & data_done & ~address_done),
         ]
-        with m.If(self.burst_ready):
-            m.d.sync += beat.eq(0)
-        with m.Elif(self.wvalid & self.wready & ~self.wlast):
-            m.d.sync += beat.eq(beat + 1)
+        # Beats after the next one, whether it is not the burst's first, and whether it is the last of several.
+        left, inner, ends = Signal(BURST_LENGTH_BITS), Signal(), Signal()
+        m.d.comb += self.wlast.eq(Mux(inner, ends, self.burst_one_beat))
+        with m.If(self.wvalid & self.wready):
+            m.d.sync += [
+                inner.eq(~self.wlast), left.eq(Mux(inner, left, self.burst_length) - 1),
+                ends.eq(Mux(inner, left, self.burst_length) == 1),
+            ]  # fmt: skip
         self._assemble(m, active & ~data_sent)
-        self._answers(m, opens)
+        self._answers(m, begun, opens)
         return m
 
     def _assemble(self, m: Module, sending: Signal) -> None:
@@ -118,17 +120,21 @@ class WritePort(wiring.Component):
         strobe = Signal(self.port.beat_bytes)
         m.d.comb += [
             self.wvalid.eq(sending & self.piece_valid & self.piece_ends_beat),
-            self.wdata.eq(data | self.piece_data),
+            *(
+                self.wdata.word_select(byte, 8).eq(
+                    Mux(self.piece_strobe[byte], self.piece_data.word_select(byte, 8), data.word_select(byte, 8))
+                )
+                for byte in range(self.port.beat_bytes)
+            ),
             self.wstrb.eq(strobe | self.piece_strobe),
             self.piece_ready.eq(sending & (self.wready | ~self.piece_ends_beat)),
         ]
         with m.If(self.piece_valid & self.piece_ready):
             keep = ~self.piece_ends_beat
-            m.d.sync += [data.eq(Mux(keep, self.wdata, 0)), strobe.eq(Mux(keep, self.wstrb, 0))]
+            m.d.sync += [data.eq(self.wdata), strobe.eq(Mux(keep, self.wstrb, 0))]
 
-    def _answers(self, m: Module, opens: Signal) -> None:
-        """Add the count of bursts on their way, and their addresses."""
-        m.submodules.begun = begun = Fifo(width=OFFSET_BITS, depth=self.port.max_outstanding)
+    def _answers(self, m: Module, begun: Fifo, opens: Signal) -> None:
+        """Connect the addresses of the bursts on their way."""
         m.d.comb += [
             self.bready.eq(1),
             self.answered.eq(self.bvalid),
@@ -137,8 +143,6 @@ class WritePort(wiring.Component):
             begun.w_data.eq((self.burst_address - self.base)[:OFFSET_BITS]),
             begun.r_en.eq(self.bvalid),
             self.offset.eq(begun.r_data),
+            self.flying.eq(begun.r_rdy),
+            self.last_flying.eq(begun.r_last),
         ]
-        with m.If(opens & ~self.bvalid):
-            m.d.sync += self.flying.eq(self.flying + 1)
-        with m.Elif(self.bvalid & ~opens):
-            m.d.sync += self.flying.eq(self.flying - 1)

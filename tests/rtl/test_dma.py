@@ -25,8 +25,9 @@ from dma_cases import (
 from gossamer.arch.isa import Opcode
 from gossamer.arch.registers import ErrorCause
 from gossamer.arch.spec import SparseAccelerator
+from gossamer.arch.target import Target
 from gossamer.rtl.dma.dma import Dma
-from gossamer.rtl.dma.parameters import MemoryPort, PortSize, memory_port
+from gossamer.rtl.dma.parameters import MULTIPLIER_BITS, MemoryPort, PortSize, memory_port
 from gossamer.rtl.testbench.axi_memory import BadSchedule, Schedule
 from gossamer.rtl.testbench.simulate import SimulationFailed, build
 from gossamer.rtl.verilog import VerilogModule, verilog_modules
@@ -43,22 +44,25 @@ PORTS = {
     "pair": {"ports": 2, "data_bits": 32, "burst_beats": 4, "max_outstanding": 3},
 }
 QUICK = ["wide", "tiny", "four", "pair"]
+ECP5 = ["tiny", "four"]
+"""Built for its multipliers, which multiply in two parts; the others for those of UltraScale+."""
+
 LONG = pytest.param("long", marks=pytest.mark.slow)
 
 
 MUTANTS = {
     "write_port": (r"assign wstrb = (.*);", "piece_strobe", "transfers"),
-    "burst_cutter": (r"assign last = (.*);", "last_of_run", "transfers"),
-    "piece_walker": (r"assign beat_ends = (.*);", "beat_full", "transfers"),
-    "fill_walker": (r"assign sides = (.*);", "1'h0", "transfers"),
-    "transfer_setup": (r"chip_join_x <= (.*);", "1'h1", "transfers"),
+    "burst_cutter": (r"next_last_next = (_\d+);", "last_of_line", "transfers"),
+    "piece_walker": (r"next_closes_next = (_\d+);", "1'h0", "transfers"),
+    "fill_walker": (r"\bsides_next = (_\d+);", "1'h0", "transfers"),
+    "transfer_setup": (r"chip_same_x_next = (_\d+);", "1'h1", "transfers"),
     "load": (r"assign written = (.*);", "take", "transfers"),
     "store": (r"assign control__done = (.*);", "all_sent", "transfers"),
     "fetch": (r"assign valid = (.*);", "1'h0", "program"),
     "read_port": (r"assign load_goes = (.*);", "shown ? shown_load : load_valid", "program"),
     "dma": (r"assign quiet = (.*);", "1'h0", "program"),
     "read_queue": (r"assign wrong = (.*);", "error", "errors"),
-    "write_queue": (r"assign room = (.*);", "1'h1", "errors"),
+    "write_queue": (r"\broom_next = (_\d+);", "1'h1", "errors"),
     "gather": (r"assign ends = (.*);", "moves", "transfers"),
     "spread": (r"assign row_bvalid = (.*);", "|bvalid", "errors"),
 }
@@ -103,7 +107,7 @@ def _with_switch(text: str) -> str:
 def dma_of(name: str) -> Dma:
     """Return the component with the ports of that name."""
     spec = dma_spec(**PORTS[name])
-    return Dma(memory_port(spec), spec.axi.ports)
+    return Dma(memory_port(spec), spec.axi.ports, MULTIPLIER_BITS[Target.ECP5 if name in ECP5 else Target.XCUP])
 
 
 @pytest.fixture(scope="session")
@@ -163,7 +167,8 @@ def moving_cycles(line: tuple[Opcode, dict[str, int]], pieces: int, spec: Sparse
     columns = {name: np.array([fields.get(name, 0)]) for name in (
         "pad_left", "pad_right", "pad_top", "pad_bottom", "ny", "nx", "dst_x", "run_bytes")}  # fmt: skip
     fill = fill_beats(columns, np.array([0]), spec.axi.row_bytes)
-    return timing.LOAD_SETUP_CYCLES + int(fill[0]) + pieces + timing.LOAD_WRITE_CYCLES
+    setup = timing.LOAD_SETUP_CYCLES + timing.LOAD_MOVE_CYCLES
+    return setup + int(fill[0]) + pieces + timing.LOAD_WRITE_CYCLES
 
 
 @pytest.mark.parametrize(("beats_per_cycle", "latency_cycles"), [(0.4, 9), (0.8, 2), (3.0, 60)])

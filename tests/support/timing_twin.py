@@ -16,7 +16,7 @@ from gossamer.arch.timing import compute_cycles, vector_cycles
 from gossamer.dataflow.program import Program
 from gossamer.sim.offchip import OffChipTiming, offchip_timing
 
-LOAD_SETUP, LOAD_WRITE, STORE_SETUP, FETCH_AHEAD_BYTES, FETCH_LONGEST = 6, 1, 11, 2048, 1024
+LOAD_SETUP, LOAD_MOVE, LOAD_WRITE, STORE_SETUP, FETCH_AHEAD_BYTES, FETCH_LONGEST = 9, 2, 1, 16, 2048, 1024
 """Repeated here on purpose: a changed constant must be changed twice."""
 
 
@@ -182,7 +182,7 @@ class Twin:
         if engine is Engine.LOAD:
             setup, width = LOAD_SETUP, self.memory.ports * self.memory.beat_bytes
             line = fields["pad_left"] + (fields["nx"] - 1) * fields["dst_x"] + fields["run_bytes"] + fields["pad_right"]
-            filling = (fields["pad_top"] + fields["pad_bottom"]) * ceil(line / width)
+            filling = LOAD_MOVE + (fields["pad_top"] + fields["pad_bottom"]) * ceil(line / width)
             filling += fields["ny"] * (ceil(fields["pad_left"] / width) + ceil(fields["pad_right"] / width))
         self.last[engine] = self.now + setup + filling
         self.first[engine] = self.now + setup

@@ -6,7 +6,14 @@ from hand_programs import small_spec
 from timing_programs import timing_program
 
 from gossamer.arch.isa import Opcode
-from gossamer.arch.timing import LOAD_SETUP_CYCLES, LOAD_WRITE_CYCLES, burst_bytes, load_cycles, store_cycles
+from gossamer.arch.timing import (
+    LOAD_MOVE_CYCLES,
+    LOAD_SETUP_CYCLES,
+    LOAD_WRITE_CYCLES,
+    burst_bytes,
+    load_cycles,
+    store_cycles,
+)
 from gossamer.sim import engine
 from gossamer.sim.offchip import beats_between, burst_end, offchip_timing, pieces_between
 from gossamer.sim.timing import run_program, simulate
@@ -63,7 +70,7 @@ def test_a_load_without_data_takes_its_setup_and_fill() -> None:
     cycles, run = one_transfer(
         Opcode.LOAD, fixed_latency_spec(outstanding=1, latency=9), ny=0, run_bytes=1, pad_top=2, pad_right=15
     )
-    assert cycles == LOAD_SETUP_CYCLES + 2 * 2 + LOAD_WRITE_CYCLES
+    assert cycles == LOAD_SETUP_CYCLES + LOAD_MOVE_CYCLES + 2 * 2 + LOAD_WRITE_CYCLES
     assert run.traffic[0, engine.BURSTS] == 0
 
 
