@@ -113,15 +113,15 @@ class VectorEngine(wiring.Component):
         # High one, two and three cycles after the start.
         decoding, loading, beginning = (Signal(name=name) for name in ("decoding", "loading", "beginning"))
         m.d.sync += [decoding.eq(self.control.start), loading.eq(decoding), beginning.eq(loading)]
+        requantize = self._held(m, fields, "requantize", Opcode.REQUANTIZE)
         self._sequence(
-            m, word, fields, beginning, running=running, finished=writer.finished,
+            m, word, fields, beginning, running=running, requantize=requantize, finished=writer.finished,
             bad_block=self._bad_block(m, fields, loader, lanes, rows),
         )  # fmt: skip
         for part, load in ((reader, decoding), (writer, loading), (rows, beginning)):
             m.d.comb += [getattr(part, name).eq(fields[name]) for name in part.ports if name in fields]
             m.d.comb += part.load.eq(load)
         is_rows = self._held(m, fields, "is_rows", *ROWS)
-        requantize = self._held(m, fields, "requantize", Opcode.REQUANTIZE)
         row_start = Signal(ROW_START_CYCLES)
         writing = Signal()
         m.d.sync += [row_start.eq(Cat(loader.may_start, row_start)), writing.eq(running)]
@@ -206,26 +206,24 @@ class VectorEngine(wiring.Component):
 
     def _sequence(
         self, m: Module, word: Signal, fields: dict[str, Value], beginning: Signal, *, running: Signal,
-        finished: Signal, bad_block: Signal,
+        requantize: Signal, finished: Signal, bad_block: Signal,
     ) -> None:  # fmt: skip
         """Add the states of an instruction."""
         bad_field, bad_opcode, conflict, failed, conflict_only = (
             Signal(name=name) for name in ("bad_field", "bad_opcode", "conflict", "failed", "conflict_only")
         )
         f = fields
-        bad_fields = Signal(3 + 5)
+        no_window, too_wide, zero = Signal(), Signal(), Signal(5)
         m.d.sync += [
-            bad_fields.eq(
-                Cat(
-                    ~self._is(f, *WINDOWED) & (f["kh"] != 1), ~self._is(f, *WINDOWED) & (f["kw"] != 1),
-                    self._is(f, Opcode.REQUANTIZE) & (f["nc"] > self.chains // self.group_size),
-                    *(f[name] == 0 for name in ("ny", "nx", "nc", "kh", "kw")),
-                )
+            no_window.eq((f["kh"] != 1) | (f["kw"] != 1)), too_wide.eq(f["nc"] > self.chains // self.group_size),
+            zero.eq(Cat(f[name] == 0 for name in ("ny", "nx", "nc", "kh", "kw"))),
+            bad_field.eq(
+                (no_window & ~self._held(m, f, "windowed", *WINDOWED)) | (too_wide & requantize) | zero.any()
             ),
-            bad_field.eq(bad_fields.any()), bad_opcode.eq(~self._is(f, *VECTOR_OPCODES)),
+            bad_opcode.eq(~self._is(f, *VECTOR_OPCODES)),
         ]  # fmt: skip
         m.d.sync += [
-            conflict.eq(running & self._is(f, Opcode.REQUANTIZE) & self.acc_conflict),
+            conflict.eq(running & requantize & self.acc_conflict),
             failed.eq(running & (bad_block | conflict)), conflict_only.eq(~bad_block),
         ]  # fmt: skip
 

@@ -1,6 +1,6 @@
 """Issue the reads of a VECTOR instruction, beat by beat, and say what each of them is for."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -74,14 +74,11 @@ class BeatReader(wiring.Component):
         m.submodules.pointer_a = a = Copies(BlockPointer())
         m.submodules.pointer_b = b = Copies(BlockPointer())
         m.submodules.window = window = Copies(WindowWalk())
-        reading = Signal()
-        beat_done = Signal()
         # Loops and pointers are a beat ahead: they are asked for the next beat when it begins.
         loading = Signal(2)
         take = Signal()
         m.d.sync += loading.eq(Cat(self.load, loading))
         m.d.comb += [
-            take.eq(loading[-1] | beat_done),
             loops.load.eq(self.load), loops.advance.eq(take), loops.single.eq(0), loops.again.eq(0),
             loops.ny.eq(self.ny), loops.nx.eq(self.nx), loops.nc.eq(self.nc),
         ]  # fmt: skip
@@ -95,8 +92,9 @@ class BeatReader(wiring.Component):
                 pointer.step.eq(step), pointer.column_stride.eq(column_stride), pointer.row_stride.eq(row_stride),
             ]  # fmt: skip
         m.d.comb += [
-            window.load.eq(take), window.base.eq(a.address), window.advance.eq(reading), window.kh.eq(self.kh),
-            window.kw.eq(Mux(self.two_sources, 2, self.kw)), window.row_stride.eq(self.a_ky), window.column_stride.eq(self.a_kx),
+            window.load.eq(take), window.base.eq(a.address), window.advance.eq(self.step), window.kh.eq(self.kh),
+            window.kw.eq(Mux(self.two_sources, 2, self.kw)), window.row_stride.eq(self.a_ky),
+            window.column_stride.eq(self.a_kx),
         ]  # fmt: skip
         at = (self.group_size - 1).bit_length()
         second_word = Signal(ADDRESS_BITS)
@@ -104,42 +102,38 @@ class BeatReader(wiring.Component):
             m.d.sync += [second_word[at:].eq(b.address[at:]), self.b_byte.eq(b.address[:at]), self.row.eq(loops.beat)]
         m.d.comb += [
             self.read_address.eq(Mux(self.second, second_word, window.address)),
-            self.first.eq(window.first | self.two_sources), beat_done.eq(reading & window.last),
+            self.first.eq(window.first | self.two_sources),
         ]  # fmt: skip
-        self._turns(m, loops, loading[-1], take, reading=reading, beat_done=beat_done)
+        self._turns(m, loops, window, loading, take)
         return m
 
-    def _turns(
-        self, m: Module, loops: Copies, first: Value, take: Signal, *, reading: Signal, beat_done: Signal
-    ) -> None:
-        """Decide whether the next cycle reads, and which source; count entries, which follow each other as positions do.
+    def _turns(self, m: Module, loops: Copies, window: Copies, loading: Signal, take: Signal) -> None:
+        """Decide whether the next cycle reads, which source, and whether that completes a beat, which takes the next.
 
-        Two sources are a window of two taps, of which B has the second.
+        Two sources are a window of two taps, of which B has the second. Accumulator entries follow each other as
+        positions do.
         """
         waiting = Signal()
         last_beat = Signal()
         column_done = Signal()
+        reads_next = Signal()
         m.d.comb += [
-            self.acc_valid.eq(reading & self.requantize), self.read_valid.eq(reading & ~self.requantize),
-            self.step.eq(reading), self.last.eq(beat_done),
+            reads_next.eq((waiting & self.go) | (self.step & ~(take & last_beat))), self.last.eq(take),
+            self.acc_valid.eq(self.step & self.requantize), self.read_valid.eq(self.step & ~self.requantize),
         ]  # fmt: skip
+        m.d.sync += [self.step.eq(reads_next), take.eq(loading[0] | (reads_next & window.next_last))]
         with m.If(self.load):
             m.d.sync += waiting.eq(1)
         with m.Elif(self.go):
             m.d.sync += waiting.eq(0)
-        with m.If(waiting & self.go):
-            m.d.sync += reading.eq(1)
-        with m.Elif(beat_done & last_beat):
-            m.d.sync += reading.eq(0)
-        with m.If(reading):
+        with m.If(self.step):
             m.d.sync += self.second.eq(self.two_sources)
         with m.If(take):
             m.d.sync += [
-                self.second.eq(0),
-                last_beat.eq(loops.last), column_done.eq(loops.last_beat),
+                self.second.eq(0), last_beat.eq(loops.last), column_done.eq(loops.last_beat),
                 self.acc_channel.eq(self.acc_channel + self.lanes),
             ]  # fmt: skip
             with m.If(column_done):
                 m.d.sync += [self.acc_channel.eq(0), self.acc_entry.eq(self.acc_entry + 1)]
-            with m.If(first):
+            with m.If(loading[1]):
                 m.d.sync += [self.acc_channel.eq(0), self.acc_entry.eq(self.a)]

@@ -4,7 +4,7 @@ Addresses need no multiplier: every loop keeps the address its next iteration be
 on. Flags that tell of a last iteration are registers, and so is what they are loaded with.
 """
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -129,8 +129,6 @@ class BlockPointer(wiring.Component):
         new_row = Signal()
         m.d.comb += [new_row.eq(loading | self.last_column), begun.eq(Mux(new_row, next_row, next_column))]
         m.d.sync += loading.eq(self.load)
-        with m.If(self.load):
-            m.d.sync += next_row.eq(self.base)
         with m.If(loading | self.advance):
             m.d.sync += self.address.eq(self.address + self.step)
             with m.If(loading | self.last_beat):
@@ -139,6 +137,8 @@ class BlockPointer(wiring.Component):
             m.d.sync += [column.eq(begun), next_column.eq(begun + self.column_stride)]
             with m.If(new_row):
                 m.d.sync += next_row.eq(next_row + self.row_stride)
+        with m.If(self.load):
+            m.d.sync += next_row.eq(self.base)
         return m
 
 
@@ -150,7 +150,7 @@ class WindowWalk(wiring.Component):
     load, base: go to tap (0, 0) at address `base`.
     advance: go to the next tap, columns innermost.
     kh, kw, row_stride, column_stride: window and its strides in bytes; held from the cycle before load on.
-    address: of the current tap. first, last: it is tap (0, 0), or (kh - 1, kw - 1).
+    address: of the current tap. first: it is tap (0, 0). next_last: that of the next cycle is tap (kh - 1, kw - 1).
 
     Latency and throughput
     ----------------------
@@ -162,7 +162,7 @@ class WindowWalk(wiring.Component):
             {
                 "load": In(1), "base": In(ADDRESS_BITS), "advance": In(1), "kh": In(TAP_COUNT_BITS),
                 "kw": In(TAP_COUNT_BITS), "row_stride": In(ADDRESS_BITS), "column_stride": In(STRIDE_BITS),
-                "address": Out(ADDRESS_BITS), "first": Out(1), "last": Out(1),
+                "address": Out(ADDRESS_BITS), "first": Out(1), "next_last": Out(1),
             }
         )  # fmt: skip
 
@@ -173,31 +173,38 @@ class WindowWalk(wiring.Component):
         columns_left = Signal(TAP_COUNT_BITS)
         row = Signal(ADDRESS_BITS)
         next_row = Signal(ADDRESS_BITS)
-        last_column, last_row, one_column, one_row, one_tap, column_follows, row_follows = (
+        last = Signal()
+        last_column, last_row, two_columns, two_rows, column_follows, row_follows = (
             Signal(name=name)
-            for name in (
-                "last_column", "last_row", "one_column", "one_row", "one_tap", "column_follows", "row_follows"
-            )
-        )  # fmt: skip
+            for name in ("last_column", "last_row", "two_columns", "two_rows", "column_follows", "row_follows")
+        )
+        one = Signal(2)
+        two = Signal(2)
+        one_tap = Signal()
         m.d.comb += [
-            next_row.eq(row + self.row_stride),
-            column_follows.eq(Mux(last_column, one_column, columns_left == 2)),
-            row_follows.eq(Mux(last_column, rows_left == 2, last_row)),
-        ]
+            next_row.eq(row + self.row_stride), column_follows.eq(Mux(last_column, one[0], two_columns)),
+            row_follows.eq(Mux(last_column, two_rows, last_row)),
+            self.next_last.eq(Mux(self.load, one_tap, Mux(self.advance, column_follows & row_follows, last))),
+        ]  # fmt: skip
         m.d.sync += [
-            one_column.eq(self.kw == 1), one_row.eq(self.kh == 1), one_tap.eq((self.kw == 1) & (self.kh == 1)),
+            last.eq(self.next_last), one.eq(Cat(self.kw == 1, self.kh == 1)), two.eq(Cat(self.kw == 2, self.kh == 2)),
+            one_tap.eq((self.kw == 1) & (self.kh == 1)),
         ]  # fmt: skip
         with m.If(self.load):
             m.d.sync += [
                 rows_left.eq(self.kh), columns_left.eq(self.kw), row.eq(self.base), self.address.eq(self.base),
-                self.first.eq(1), last_column.eq(one_column), last_row.eq(one_row), self.last.eq(one_tap),
+                self.first.eq(1), last_column.eq(one[0]), last_row.eq(one[1]), two_columns.eq(two[0]),
+                two_rows.eq(two[1]),
             ]  # fmt: skip
         with m.Elif(self.advance):
             m.d.sync += [
-                self.address.eq(Mux(last_column, next_row, self.address + self.column_stride)),
-                columns_left.eq(Mux(last_column, self.kw, columns_left - 1)), self.first.eq(0),
-                last_column.eq(column_follows), last_row.eq(row_follows), self.last.eq(column_follows & row_follows),
+                self.address.eq(self.address + self.column_stride), columns_left.eq(columns_left - 1),
+                self.first.eq(0), last_column.eq(column_follows), last_row.eq(row_follows),
+                two_columns.eq(columns_left == 3),
             ]  # fmt: skip
             with m.If(last_column):
-                m.d.sync += [rows_left.eq(rows_left - 1), row.eq(next_row)]
+                m.d.sync += [
+                    self.address.eq(next_row), row.eq(next_row), columns_left.eq(self.kw), two_columns.eq(two[0]),
+                    rows_left.eq(rows_left - 1), two_rows.eq(rows_left == 3),
+                ]  # fmt: skip
         return m
