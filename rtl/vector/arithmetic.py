@@ -1,11 +1,11 @@
 """Multiply 32 bits by 32, and shift the product back to int8 with rounding: the expensive parts of a VECTOR lane."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gossamer.arch.target import Target
-from gossamer.rtl.vector.part_product import PART_LATENCY, part_product
+from gossamer.rtl.vector.part_product import FACTOR_BITS, PART_LATENCY, part_product
 
 PART_BITS = 17
 """Low part of a factor: unsigned, so that one signed 18-bit multiplier input holds it."""
@@ -24,7 +24,7 @@ NARROW_BITS = 18
 
 
 class Multiplier(wiring.Component):
-    """Multiply two signed 32-bit numbers.
+    """Multiply two signed 32-bit numbers, or one of up to 18 bits by one of 32.
 
     Members
     -------
@@ -33,31 +33,40 @@ class Multiplier(wiring.Component):
     Latency and throughput
     ----------------------
     One product per cycle, `MULTIPLY_LATENCY` cycles after its factors: four partial products of at most 18 x 18 bits,
-    a register behind them, their cross sum, and the sum of all.
+    a register behind them, their cross sum, and the sum of all. A narrow x takes two partial products.
+
+    Parameters
+    ----------
+    target: whose primitives multiply. x_bits: of the factor x.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, x_bits: int = 32) -> None:
         self.target = target
-        super().__init__({"x": In(signed(32)), "y": In(signed(32)), "product": Out(signed(64))})
+        self.narrow = x_bits <= FACTOR_BITS
+        self.module_name = f"multiplier_{x_bits}" if self.narrow else "multiplier"
+        super().__init__({"x": In(signed(x_bits)), "y": In(signed(32)), "product": Out(signed(64))})
 
     def elaborate(self, platform: object) -> Module:
         """Return partial products, their cross sum, and the sum of all."""
         m = Module()
-        x_low, y_low = self.x[:PART_BITS], self.y[:PART_BITS]
-        x_high, y_high = self.x[PART_BITS:].as_signed(), self.y[PART_BITS:].as_signed()
-        low = Signal(2 * PART_BITS)
-        high = Signal(signed(64 - 2 * PART_BITS))
-        cross_x = Signal(signed(32))
-        cross_y = Signal(signed(32))
-        outer = Signal(signed(64))
-        cross = Signal(signed(33))
-        for part, x, y in (
-            (low, x_low, y_low), (high, x_high, y_high), (cross_x, x_high, y_low), (cross_y, x_low, y_high)
-        ):  # fmt: skip
-            m.d.sync += part.eq(part_product(m, f"{part.name}_product", x, y, self.target))
-        m.d.sync += [
-            outer.eq(Cat(low, high)), cross.eq(cross_x + cross_y), self.product.eq(outer + (cross << PART_BITS)),
-        ]  # fmt: skip
+        y_low, y_high = self.y[:PART_BITS], self.y[PART_BITS:].as_signed()
+        outer, cross = Signal(signed(64)), Signal(signed(33))
+
+        def registered(name: str, x: Value, y: Value) -> Signal:
+            part = Signal(signed(2 * FACTOR_BITS), name=name)
+            m.d.sync += part.eq(part_product(m, f"{name}_product", x, y, self.target))
+            return part
+
+        if self.narrow:
+            m.d.sync += [outer.eq(registered("low", self.x, y_low)), cross.eq(registered("high", self.x, y_high))]
+        else:
+            x_low, x_high = self.x[:PART_BITS], self.x[PART_BITS:].as_signed()
+            low, high = registered("low", x_low, y_low), registered("high", x_high, y_high)
+            m.d.sync += [
+                outer.eq(Cat(low[: 2 * PART_BITS], high)),
+                cross.eq(registered("cross_x", x_high, y_low) + registered("cross_y", x_low, y_high)),
+            ]
+        m.d.sync += self.product.eq(outer + (cross << PART_BITS))
         return m
 
 
@@ -102,8 +111,9 @@ class RoundingShift(wiring.Component):
             too_large.eq(~coarse[-1] & outside.any()), too_small.eq(coarse[-1] & ~outside.all()),
             shifted.eq(narrow >> fine_b),
         ]  # fmt: skip
-        # With r = (shifted + 1) >> 1 and limits l, h before the zero point: r < l is shifted < 2 * l - 1, and r > h is
-        # shifted > 2 * h; zero + r is (shifted + 1 + 2 * zero) >> 1.
+        # The rounded value r, half of shifted + 1, is less than a limit l before the zero point is added if shifted is
+        # less than 2 * l - 1, and more than one if shifted is more than 2 * l; with the zero point z it is half of
+        # shifted + 1 + 2 * z.
         lowest, highest = (Signal(signed(11), name=name) for name in ("lowest", "highest"))
         inverted, below, above = (Signal(name=name) for name in ("inverted", "below", "above"))
         twice = Signal(10)

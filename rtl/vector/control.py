@@ -26,7 +26,7 @@ class LaneControl(wiring.Component):
     header: of the parameter block, once it has come; needed READ_LATENCY cycles after the first read.
     replicate, operand_byte: the operand is one of B, for all channels; byte of B's word it starts at; READ_LATENCY
         cycles later.
-    The others: as in `VectorLane`.
+    captures_next: `capture` comes in the next cycle. The others: as in `VectorLane`.
 
     Latency and throughput
     ----------------------
@@ -41,8 +41,9 @@ class LaneControl(wiring.Component):
                 "b_byte": In(range(group_size)), "b_c": In(1), "requantize": In(1), "multiply": In(1),
                 "plain": In(1), "table": In(1), "header": In(HEADER_BITS), "replicate": Out(1),
                 "operand_byte": Out(range(group_size)), "offset": Out(signed(9)), "lane_first": Out(1),
-                "factor": Out(signed(32)), "amount": Out(6), "zero": Out(signed(8)), "low": Out(signed(8)), "high": Out(signed(8)), "use_table": Out(1),
-                "capture": Out(1), "bias_row": Out(row), "multiplier_row": Out(row), "shift_row": Out(row),
+                "factor": Out(signed(32)), "amount": Out(6), "zero": Out(signed(8)), "low": Out(signed(8)),
+                "high": Out(signed(8)), "use_table": Out(1), "captures_next": Out(1), "capture": Out(1),
+                "bias_row": Out(row), "multiplier_row": Out(row), "shift_row": Out(row),
             }
         )  # fmt: skip
 
@@ -60,6 +61,7 @@ class LaneControl(wiring.Component):
         operand = READ_LATENCY
         second = delayed(self.second & self.step, operand + FACTOR_STAGE - 2, "second")
         row = delayed(self.row, operand + PRODUCT_STAGE - 1, "row")
+        capture = delayed(self.step & self.last, CAPTURE_STAGE, "capture")
         header = data.View(header_layout(), self.header)
         offset, factor = Signal(signed(9)), Signal(signed(32))
         m.d.comb += [
@@ -69,7 +71,7 @@ class LaneControl(wiring.Component):
             offset.eq(-Mux(second[operand], header.zero_b, header.zero_a)),
             factor.eq(Mux(second[-1] & ~self.multiply, header.mult_b, header.mult_a)),
             self.lane_first.eq(delayed(self.first, operand + 2, "first")[-1]),
-            self.capture.eq(delayed(self.step & self.last, CAPTURE_STAGE, "capture")[-1]),
+            self.capture.eq(capture[-1]), self.captures_next.eq(capture[-2]),
         ]  # fmt: skip
         m.d.sync += [
             self.replicate.eq(second[operand - 1] & self.b_c), self.offset.eq(Mux(self.plain, 0, offset)),

@@ -50,9 +50,9 @@ class VectorEngine(wiring.Component):
 
     Protocol
     --------
-    No port stalls. The first operand's read is asked for 4 cycles after start, and seen at the port in the cycle after. Faults: OPCODE, FIELD (a count of zero, a window where
-    the operation has none, a shift outside 1 to 62, channels that do not exist, a sum of exponentials of 0, a variance
-    of more than 46 bits) and ACCUMULATOR_CONFLICT.
+    No port stalls. The first operand's read is asked for 4 cycles after start, and at the port in the cycle after.
+    Faults: OPCODE, FIELD (a count of zero, a window where the operation has none, a shift outside 1 to 62, channels
+    that do not exist, a sum of exponentials of 0, a variance of more than 46 bits) and ACCUMULATOR_CONFLICT.
 
     Latency and throughput
     ----------------------
@@ -103,9 +103,7 @@ class VectorEngine(wiring.Component):
         m.submodules.reader = reader = Copies(BeatReader(**sizes))
         m.submodules.writer = writer = Copies(BeatWriter(**sizes))
         m.submodules.steps = steps = Copies(LaneControl(group_size=self.group_size, rows=self.rows))
-        m.submodules.lanes = lanes = Copies(
-            VectorLane(self.rows, self.target), self.vector_lanes, VectorLane.SHARED
-        )
+        m.submodules.lanes = lanes = Copies(VectorLane(self.rows, self.target), self.vector_lanes, VectorLane.SHARED)
         m.submodules.rows = rows = Copies(RowUnit(**sizes, target=self.target))
         word = Signal(INSTRUCTION_BITS)
         fields = instruction_fields(Opcode.ADD, word)
@@ -123,8 +121,11 @@ class VectorEngine(wiring.Component):
             m.d.comb += part.load.eq(load)
         is_rows = self._held(m, fields, "is_rows", *ROWS)
         row_start = Signal(ROW_START_CYCLES)
-        writing = Signal()
-        m.d.sync += [row_start.eq(Cat(loader.may_start, row_start)), writing.eq(running)]
+        capture = Signal()
+        m.d.sync += [
+            row_start.eq(Cat(loader.may_start, row_start)),
+            capture.eq(running & (steps.captures_next | rows.captures_next)),
+        ]
         m.d.comb += [
             reader.go.eq(loader.may_start & ~is_rows), rows.go.eq(row_start[-1] & is_rows),
             reader.requantize.eq(requantize),
@@ -139,7 +140,7 @@ class VectorEngine(wiring.Component):
             rows.parameters.eq(fields["par"]),
             rows.header.eq(loader.header), loader.data.eq(self.par_data), rows.par_data.eq(self.par_data),
             rows.read_data.eq(self.read_data),
-            writer.single.eq(is_rows), writer.capture.eq(writing & (steps.capture | rows.capture)),
+            writer.single.eq(is_rows), writer.capture.eq(capture),
         ]  # fmt: skip
         self._ports(m, loader, reader, writer, lanes, rows, is_rows)
         self._join_lanes(m, fields, loader, reader, steps, lanes)
@@ -236,11 +237,10 @@ class VectorEngine(wiring.Component):
                 m.d.sync += word.eq(self.control.instruction)
                 with m.If(self.control.start):
                     m.next = "START"
-            with m.State("START"):
-                with m.If(beginning):
-                    m.next = "RUN"
-                    with m.If(bad_opcode | bad_field):
-                        fail(Mux(bad_opcode, Const(ErrorCause.OPCODE, 4), Const(ErrorCause.FIELD, 4)))
+            with m.State("START"), m.If(beginning):
+                m.next = "RUN"
+                with m.If(bad_opcode | bad_field):
+                    fail(Mux(bad_opcode, Const(ErrorCause.OPCODE, 4), Const(ErrorCause.FIELD, 4)))
             with m.State("RUN"):
                 m.d.comb += [running.eq(1), self.control.done.eq(finished)]
                 with m.If(failed):

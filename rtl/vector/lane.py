@@ -126,12 +126,12 @@ class VectorLane(wiring.Component):
     -------
     operand, accumulator: what this channel takes in, one step of an operation per cycle.
     requantize, multiply, maximum, add: the operation, held; none of them: average, table or copy. To requantize, the
-        operand is `accumulator`, and its constants are the channel's own; else it is `operand` and they are those below.
+        operand is `accumulator`, and its constants are the channel's own; else it is `operand`, and they are below.
     offset: added to the operand (minus its zero point), one cycle after it.
     first: two cycles after the operand: it begins a window.
-    factor: multiplier, `FACTOR_STAGE` - 1 cycles after the operand. It multiplies the product of the last two operands if
-        `multiply`, the larger one of the window if `maximum`, else the window's sum; if `add`, the product before is
-        added to the product.
+    factor: multiplier, `FACTOR_STAGE` - 1 cycles after the operand. It multiplies the product of the last two operands
+        if `multiply`, the larger one of the window if `maximum`, else the window's sum; if `add`, the product before
+        is added to the product.
     amount, zero, low, high: as in `RoundingShift`. use_table: look the result up.
     capture: `LANE_LATENCY` - 1 cycles after the last operand: keep its result.
     result: signed byte, from `LANE_LATENCY` cycles after the last operand until the next capture.

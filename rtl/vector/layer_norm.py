@@ -134,7 +134,9 @@ class RowStatistics(wiring.Component):
         working, found = Signal(), Signal()
         count = Signal(range(ROOT_BITS))
         m.d.comb += [
-            brought.eq(Cat(radicand[-2:], rest)), difference.eq(brought - Cat(1, 0, root)), bit.eq(difference >= 0),
+            brought.eq(Cat(radicand[-2:], rest)),
+            difference.eq(brought - Cat(1, 0, root)),
+            bit.eq(difference >= 0),
         ]
         m.d.sync += found.eq(0)
         with m.If(known):

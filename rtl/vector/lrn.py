@@ -59,7 +59,7 @@ class Lrn(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Return history, sum of squares, and the scaling of the centre."""
         m = Module()
-        m.submodules.multiplier = multiplier = Copies(Multiplier(self.target))
+        m.submodules.multiplier = multiplier = Copies(Multiplier(self.target, 9))
         m.submodules.shift = shift = Copies(RoundingShift())
         entering, leaving, centre = self._history(m)
         entered = Signal(17)
@@ -113,7 +113,8 @@ class Lrn(wiring.Component):
         m.d.sync += [
             entering[0].eq(Mux(self.real, self.element - self.zero_a, 0)), entering[1].eq(entering[0]),
             entering[2].eq(entering[1]), numbers[0].eq(self.index), numbers[1].eq(numbers[0]),
-            is_leaving.eq(Cat(self.index >= self.window, is_leaving)), left.eq(old.read_data), centre.eq(middle.read_data),
+            is_leaving.eq(Cat(self.index >= self.window, is_leaving)), left.eq(old.read_data),
+            centre.eq(middle.read_data),
         ]  # fmt: skip
         for copy in (old, middle):
             m.d.comb += [

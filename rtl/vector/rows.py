@@ -41,7 +41,7 @@ class RowUnit(wiring.Component):
     softmax, lrn, layer_norm: which. parameters: address of the parameter block. header: its first 32 bytes.
     read_valid, read_address, read_data: reads of the activation buffer, one word each, READ_LATENCY cycles later.
     par_valid, par_address, par_data: reads of tables and entries, likewise.
-    word, capture: a result word, from the cycle after capture on for group_size cycles.
+    word, captures_next: a result word, from two cycles after captures_next on for group_size cycles.
     bad: high for a cycle if the exponentials of a row add up to 0 or its variance is too large.
 
     Latency and throughput
@@ -59,7 +59,7 @@ class RowUnit(wiring.Component):
                 "parameters": In(PARAMETER_ADDRESS_BITS), "header": In(HEADER_BITS), "read_valid": Out(1),
                 "read_address": Out(ADDRESS_BITS), "read_data": In(8 * group_size), "par_valid": Out(1),
                 "par_address": Out(PARAMETER_ADDRESS_BITS), "par_data": In(128), "word": Out(8 * group_size),
-                "capture": Out(1), "bad": Out(1),
+                "captures_next": Out(1), "bad": Out(1),
             }
         )  # fmt: skip
 
@@ -171,10 +171,12 @@ class RowUnit(wiring.Component):
         result = Mux(self.softmax, results["softmax"], Mux(self.lrn, lrn.result, results["norm"]))
         comes, given = produced[-2][0], produced[-1]
         m.d.comb += byte.eq(Mux(given[1], result, header.zero_out))
-        m.d.sync += self.capture.eq(comes & full)
+        capture = Signal()
+        m.d.comb += self.captures_next.eq(comes & full)
+        m.d.sync += capture.eq(self.captures_next)
         with m.If(comes):
             m.d.sync += [count.eq(count + 1), full.eq(count == self.group_size - 2)]
         with m.If(given[0]):
             m.d.sync += gathered.eq(Cat(gathered[8:], byte))
-        with m.If(self.capture):
+        with m.If(capture):
             m.d.sync += self.word.eq(Cat(gathered[8:], byte))

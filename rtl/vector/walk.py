@@ -135,10 +135,10 @@ class BlockPointer(wiring.Component):
                 m.d.sync += self.address.eq(Mux(loading | ~self.again, begun, column))
         with m.If(loading | (self.advance & self.last_beat & ~self.again)):
             m.d.sync += [column.eq(begun), next_column.eq(begun + self.column_stride)]
-            with m.If(new_row):
-                m.d.sync += next_row.eq(next_row + self.row_stride)
         with m.If(self.load):
             m.d.sync += next_row.eq(self.base)
+        with m.Elif(loading | (self.advance & self.last_beat & ~self.again & self.last_column)):
+            m.d.sync += next_row.eq(next_row + self.row_stride)
         return m
 
 

@@ -32,11 +32,8 @@ BEATS = (Opcode.REQUANTIZE, Opcode.ADD, Opcode.MULTIPLY, Opcode.TABLE, Opcode.MA
 
 def modules_of(shape: Shape, target: Target = Target.GENERIC) -> tuple[VerilogModule, ...]:
     """Return the engine's Verilog."""
-    return verilog_modules(
-        VectorEngine(
-            group_size=shape.group_size, vector_lanes=shape.vector_lanes, chains=shape.chains, target=target
-        )  # fmt: skip
-    )
+    sizes = {"group_size": shape.group_size, "vector_lanes": shape.vector_lanes, "chains": shape.chains}
+    return verilog_modules(VectorEngine(**sizes, target=target))
 
 
 @pytest.fixture(scope="session")
