@@ -74,7 +74,7 @@ class BeatReader(wiring.Component):
         m.submodules.pointer_a = a = Copies(BlockPointer())
         m.submodules.pointer_b = b = Copies(BlockPointer())
         m.submodules.window = window = Copies(WindowWalk())
-        # Loops and pointers are a beat ahead: they are asked for the next beat when it begins.
+        # Loops and pointers are a beat ahead: a beat is taken from them when it begins, the first after they began.
         loading = Signal(2)
         take = Signal()
         m.d.sync += loading.eq(Cat(self.load, loading))
@@ -121,7 +121,7 @@ class BeatReader(wiring.Component):
             reads_next.eq((waiting & self.go) | (self.step & ~(take & last_beat))), self.last.eq(take),
             self.acc_valid.eq(self.step & self.requantize), self.read_valid.eq(self.step & ~self.requantize),
         ]  # fmt: skip
-        m.d.sync += [self.step.eq(reads_next), take.eq(loading[0] | (reads_next & window.next_last))]
+        m.d.sync += [self.step.eq(reads_next), take.eq(self.load | loading[0] | (reads_next & window.next_last))]
         with m.If(self.load):
             m.d.sync += waiting.eq(1)
         with m.Elif(self.go):

@@ -60,10 +60,14 @@ class RowReader(wiring.Component):
         gap = Signal()
         word_done = Signal()
         again = Signal()
+        begins = Signal()
+        advance = Signal()
+        m.d.sync += begins.eq(self.load)
         m.d.comb += [
-            loops.load.eq(self.load), loops.advance.eq(word_done), loops.single.eq(1), loops.again.eq(again),
+            advance.eq(begins | word_done), loops.load.eq(self.load), loops.advance.eq(advance),
+            loops.single.eq(1), loops.again.eq(again),
             loops.ny.eq(self.ny), loops.nx.eq(self.nx), loops.nc.eq(self.nc),
-            pointer.load.eq(self.load), pointer.base.eq(self.a), pointer.advance.eq(word_done),
+            pointer.load.eq(self.load), pointer.base.eq(self.a), pointer.advance.eq(advance),
             pointer.again.eq(again), pointer.last_beat.eq(loops.last_beat), pointer.last_column.eq(loops.last_column),
             pointer.step.eq(self.group_size), pointer.column_stride.eq(self.a_x), pointer.row_stride.eq(self.a_y),
             self.read_address.eq(pointer.address),
@@ -101,8 +105,8 @@ class RowReader(wiring.Component):
         following = Signal(GAP_BITS)
         m.d.comb += following.eq(Mux(again, self.between_gap, self.last_gap))
         m.d.sync += [
-            again.eq(row_pass != self.passes - 1), gap_cycles.eq(following), gap_follows.eq(following != 0),
-            gap_of_one.eq(following == 1),
+            again.eq(~self.load & (row_pass != self.passes - 1)), gap_cycles.eq(following),
+            gap_follows.eq(following != 0), gap_of_one.eq(following == 1),
         ]  # fmt: skip
         with m.If(slot | gap):
             m.d.sync += number.eq(number + 1)

@@ -29,10 +29,10 @@ class BlockLoops(wiring.Component):
 
     Members
     -------
-    load: start at the first beat of a block of ny rows, nx columns and nc words (all at least 1; held from load on).
-    advance: go to the next beat; not before the outputs are there.
+    load: take a block of ny rows, nx columns and nc words (all at least 1; held from load on).
+    advance: go to the next beat; the first after load, in the next cycle or later, to the first beat.
     single: beats are of one word; held from load on.
-    again: walk this column once more before the next; looked at in its last beat.
+    again: walk this column once more before the next; looked at in its last beat, and low for the first beat.
     words: words of the current beat, 1 to beat_words.
     last_beat, last_column, last: this beat is the last of its column; this column of its row; this beat of the block,
         what follows is undefined.
@@ -40,7 +40,7 @@ class BlockLoops(wiring.Component):
 
     Latency and throughput
     ----------------------
-    One beat per cycle; outputs follow load by two cycles and advance by one.
+    One beat per cycle; outputs follow advance by one cycle.
     """
 
     def __init__(self, beat_words: int, beat_bits: int) -> None:
@@ -56,27 +56,20 @@ class BlockLoops(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Return the counters of what is left, the current iteration included, and registers that tell of the last."""
         m = Module()
-        rows_left = Signal(ROW_COUNT_BITS)
+        rows_left = Signal(ROW_COUNT_BITS + 1)
         columns_left = Signal(ROW_COUNT_BITS)
         words_left = Signal(WORD_COUNT_BITS)
         last_row = Signal()
-        one_beat, one_column, one_row = (Signal(name=name) for name in ("one_beat", "one_column", "one_row"))
-        loading = Signal()
+        one_beat, one_column = (Signal(name=name) for name in ("one_beat", "one_column"))
         beat_words = Signal(range(self.beat_words + 1))
         m.d.comb += [
             beat_words.eq(Mux(self.single, 1, self.beat_words)),
             self.words.eq(Mux(self.last_beat, words_left, beat_words)),
             self.last.eq(self.last_beat & ~self.again & self.last_column & last_row),
         ]
-        m.d.sync += [
-            loading.eq(self.load), one_beat.eq(self.nc <= beat_words), one_column.eq(self.nx == 1),
-            one_row.eq(self.ny == 1),
-        ]  # fmt: skip
-        with m.If(loading):
-            m.d.sync += [
-                rows_left.eq(self.ny), columns_left.eq(self.nx), words_left.eq(self.nc), self.beat.eq(0),
-                self.last_beat.eq(one_beat), self.last_column.eq(one_column), last_row.eq(one_row),
-            ]  # fmt: skip
+        m.d.sync += [one_beat.eq(self.nc <= beat_words), one_column.eq(self.nx == 1)]
+        with m.If(self.load):  # as if a row before the first ended
+            m.d.sync += [rows_left.eq(self.ny + 1), self.last_beat.eq(1), self.last_column.eq(1)]
         with m.Elif(self.advance):
             m.d.sync += [
                 words_left.eq(words_left - beat_words), self.beat.eq(self.beat + 1),
@@ -99,14 +92,14 @@ class BlockPointer(wiring.Component):
 
     Members
     -------
-    load, base: go to the address of the first beat.
+    load, base: take the address of the first beat.
     advance, again, last_beat, last_column: go to the next beat, as `BlockLoops` says.
     step, column_stride, row_stride: bytes from beat to beat, column to column and row to row; held from load on.
     address: of the current beat.
 
     Latency and throughput
     ----------------------
-    One beat per cycle; the address follows load by two cycles and advance by one.
+    One beat per cycle; the address follows advance by one cycle.
     """
 
     def __init__(self) -> None:
@@ -119,25 +112,22 @@ class BlockPointer(wiring.Component):
         )  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
-        """Return an adder per loop: the first beat is where the first row begins."""
+        """Return an adder per loop."""
         m = Module()
         next_row = Signal(ADDRESS_BITS)
         next_column = Signal(ADDRESS_BITS)
         column = Signal(ADDRESS_BITS)
         begun = Signal(ADDRESS_BITS)
-        loading = Signal()
-        new_row = Signal()
-        m.d.comb += [new_row.eq(loading | self.last_column), begun.eq(Mux(new_row, next_row, next_column))]
-        m.d.sync += loading.eq(self.load)
-        with m.If(loading | self.advance):
+        m.d.comb += begun.eq(Mux(self.last_column, next_row, next_column))
+        with m.If(self.advance):
             m.d.sync += self.address.eq(self.address + self.step)
-            with m.If(loading | self.last_beat):
-                m.d.sync += self.address.eq(Mux(loading | ~self.again, begun, column))
-        with m.If(loading | (self.advance & self.last_beat & ~self.again)):
+            with m.If(self.last_beat):
+                m.d.sync += self.address.eq(Mux(self.again, column, begun))
+        with m.If(self.advance & self.last_beat & ~self.again):
             m.d.sync += [column.eq(begun), next_column.eq(begun + self.column_stride)]
         with m.If(self.load):
             m.d.sync += next_row.eq(self.base)
-        with m.Elif(loading | (self.advance & self.last_beat & ~self.again & self.last_column)):
+        with m.Elif(self.advance & self.last_beat & ~self.again & self.last_column):
             m.d.sync += next_row.eq(next_row + self.row_stride)
         return m
 

@@ -1,6 +1,6 @@
 """Write the results of a VECTOR instruction."""
 
-from amaranth.hdl import Module, Mux
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -39,10 +39,14 @@ class BeatWriter(wiring.Component):
         m = Module()
         m.submodules.loops = loops = Copies(BlockLoops(self.lanes // self.group_size, row_bits(self.rows)))
         m.submodules.pointer = pointer = Copies(BlockPointer())
+        begins = Signal()
+        advance = Signal()
+        m.d.sync += begins.eq(self.load)
         m.d.comb += [
-            loops.load.eq(self.load), loops.advance.eq(self.capture), loops.single.eq(self.single), loops.again.eq(0),
+            advance.eq(begins | self.capture), loops.load.eq(self.load), loops.advance.eq(advance),
+            loops.single.eq(self.single), loops.again.eq(0),
             loops.ny.eq(self.ny), loops.nx.eq(self.nx), loops.nc.eq(self.nc),
-            pointer.load.eq(self.load), pointer.base.eq(self.d), pointer.advance.eq(self.capture), pointer.again.eq(0),
+            pointer.load.eq(self.load), pointer.base.eq(self.d), pointer.advance.eq(advance), pointer.again.eq(0),
             pointer.last_beat.eq(loops.last_beat), pointer.last_column.eq(loops.last_column),
             pointer.step.eq(Mux(self.single, self.group_size, self.lanes)), pointer.column_stride.eq(self.d_x),
             pointer.row_stride.eq(self.d_y),
