@@ -93,7 +93,7 @@ class BeatReader(wiring.Component):
             ]  # fmt: skip
         m.d.comb += [
             window.load.eq(take), window.base.eq(a.address), window.advance.eq(self.step), window.kh.eq(self.kh),
-            window.kw.eq(Mux(self.two_sources, 2, self.kw)), window.row_stride.eq(self.a_ky),
+            window.kw.eq(self.kw), window.two.eq(self.two_sources), window.row_stride.eq(self.a_ky),
             window.column_stride.eq(self.a_kx),
         ]  # fmt: skip
         at = (self.group_size - 1).bit_length()

@@ -139,7 +139,8 @@ class WindowWalk(wiring.Component):
     -------
     load, base: go to tap (0, 0) at address `base`.
     advance: go to the next tap, columns innermost.
-    kh, kw, row_stride, column_stride: window and its strides in bytes; held from the cycle before load on.
+    kh, kw, row_stride, column_stride: window and its strides in bytes; held from the cycle before load on. two: the
+        window, of one tap then, has a second one. Held likewise.
     address: of the current tap. first: it is tap (0, 0). next_last: that of the next cycle is tap (kh - 1, kw - 1).
 
     Latency and throughput
@@ -151,8 +152,8 @@ class WindowWalk(wiring.Component):
         super().__init__(
             {
                 "load": In(1), "base": In(ADDRESS_BITS), "advance": In(1), "kh": In(TAP_COUNT_BITS),
-                "kw": In(TAP_COUNT_BITS), "row_stride": In(ADDRESS_BITS), "column_stride": In(STRIDE_BITS),
-                "address": Out(ADDRESS_BITS), "first": Out(1), "next_last": Out(1),
+                "kw": In(TAP_COUNT_BITS), "two": In(1), "row_stride": In(ADDRESS_BITS),
+                "column_stride": In(STRIDE_BITS), "address": Out(ADDRESS_BITS), "first": Out(1), "next_last": Out(1),
             }
         )  # fmt: skip
 
@@ -168,8 +169,7 @@ class WindowWalk(wiring.Component):
             Signal(name=name)
             for name in ("last_column", "last_row", "two_columns", "two_rows", "column_follows", "row_follows")
         )
-        one = Signal(2)
-        two = Signal(2)
+        one, two = Signal(2), Signal(2)
         one_tap = Signal()
         m.d.comb += [
             next_row.eq(row + self.row_stride), column_follows.eq(Mux(last_column, one[0], two_columns)),
@@ -177,8 +177,9 @@ class WindowWalk(wiring.Component):
             self.next_last.eq(Mux(self.load, one_tap, Mux(self.advance, column_follows & row_follows, last))),
         ]  # fmt: skip
         m.d.sync += [
-            last.eq(self.next_last), one.eq(Cat(self.kw == 1, self.kh == 1)), two.eq(Cat(self.kw == 2, self.kh == 2)),
-            one_tap.eq((self.kw == 1) & (self.kh == 1)),
+            last.eq(self.next_last), one.eq(Cat(~self.two & (self.kw == 1), self.kh == 1)),
+            two.eq(Cat(self.two | (self.kw == 2), self.kh == 2)),
+            one_tap.eq(~self.two & (self.kw == 1) & (self.kh == 1)),
         ]  # fmt: skip
         with m.If(self.load):
             m.d.sync += [
