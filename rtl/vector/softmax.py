@@ -76,9 +76,11 @@ class Softmax(wiring.Component):
         """Return maximum, sum and the chain of divider stages."""
         m = Module()
         top = Signal(signed(8))
-        with m.If(self.slot & (self.row_pass == 0) & (self.first | (self.real & (self.element > top)))):
+        below = Signal(signed(9))
+        m.d.comb += below.eq(top - self.element)
+        with m.If(self.slot & (self.row_pass == 0) & (self.first | (self.real & below[-1]))):
             m.d.sync += top.eq(self.element)
-        m.d.sync += [self.index.eq(top - self.element), self.look_up.eq(self.slot & (self.row_pass != 0))]
+        m.d.sync += [self.index.eq(below), self.look_up.eq(self.slot & (self.row_pass != 0))]
         stages = ENTRY_LATENCY + 2
         tags = [Cat(self.slot & (self.row_pass == 1), self.slot & (self.row_pass == 2), self.first, self.real)]
         for stage in range(stages):
