@@ -32,15 +32,15 @@ LANES_PER_DSP = {Family.ULTRASCALE_PLUS: 2, Family.VERSAL: 2, Family.SERIES7: 1,
 """Two positions share one DSP where its multiplier is 27 bits wide (docs/decisions/0010); the 25-bit DSP48E1 and the
 18-bit ECP5 multiplier take one each."""
 
-VECTOR_PRODUCTS = ((18, 18),) * 4 + ((9, 9),)
+VECTOR_PRODUCTS = ((18, 18),) * 5
 """Signed factors' bits of the products of a vector lane: four parts of 32 x 32, and two operands of MULTIPLY."""
 
 ROW_PRODUCTS = (
-    *((8, 8), (17, 8), (25, 25), (25, 26), *((18, 18),) * 8),  # LAYER_NORM
-    *((9, 9), (9, 9), (9, 18), (9, 18)),  # LRN: its factors are 9 x 32 bits
+    *((18, 18),) * (2 + 6 + 8),  # LAYER_NORM: of an element, three parts of the reciprocal, two of 32 x 32 bits
+    *((18, 18),) * (2 + 2),  # LRN: its factors are 9 x 32 bits
 )
-"""Products of the engines that take one element per cycle, as wide as their factors are; SOFTMAX has none. Yosys 0.70
-takes as many DSPs on either target: 22 on ecp5, 18 on xcup (tests/unit/test_resources.py)."""
+"""Products of the engines that take one element per cycle, parts of wider ones; SOFTMAX has none. Yosys 0.70 takes as
+many DSPs on either target, 20 (tests/unit/test_resources.py)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,19 +19,19 @@ ACCUMULATE_CYCLES = 3
 VECTOR_SETUP_CYCLES = 4
 """From the start of a VECTOR instruction to its first read."""
 
-VECTOR_PIPELINE_CYCLES = 16
-"""From the read of a VECTOR operand to its result's write: buffer 3, multiply 6, sum, shift 4, table 2."""
+VECTOR_PIPELINE_CYCLES = 21
+"""From the read of a VECTOR operand to its result's write: address, buffer 3, multiply 9, sum, shift 5, table 2."""
 
 VECTOR_FILL_CYCLES = VECTOR_SETUP_CYCLES + VECTOR_PIPELINE_CYCLES
 """Of every VECTOR instruction."""
 
-ROW_PIPELINE_CYCLES = 5
+ROW_PIPELINE_CYCLES = 15
 """How much longer SOFTMAX, LAYER_NORM and LRN take from an element's read to the write of its word."""
 
-LAYER_NORM_GAP_CYCLES = 86
+LAYER_NORM_GAP_CYCLES = 87
 """Between the two passes of a LAYER_NORM over a row: variance, 31 bits of its root, 49 of the root's reciprocal."""
 
-VECTOR_TABLE_LEAD_CYCLES = 6
+VECTOR_TABLE_LEAD_CYCLES = 2
 """Reads of a byte table before the first operand's; the others come while operands are on their way to the table."""
 
 AXI_BOUNDARY_BYTES = 4096

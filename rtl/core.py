@@ -75,7 +75,7 @@ class Core(wiring.Component):
         dma = Copies(Dma(memory_port(spec), spec.axi.ports, MULTIPLIER_BITS[self.target]), reset=reset)
         m.submodules.dma = dma
         m.submodules.compute = compute = Copies(ComputeEngine(ArrayShape.of(spec, self.target)), reset=reset)
-        m.submodules.vector = vector = Copies(VectorEngine.of(spec), reset=reset)
+        m.submodules.vector = vector = Copies(VectorEngine.of(spec, self.target), reset=reset)
         m.submodules.activations = activations = Copies(ActivationBuffer(spec))
         m.submodules.weights = weights = Copies(WindowBuffer("weight_buffer", weight_window(spec)))
         m.submodules.indices = indices = Copies(WindowBuffer("index_buffer", index_window(spec)))

@@ -13,7 +13,7 @@ from gossamer.rtl.leaf import Leaf
 _BITS = 18
 
 
-def _pins(port: str, bits: int, value: str) -> str:
+def connected_pins(port: str, bits: int, value: str) -> str:
     """Return the connections of a port that the primitive has as single bits: `value` with the bit's number put in."""
     pins = [f".{port}{bit}({value.replace('#', str(bit))})" for bit in range(bits)]
     return ",\n".join("    " + ", ".join(pins[at : at + 6]) for at in range(0, bits, 6))
@@ -41,9 +41,9 @@ module registered_multiplier(
     .CLK0(clk), .CLK1(1'b0), .CLK2(1'b0), .CLK3(1'b0),
     .CE0(1'b1), .CE1(load_weight), .CE2(1'b0), .CE3(1'b0), .RST0(1'b0), .RST1(1'b0), .RST2(1'b0), .RST3(1'b0),
     .SIGNEDA(1'b1), .SIGNEDB(1'b1), .SOURCEA(1'b0), .SOURCEB(1'b0),
-{_pins("A", _BITS, "a[#]")},
-{_pins("B", _BITS, "b[#]")},
-{_pins("P", 2 * _BITS, "p[#]")}
+{connected_pins("A", _BITS, "a[#]")},
+{connected_pins("B", _BITS, "b[#]")},
+{connected_pins("P", 2 * _BITS, "p[#]")}
   );
 endmodule
 """

@@ -22,6 +22,7 @@ _WAIVERS = (
 _PRIMITIVE_WAIVERS = (
     ("PINCONNECTEMPTY", "dsp_cascade*", "outputs of a DSP slice that are not used"),
     ("PINMISSING", "registered_multiplier", "C, shift inputs, which only a multiplier can drive, and unused outputs"),
+    ("PINMISSING", "part_product", "the same"),
 )
 """The same, for the modules that instantiate primitives."""
 

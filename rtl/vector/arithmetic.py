@@ -1,16 +1,19 @@
 """Multiply 32 bits by 32, and shift the product back to int8 with rounding: the expensive parts of a VECTOR lane."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
+from gossamer.arch.target import Target
+from gossamer.rtl.vector.part_product import FACTOR_BITS, PART_LATENCY, part_product
 
 PART_BITS = 17
 """Low part of a factor: unsigned, so that one signed 18-bit multiplier input holds it."""
 
-MULTIPLY_LATENCY = 3
+MULTIPLY_LATENCY = PART_LATENCY + 3
 """Cycles from factors to product."""
 
-SHIFT_LATENCY = 4
+SHIFT_LATENCY = 5
 """Cycles from a value to its shifted, clamped byte."""
 
 COARSE_BITS = 3
@@ -21,7 +24,7 @@ NARROW_BITS = 18
 
 
 class Multiplier(wiring.Component):
-    """Multiply two signed 32-bit numbers.
+    """Multiply two signed 32-bit numbers, or one of up to 18 bits by one of 32.
 
     Members
     -------
@@ -29,28 +32,41 @@ class Multiplier(wiring.Component):
 
     Latency and throughput
     ----------------------
-    One product per cycle, `MULTIPLY_LATENCY` cycles after its factors. Four partial products of at most 18 x 18 bits.
+    One product per cycle, `MULTIPLY_LATENCY` cycles after its factors: four partial products of at most 18 x 18 bits,
+    a register behind them, their cross sum, and the sum of all. A narrow x takes two partial products.
+
+    Parameters
+    ----------
+    target: whose primitives multiply. x_bits: of the factor x.
     """
 
-    def __init__(self) -> None:
-        super().__init__({"x": In(signed(32)), "y": In(signed(32)), "product": Out(signed(64))})
+    def __init__(self, target: Target, x_bits: int = 32) -> None:
+        self.target = target
+        self.narrow = x_bits <= FACTOR_BITS
+        self.module_name = f"multiplier_{x_bits}" if self.narrow else "multiplier"
+        super().__init__({"x": In(signed(x_bits)), "y": In(signed(32)), "product": Out(signed(64))})
 
     def elaborate(self, platform: object) -> Module:
         """Return partial products, their cross sum, and the sum of all."""
         m = Module()
-        x_low, y_low = self.x[:PART_BITS], self.y[:PART_BITS]
-        x_high, y_high = self.x[PART_BITS:].as_signed(), self.y[PART_BITS:].as_signed()
-        low = Signal(2 * PART_BITS)
-        high = Signal(signed(64 - 2 * PART_BITS))
-        cross_x = Signal(signed(32))
-        cross_y = Signal(signed(32))
-        outer = Signal(signed(64))
-        cross = Signal(signed(33))
-        m.d.sync += [
-            low.eq(x_low * y_low), high.eq(x_high * y_high), cross_x.eq(x_high * y_low), cross_y.eq(x_low * y_high),
-            outer.eq(Cat(low, high)), cross.eq(cross_x + cross_y),
-            self.product.eq(outer + (cross << PART_BITS)),
-        ]  # fmt: skip
+        y_low, y_high = self.y[:PART_BITS], self.y[PART_BITS:].as_signed()
+        outer, cross = Signal(signed(64)), Signal(signed(33))
+
+        def registered(name: str, x: Value, y: Value) -> Signal:
+            part = Signal(signed(2 * FACTOR_BITS), name=name)
+            m.d.sync += part.eq(part_product(m, f"{name}_product", x, y, self.target))
+            return part
+
+        if self.narrow:
+            m.d.sync += [outer.eq(registered("low", self.x, y_low)), cross.eq(registered("high", self.x, y_high))]
+        else:
+            x_low, x_high = self.x[:PART_BITS], self.x[PART_BITS:].as_signed()
+            low, high = registered("low", x_low, y_low), registered("high", x_high, y_high)
+            m.d.sync += [
+                outer.eq(Cat(low[: 2 * PART_BITS], high)),
+                cross.eq(registered("cross_x", x_high, y_low) + registered("cross_y", x_low, y_high)),
+            ]
+        m.d.sync += self.product.eq(outer + (cross << PART_BITS))
         return m
 
 
@@ -65,8 +81,8 @@ class RoundingShift(wiring.Component):
 
     Latency and throughput
     ----------------------
-    One value per cycle, `SHIFT_LATENCY` cycles from value to result: coarse shift, limit to `NARROW_BITS`, fine shift
-    and rounding, zero point and clamp.
+    One value per cycle, `SHIFT_LATENCY` cycles from value to result: coarse shift, what lies outside `NARROW_BITS`,
+    fine shift, rounding and comparison with the limits, choice.
     """
 
     def __init__(self) -> None:
@@ -78,33 +94,35 @@ class RoundingShift(wiring.Component):
         )  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
-        """Return the four stages."""
+        """Return the five stages."""
         m = Module()
         fine_bits = 6 - COARSE_BITS
         coarse = Signal(signed(64))
         fine_a = Signal(fine_bits)
         fine_b = Signal(fine_bits)
-        narrow, shifted, rounded = (Signal(signed(NARROW_BITS), name=n) for n in ("narrow", "shifted", "rounded"))
-        # Limits of the value before the zero point is added: so it is compared and added in the same cycle.
-        lowest, highest = (Signal(signed(9), name=name) for name in ("lowest", "highest"))
-        inverted = Signal()
-        fits = Signal()
+        inner, narrow, shifted = (Signal(signed(NARROW_BITS), name=n) for n in ("inner", "narrow", "shifted"))
+        too_small, too_large = (Signal(name=name) for name in ("too_small", "too_large"))
         top = 2 ** (NARROW_BITS - 1) - 1
-        m.d.comb += [
-            fits.eq((coarse >> (NARROW_BITS - 1) == 0) | (coarse >> (NARROW_BITS - 1) == -1)),
-            shifted.eq(narrow >> fine_b),
-        ]
+        outside = coarse[NARROW_BITS - 1 : -1]
+        m.d.comb += narrow.eq(Mux(too_large, top, Mux(too_small, -top - 1, inner)))
         m.d.sync += [
-            coarse.eq(self.value >> (self.amount[fine_bits:] << fine_bits)),
-            fine_a.eq(self.amount),
-            narrow.eq(Mux(fits, coarse, Mux(coarse < 0, -top - 1, top))),
-            fine_b.eq(fine_a),
-            rounded.eq((shifted + 1) >> 1),
-            lowest.eq(self.low - self.zero),
-            highest.eq(self.high - self.zero),
+            coarse.eq(self.value >> (self.amount[fine_bits:] << fine_bits)), fine_a.eq(self.amount),
+            inner.eq(coarse), fine_b.eq(fine_a),
+            too_large.eq(~coarse[-1] & outside.any()), too_small.eq(coarse[-1] & ~outside.all()),
+            shifted.eq(narrow >> fine_b),
+        ]  # fmt: skip
+        # The rounded value r, half of shifted + 1, is less than a limit l before the zero point is added if shifted is
+        # less than 2 * l - 1, and more than one if shifted is more than 2 * l; with the zero point z it is half of
+        # shifted + 1 + 2 * z.
+        lowest, highest = (Signal(signed(11), name=name) for name in ("lowest", "highest"))
+        inverted, below, above = (Signal(name=name) for name in ("inverted", "below", "above"))
+        twice = Signal(10)
+        m.d.sync += [
+            lowest.eq(Cat(Const(1, 1), (self.low - self.zero - 1)).as_signed()),
+            highest.eq(Cat(Const(0, 1), self.high - self.zero).as_signed()),
             inverted.eq(self.low > self.high),
-            self.result.eq(
-                Mux((rounded < lowest) | inverted, self.low, Mux(rounded > highest, self.high, rounded + self.zero))
-            ),
-        ]
+            below.eq((shifted - lowest)[-1] | inverted), above.eq((highest - shifted)[-1]),
+            twice.eq(shifted + Cat(Const(1, 1), self.zero).as_signed()),
+            self.result.eq(Mux(below, self.low, Mux(above, self.high, twice[1:9]))),
+        ]  # fmt: skip
         return m

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from gossamer.rtl.vector.lane import LANE_LATENCY, PRODUCT_STAGE
+from gossamer.rtl.vector.lane import FACTOR_STAGE, LANE_LATENCY, PRODUCT_STAGE
 from gossamer.rtl.vector.parameters import HEADER_BITS, READ_LATENCY, header_layout
 from gossamer.rtl.vector.walk import row_bits
 
@@ -21,10 +21,12 @@ class LaneControl(wiring.Component):
     Members
     -------
     step, first, second, last, row, b_byte: of the read in this cycle, as `BeatReader` says.
-    requantize, multiply, maximum, plain, table: the operation: plain operations neither scale nor clamp. Held.
-    header: of the parameter block, once it has come.
-    operand_second, operand_byte: the operand comes from B; byte of B's word it starts at; READ_LATENCY cycles later.
-    The others: as in `VectorLane`.
+    b_c: B has one channel. requantize, multiply, plain, table: the operation: plain operations neither scale nor clamp.
+        Held.
+    header: of the parameter block, once it has come; needed READ_LATENCY cycles after the first read.
+    replicate, operand_byte: the operand is one of B, for all channels; byte of B's word it starts at; READ_LATENCY
+        cycles later.
+    captures_next: `capture` comes in the next cycle. The others: as in `VectorLane`.
 
     Latency and throughput
     ----------------------
@@ -36,12 +38,12 @@ class LaneControl(wiring.Component):
         super().__init__(
             {
                 "step": In(1), "first": In(1), "second": In(1), "last": In(1), "row": In(row),
-                "b_byte": In(range(group_size)), "requantize": In(1), "multiply": In(1), "maximum": In(1),
-                "plain": In(1), "table": In(1), "header": In(HEADER_BITS), "operand_second": Out(1),
+                "b_byte": In(range(group_size)), "b_c": In(1), "requantize": In(1), "multiply": In(1),
+                "plain": In(1), "table": In(1), "header": In(HEADER_BITS), "replicate": Out(1),
                 "operand_byte": Out(range(group_size)), "offset": Out(signed(9)), "lane_first": Out(1),
-                "product": Out(1), "factor": Out(signed(32)), "add_second": Out(1), "amount": Out(6),
-                "zero": Out(signed(8)), "low": Out(signed(8)), "high": Out(signed(8)), "use_table": Out(1),
-                "capture": Out(1), "bias_row": Out(row), "multiplier_row": Out(row), "shift_row": Out(row),
+                "factor": Out(signed(32)), "amount": Out(6), "zero": Out(signed(8)), "low": Out(signed(8)),
+                "high": Out(signed(8)), "use_table": Out(1), "captures_next": Out(1), "capture": Out(1),
+                "bias_row": Out(row), "multiplier_row": Out(row), "shift_row": Out(row),
             }
         )  # fmt: skip
 
@@ -57,25 +59,23 @@ class LaneControl(wiring.Component):
             return chain
 
         operand = READ_LATENCY
-        first = delayed(self.first, operand + 2, "first")
-        second = delayed(self.second & self.step, operand + PRODUCT_STAGE, "second")
-        row = delayed(self.row, operand + PRODUCT_STAGE, "row")
-        byte = delayed(self.b_byte, operand, "b_byte")
+        second = delayed(self.second & self.step, operand + FACTOR_STAGE - 2, "second")
+        row = delayed(self.row, operand + PRODUCT_STAGE - 1, "row")
         capture = delayed(self.step & self.last, CAPTURE_STAGE, "capture")
         header = data.View(header_layout(), self.header)
-        zero_a, zero_b = header.zero_a, header.zero_b
+        offset, factor = Signal(signed(9)), Signal(signed(32))
         m.d.comb += [
-            self.operand_second.eq(second[operand]), self.operand_byte.eq(byte[operand]),
-            self.bias_row.eq(row[operand]), self.multiplier_row.eq(row[operand + 1]),
-            self.shift_row.eq(row[operand + PRODUCT_STAGE]),
-            self.offset.eq(Mux(self.plain, 0, -Mux(second[operand + 1], zero_b, zero_a))),
-            self.lane_first.eq(first[operand + 2]), self.product.eq(second[operand + 2] & self.multiply),
-            self.factor.eq(
-                Mux(self.plain, PASS_FACTOR,
-                    Mux(second[operand + 2] & ~self.multiply, header.mult_b, header.mult_a))
-            ),
-            self.add_second.eq(second[operand + PRODUCT_STAGE] & ~self.multiply),
-            self.capture.eq(capture[CAPTURE_STAGE]),
+            self.operand_byte.eq(delayed(self.b_byte, operand, "b_byte")[-1]),
+            self.bias_row.eq(row[operand]), self.multiplier_row.eq(row[operand + FACTOR_STAGE - 2]),
+            self.shift_row.eq(row[-1]),
+            offset.eq(-Mux(second[operand], header.zero_b, header.zero_a)),
+            factor.eq(Mux(second[-1] & ~self.multiply, header.mult_b, header.mult_a)),
+            self.lane_first.eq(delayed(self.first, operand + 2, "first")[-1]),
+            self.capture.eq(capture[-1]), self.captures_next.eq(capture[-2]),
+        ]  # fmt: skip
+        m.d.sync += [
+            self.replicate.eq(second[operand - 1] & self.b_c), self.offset.eq(Mux(self.plain, 0, offset)),
+            self.factor.eq(Mux(self.plain, PASS_FACTOR, factor)),
         ]  # fmt: skip
         m.d.sync += [
             self.amount.eq(Mux(self.plain, 0, header.shift - 1)), self.zero.eq(Mux(self.plain, 0, header.zero_out)),

@@ -1,13 +1,15 @@
 """One channel of a VECTOR beat: from operand bytes or an accumulator to the int8 result."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from gossamer.dataflow.numerics import MAX_SHIFT, REQUANTIZE_DTYPE
+from gossamer.arch.target import Target
+from gossamer.dataflow.numerics import MAX_SHIFT, MIN_SHIFT, REQUANTIZE_DTYPE
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.vector.arithmetic import MULTIPLY_LATENCY, SHIFT_LATENCY, Multiplier, RoundingShift
+from gossamer.rtl.vector.part_product import PART_LATENCY, part_product
 from gossamer.rtl.vector.walk import row_bits
 
 TABLE_ROW_BYTES = 16
@@ -20,11 +22,23 @@ ENTRY_BITS = 8 * REQUANTIZE_DTYPE.itemsize
 TABLE_LATENCY = 2
 """Cycles from a byte to its table entry."""
 
-PRODUCT_STAGE = 3 + MULTIPLY_LATENCY
-"""Cycles from an operand to its product: take, centre, gather, multiply."""
+FACTOR_STAGE = 2 + PART_LATENCY
+"""Cycles from an operand to its way into the multiplier: take, centre, gather or multiply."""
+
+PRODUCT_STAGE = FACTOR_STAGE + MULTIPLY_LATENCY
+"""Cycles from an operand to its product."""
+
+SUM_BITS = 41
+"""Of a product of a centred operand, 9 bits, and a multiplier."""
 
 LANE_LATENCY = PRODUCT_STAGE + 1 + SHIFT_LATENCY + TABLE_LATENCY
 """Cycles from an operand to its result: product, sum of two products, shift, look up."""
+
+
+def is_bad_shift(shift: Value) -> Value:
+    """Return whether a byte is outside `MIN_SHIFT` to `MAX_SHIFT`: more than 6 bits, or all of them equal."""
+    assert (MIN_SHIFT, MAX_SHIFT) == (1, 62)
+    return shift[6:].any() | shift[:6].all() | ~shift[:6].any()
 
 
 class ByteTable(wiring.Component):
@@ -88,13 +102,13 @@ class ChannelConstants(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Return three memories."""
         m = Module()
-        shift, amount = self.write_entry[64:72], Signal(8)
+        shift, amount = self.write_entry[64:72], Signal(6)
         m.d.comb += amount.eq(shift - 1)
-        m.d.sync += self.bad_shift.eq(self.write & (amount >= MAX_SHIFT))
+        m.d.sync += self.bad_shift.eq(self.write & is_bad_shift(shift))
         for name, data, row, out in (
             ("bias", self.write_entry[:32], self.bias_row, self.bias),
             ("multiplier", self.write_entry[32:64], self.multiplier_row, self.multiplier),
-            ("amount", amount[:6], self.shift_row, self.amount),
+            ("amount", amount, self.shift_row, self.amount),
         ):
             m.submodules[f"{name}_rows"] = memory = Memory(shape=len(out), depth=self.rows, init=[])
             write, read = memory.write_port(), memory.read_port(transparent_for=())
@@ -111,31 +125,32 @@ class VectorLane(wiring.Component):
     Members
     -------
     operand, accumulator: what this channel takes in, one step of an operation per cycle.
-    requantize: the operand is `accumulator`, its constants are the channel's own; else `operand` and those below.
+    requantize, multiply, maximum, add: the operation, held; none of them: average, table or copy. To requantize, the
+        operand is `accumulator`, and its constants are the channel's own; else it is `operand`, and they are below.
     offset: added to the operand (minus its zero point), one cycle after it.
-    first, second, product, maximum: two cycles after the operand: the operand begins a window; it is the second source;
-        multiply it by the first source; keep the larger one of the window. Otherwise operands of a window are summed.
-    factor: multiplier, two cycles after the operand.
-    add_second: `PRODUCT_STAGE` cycles after the operand: add its product to the one before.
+    first: two cycles after the operand: it begins a window.
+    factor: multiplier, `FACTOR_STAGE` - 1 cycles after the operand. It multiplies the product of the last two operands
+        if `multiply`, the larger one of the window if `maximum`, else the window's sum; if `add`, the product before
+        is added to the product.
     amount, zero, low, high: as in `RoundingShift`. use_table: look the result up.
     capture: `LANE_LATENCY` - 1 cycles after the last operand: keep its result.
     result: signed byte, from `LANE_LATENCY` cycles after the last operand until the next capture.
     table_write, table_row, table_data: fill the table. constants_write, constants_row, constants_entry: fill the
         channel's constants; bad_shift tells of a wrong one. bias_row, multiplier_row, shift_row: rows to read, with the
-        operand, one cycle after it, and PRODUCT_STAGE cycles after it.
+        operand, `FACTOR_STAGE` - 2 cycles after it, and `PRODUCT_STAGE` - 1 cycles after it.
 
     Latency and throughput
     ----------------------
     One operand per cycle; a result `LANE_LATENCY` cycles after the last one of its window.
     """
 
-    def __init__(self, rows: int) -> None:
-        self.rows = rows
+    def __init__(self, rows: int, target: Target) -> None:
+        self.rows, self.target = rows, target
         row = In(row_bits(rows))
         super().__init__(
             {
                 "operand": In(signed(8)), "accumulator": In(32), "requantize": In(1), "offset": In(signed(9)),
-                "first": In(1), "product": In(1), "maximum": In(1), "factor": In(signed(32)), "add_second": In(1),
+                "first": In(1), "multiply": In(1), "maximum": In(1), "add": In(1), "factor": In(signed(32)),
                 "amount": In(6), "zero": In(signed(8)), "low": In(signed(8)), "high": In(signed(8)),
                 "use_table": In(1), "capture": In(1), "result": Out(8), "table_write": In(1),
                 "table_row": In(range(TABLE_ROWS)), "table_data": In(8 * TABLE_ROW_BYTES), "constants_write": In(1),
@@ -145,7 +160,7 @@ class VectorLane(wiring.Component):
         )  # fmt: skip
 
     SHARED = (
-        "requantize", "offset", "first", "product", "maximum", "factor", "add_second", "amount", "zero", "low", "high",
+        "requantize", "offset", "first", "multiply", "maximum", "add", "factor", "amount", "zero", "low", "high",
         "use_table", "capture", "table_write", "table_row", "table_data", "constants_row", "bias_row",
         "multiplier_row", "shift_row",
     )  # fmt: skip
@@ -155,7 +170,7 @@ class VectorLane(wiring.Component):
         """Return the stages in order."""
         m = Module()
         m.submodules.constants = constants = Copies(ChannelConstants(self.rows))
-        m.submodules.multiplier = multiplier = Copies(Multiplier())
+        m.submodules.multiplier = multiplier = Copies(Multiplier(self.target))
         m.submodules.shift = shift = Copies(RoundingShift())
         m.submodules.table = table = Copies(ByteTable())
         m.d.comb += [
@@ -165,28 +180,23 @@ class VectorLane(wiring.Component):
             constants.shift_row.eq(self.shift_row),
             table.write.eq(self.table_write), table.write_row.eq(self.table_row), table.write_data.eq(self.table_data),
         ]  # fmt: skip
-        taken, centred, before, gathered, factor = (
-            Signal(signed(32), name=name) for name in ("taken", "centred", "before", "gathered", "factor")
-        )
-        total = Signal(signed(64))
+        taken, centred, factor = (Signal(signed(32), name=name) for name in ("taken", "centred", "factor"))
         m.d.sync += [
             taken.eq(Mux(self.requantize, self.accumulator.as_signed(), self.operand)),
             centred.eq(taken + Mux(self.requantize, constants.bias.as_signed(), self.offset)),
-            before.eq(centred),
             factor.eq(Mux(self.requantize, constants.multiplier.as_signed(), self.factor)),
         ]
-        with m.If(self.product):
-            m.d.sync += gathered.eq(before[:9].as_signed() * centred[:9].as_signed())
-        with m.Elif(self.first):
-            m.d.sync += gathered.eq(centred)
-        with m.Elif(self.maximum):
-            m.d.sync += gathered.eq(Mux(centred > gathered, centred, gathered))
-        with m.Else():
-            m.d.sync += gathered.eq(gathered + centred)
-        m.d.comb += [multiplier.x.eq(gathered), multiplier.y.eq(factor)]
-        m.d.sync += total.eq(multiplier.product.as_signed() + Mux(self.add_second, total, 0))
+        m.d.comb += [multiplier.x.eq(self._gathered(m, centred)), multiplier.y.eq(factor)]
+        before = Signal(signed(SUM_BITS))
+        total = Signal(signed(64))
+        amount = Signal(6)
+        product = multiplier.product.as_signed()
+        m.d.sync += [
+            before.eq(Mux(self.add, product, 0)), total.eq(product + before),
+            amount.eq(Mux(self.requantize, constants.amount, self.amount)),
+        ]  # fmt: skip
         m.d.comb += [
-            shift.value.eq(total), shift.amount.eq(Mux(self.requantize, constants.amount, self.amount)),
+            shift.value.eq(total), shift.amount.eq(amount),
             shift.zero.eq(self.zero), shift.low.eq(self.low), shift.high.eq(self.high),
         ]  # fmt: skip
         plain = Signal(8)
@@ -195,3 +205,17 @@ class VectorLane(wiring.Component):
         with m.If(self.capture):
             m.d.sync += self.result.eq(Mux(self.use_table, table.entry, plain))
         return m
+
+    def _gathered(self, m: Module, centred: Signal) -> Value:
+        """Return what a window's operands amount to so far, or the product of the last two, PART_LATENCY cycles later.
+
+        Operands of MAXIMUM have 9 bits, as those of MULTIPLY.
+        """
+        before = Signal(signed(9))
+        gathered, late = Signal(signed(32)), Signal(signed(32))
+        smaller = centred[:9].as_signed() <= gathered[:9].as_signed()
+        product = part_product(m, "product", before, centred[:9].as_signed(), self.target)
+        m.d.sync += [before.eq(centred), late.eq(gathered)]
+        with m.If(~(self.maximum & ~self.first & smaller)):
+            m.d.sync += gathered.eq(Mux(self.first | self.maximum, centred, gathered + centred))
+        return Mux(self.multiply, product, late)

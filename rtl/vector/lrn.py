@@ -1,13 +1,16 @@
 """Local response normalisation: a sliding sum of squares over the channels of a streamed row."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from gossamer.arch.spec import MemoryKind
+from gossamer.arch.target import Target
 from gossamer.rtl.copies import Copies
+from gossamer.rtl.memory.block import BlockMemory
 from gossamer.rtl.vector.arithmetic import MULTIPLY_LATENCY, SHIFT_LATENCY, Multiplier, RoundingShift
-from gossamer.rtl.vector.parameters import READ_LATENCY
+from gossamer.rtl.vector.parameters import ENTRY_LATENCY
+from gossamer.rtl.vector.part_product import PART_LATENCY, part_product
 
 HISTORY = 256
 """Elements kept: more than the longest window."""
@@ -15,10 +18,16 @@ HISTORY = 256
 SQUARES_BITS = 25
 """Of a sum of 255 squares of 9 bits."""
 
-INDEX_STAGE = 5
+CENTRE_STAGE = 4
+"""Cycles from an element to the one half a window before."""
+
+SQUARES_STAGE = 3 + PART_LATENCY + 3
+"""Cycles from an element to the sum of squares of the window it completes."""
+
+INDEX_STAGE = SQUARES_STAGE + 3
 """Cycles from an element to the table index of the window it completes."""
 
-LRN_LATENCY = INDEX_STAGE + READ_LATENCY + 1 + MULTIPLY_LATENCY + SHIFT_LATENCY
+LRN_LATENCY = INDEX_STAGE + ENTRY_LATENCY + 1 + MULTIPLY_LATENCY + SHIFT_LATENCY
 """Cycles from an element to the result of the channel whose window it completes."""
 
 
@@ -29,7 +38,7 @@ class Lrn(wiring.Component):
     -------
     element, real, first, index: the stream, from `RowReader`; a row goes on, unreal, for window // 2 elements.
     zero_a, window, index_shift, amount, zero: constants; window is at least 1, amount is the shift minus one.
-    table_index: of the table of factors, INDEX_STAGE cycles after the element. factor: entry, READ_LATENCY later.
+    table_index: of the table of factors, INDEX_STAGE cycles after the element. factor: entry, ENTRY_LATENCY later.
     result: signed byte, `LRN_LATENCY` cycles after the element; it is of channel index - window // 2.
 
     Latency and throughput
@@ -37,7 +46,8 @@ class Lrn(wiring.Component):
     One element per cycle.
     """
 
-    def __init__(self, index_bits: int) -> None:
+    def __init__(self, index_bits: int, target: Target) -> None:
+        self.target = target
         super().__init__(
             {
                 "element": In(signed(8)), "real": In(1), "first": In(1), "index": In(index_bits),
@@ -49,24 +59,31 @@ class Lrn(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Return history, sum of squares, and the scaling of the centre."""
         m = Module()
-        m.submodules.multiplier = multiplier = Copies(Multiplier())
+        m.submodules.multiplier = multiplier = Copies(Multiplier(self.target, 9))
         m.submodules.shift = shift = Copies(RoundingShift())
-        entering, leaving, centre, first = self._history(m)
+        entering, leaving, centre = self._history(m)
         entered = Signal(17)
         left = Signal(17)
+        change = Signal(signed(18))
         squares = Signal(SQUARES_BITS)
-        start = Signal()
+        start = Signal(SQUARES_STAGE - 1)
         m.d.sync += [
-            entered.eq(entering * entering), left.eq(leaving * leaving), start.eq(first),
-            squares.eq(Mux(start, 0, squares) + entered - left),
+            entered.eq(part_product(m, "entered_square", entering, entering, self.target)),
+            left.eq(part_product(m, "left_square", leaving, leaving, self.target)),
+            change.eq(entered - left), start.eq(Cat(self.first, start)),
+            squares.eq(Mux(start[-1], 0, squares) + change),
         ]  # fmt: skip
         distance = Signal(5)
+        coarse = Signal(SQUARES_BITS)
         shifted = Signal(SQUARES_BITS)
-        m.d.sync += distance.eq(Mux(self.index_shift >= 2 ** len(distance), -1, self.index_shift))
-        m.d.comb += shifted.eq(squares >> distance)
-        m.d.sync += self.table_index.eq(Mux(shifted > 255, 255, shifted))
+        fine = 3
+        m.d.sync += [
+            distance.eq(Mux(self.index_shift >= 2 ** len(distance), -1, self.index_shift)),
+            coarse.eq(squares >> (distance[fine:] << fine)), shifted.eq(coarse >> distance[:fine]),
+            self.table_index.eq(Mux(shifted > 255, 255, shifted)),
+        ]  # fmt: skip
         scaled = centre
-        for stage in range(INDEX_STAGE - 2 + READ_LATENCY + 1):
+        for stage in range(INDEX_STAGE + ENTRY_LATENCY + 1 - CENTRE_STAGE):
             after = Signal(signed(9), name=f"centre_{stage + 1}")
             m.d.sync += after.eq(scaled)
             scaled = after
@@ -79,28 +96,31 @@ class Lrn(wiring.Component):
         ]  # fmt: skip
         return m
 
-    def _history(self, m: Module) -> tuple[Signal, Signal, Signal, Signal]:
-        """Return, 2 cycles after an element, it, the one that leaves the window, the window's centre, and first."""
-        m.submodules.history = history = Memory(shape=signed(9), depth=HISTORY, init=[])
-        write = history.write_port()
-        old, middle = history.read_port(transparent_for=()), history.read_port(transparent_for=(write,))
-        just_written = Signal()
-        written = Signal(signed(9))
-        number = Signal(8)
-        is_leaving = Signal()
-        centred = Signal(signed(9))
-        entering = Signal(signed(9))
-        leaving = Signal(signed(9))
-        first = Signal(2)
+    def _history(self, m: Module) -> tuple[Signal, Value, Signal]:
+        """Return an element and the one that leaves the window, 3 cycles after it, and the centre, CENTRE_STAGE after.
+
+        What is read was written before, and nothing else is written to its row in that cycle.
+        """
+        kind = MemoryKind.DP16KD if self.target is Target.ECP5 else MemoryKind.BRAM36
+        memory = BlockMemory("lrn_history", part_bits=9, parts=1, rows=HISTORY, kind=kind)
+        m.submodules.old = old = Copies(memory)
+        m.submodules.middle = middle = Copies(memory)
+        entering = [Signal(signed(9), name=f"entering_{stage}") for stage in (1, 2, 3)]
+        numbers = [Signal(8, name=f"number_{stage}") for stage in (1, 2)]
+        is_leaving = Signal(3)
+        left = Signal(signed(9))
+        centre = Signal(signed(9))
         m.d.sync += [
-            centred.eq(Mux(self.real, self.element - self.zero_a, 0)), number.eq(self.index),
-            is_leaving.eq(self.index >= self.window), entering.eq(centred),
-            first.eq(Cat(self.first, first[0])), just_written.eq(number == old.addr), written.eq(centred),
-            leaving.eq(Mux(is_leaving, Mux(just_written, written, old.data), 0)),
+            entering[0].eq(Mux(self.real, self.element - self.zero_a, 0)), entering[1].eq(entering[0]),
+            entering[2].eq(entering[1]), numbers[0].eq(self.index), numbers[1].eq(numbers[0]),
+            is_leaving.eq(Cat(self.index >= self.window, is_leaving)), left.eq(old.read_data),
+            centre.eq(middle.read_data),
         ]  # fmt: skip
-        # The element that leaves is read a cycle before the one that enters is written; it may be the one before that.
+        for copy in (old, middle):
+            m.d.comb += [
+                copy.write_enable.eq(1), copy.write_row.eq(numbers[0]), copy.write_data.eq(entering[0]),
+            ]  # fmt: skip
         m.d.comb += [
-            write.en.eq(1), write.addr.eq(number), write.data.eq(centred), old.en.eq(1), middle.en.eq(1),
-            old.addr.eq(self.index[: len(number)] - self.window), middle.addr.eq(number - (self.window >> 1)),
+            old.read_row.eq(numbers[0] - self.window), middle.read_row.eq(numbers[1] - (self.window >> 1)),
         ]  # fmt: skip
-        return entering, leaving, middle.data, first[1]
+        return entering[2], Mux(is_leaving[-1], left, 0), centre

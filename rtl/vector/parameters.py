@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,8 +12,11 @@ from gossamer.rtl.constant_arithmetic import times_constant
 from gossamer.rtl.vector.lane import ENTRY_BITS, TABLE_ROW_BYTES, TABLE_ROWS
 from gossamer.rtl.vector.walk import row_bits
 
-READ_LATENCY = 3
-"""Cycles from an address to the data of any buffer."""
+READ_LATENCY = 4
+"""Cycles from an address to the data of any buffer: one register, and three in the buffer."""
+
+ENTRY_LATENCY = 1 + READ_LATENCY
+"""Cycles from the number of a table's entry to the entry: address, and read."""
 
 PARAMETER_ADDRESS_BITS = 22
 HEADER_BYTES = HEADER_DTYPE.itemsize
@@ -39,7 +42,7 @@ class ParameterLoader(wiring.Component):
     -------
     begin: start with the block at `address`; with_header, with_entries, with_table say what it has. words: words of
         channels, each `group_size` entries; all held until the next begin.
-    may_start: the first operand may be read in this cycle: what it needs will have come when it needs it.
+    may_start: the first operand may be read in the next cycle: what it needs will have come when it needs it.
     valid, read_address, data: port of the parameter buffer.
     header: the 32 bytes, from READ_LATENCY + 1 cycles after their last read on; header_done: high in the first of them.
     entries_write: one bit per lane; entries_row, entries: write these 12-byte entries, one field per lane.
@@ -48,8 +51,9 @@ class ParameterLoader(wiring.Component):
     Latency and throughput
     ----------------------
     The first read follows `begin` by one cycle. 16 bytes of header or table per cycle, so 2 and 16 cycles; entries of
-    `requantize_entries(vector_lanes)` channels in three cycles. may_start is high in the cycle after the last read;
-    with a table already from its read number `VECTOR_TABLE_LEAD_CYCLES` on, since operands take longer to get there.
+    `requantize_entries(vector_lanes)` channels in three cycles. may_start is high in the cycle of the last read, or of
+    `begin` if there is none; with a table already in that of its read number `VECTOR_TABLE_LEAD_CYCLES`, since operands
+    take longer to get there.
     """
 
     def __init__(self, *, group_size: int, vector_lanes: int, rows: int) -> None:
@@ -91,36 +95,36 @@ class ParameterLoader(wiring.Component):
     def _reads(self, m: Module, kind: Signal) -> None:
         """Issue the reads; `kind` tells header, entries and table apart, and is zero without a read."""
         table_at = Signal(PARAMETER_ADDRESS_BITS)
-        entry_bytes = REQUANTIZE_DTYPE.itemsize * self.group_size
+        entries_at = Signal(PARAMETER_ADDRESS_BITS)
+        entries_bytes = Signal(PARAMETER_ADDRESS_BITS)
         channels_left = Signal(14 + self.group_size.bit_length())
+        last_entries = Signal()
         count = Signal(range(TABLE_BYTES // TABLE_ROW_BYTES))
-        m.d.comb += self.valid.eq(kind.any())
-        m.d.sync += self.may_start.eq(0)
+        lead = Signal()
+        m.d.comb += [
+            self.valid.eq(kind.any()), self.may_start.eq(lead | (self.begin & ~self.with_header)),
+        ]  # fmt: skip
+        m.d.sync += [
+            lead.eq(0), entries_at.eq(self.address + HEADER_BYTES), table_at.eq(entries_at + entries_bytes),
+            entries_bytes.eq(times_constant(self.words, REQUANTIZE_DTYPE.itemsize * self.group_size)),
+            last_entries.eq(channels_left <= self.entry_count),
+        ]  # fmt: skip
 
-        def go(step: int, length: int) -> None:
-            m.d.sync += [
-                self.read_address.eq(self.read_address + step),
-                count.eq(Mux(count == length - 1, 0, count + 1)),
-            ]
+        def go(step: int, last: Value) -> None:
+            m.d.sync += [self.read_address.eq(self.read_address + step), count.eq(Mux(last, 0, count + 1))]
 
         with m.FSM(name="reading"):
             with m.State("IDLE"):
                 m.d.sync += [
-                    self.read_address.eq(self.address), count.eq(0), channels_left.eq(self.words * self.group_size),
-                    table_at.eq(
-                        self.address + HEADER_BYTES + Mux(self.with_entries, times_constant(self.words, entry_bytes), 0)
-                    ),
+                    self.read_address.eq(self.address), count.eq(0), channels_left.eq(self.words * self.group_size)
                 ]  # fmt: skip
-                with m.If(self.begin):
+                with m.If(self.begin & self.with_header):
                     m.next = "HEADER"
-                    with m.If(~self.with_header):
-                        m.d.sync += self.may_start.eq(1)
-                        m.next = "DONE"
             with m.State("HEADER"):
                 m.d.comb += kind.eq(0b001)
-                go(TABLE_ROW_BYTES, 2)
-                with m.If(count == 1):
-                    m.d.sync += self.may_start.eq(~(self.with_entries | self.with_table))
+                go(TABLE_ROW_BYTES, count[0])
+                m.d.sync += lead.eq(~count[0] & ~(self.with_entries | self.with_table))
+                with m.If(count[0]):
                     m.next = "DONE"
                     with m.If(self.with_entries):
                         m.next = "ENTRIES"
@@ -128,16 +132,16 @@ class ParameterLoader(wiring.Component):
                         m.next = "TABLE"
             with m.State("ENTRIES"):
                 m.d.comb += kind.eq(0b010)
-                go(4 * self.entry_count, ENTRY_READS)
+                go(4 * self.entry_count, count == ENTRY_READS - 1)
                 with m.If(count == ENTRY_READS - 1):
                     m.d.sync += channels_left.eq(channels_left - self.entry_count)
-                    with m.If(channels_left <= self.entry_count):
+                    with m.If(last_entries):
                         m.d.sync += self.read_address.eq(table_at)
                         m.next = "TABLE"
             with m.State("TABLE"):
                 m.d.comb += kind.eq(0b100)
-                m.d.sync += self.may_start.eq(count >= VECTOR_TABLE_LEAD_CYCLES - 1)
-                go(TABLE_ROW_BYTES, TABLE_ROWS)
+                m.d.sync += lead.eq(count == VECTOR_TABLE_LEAD_CYCLES - 2)
+                go(TABLE_ROW_BYTES, count == TABLE_ROWS - 1)
                 with m.If(count == TABLE_ROWS - 1):
                     m.next = "DONE"
             with m.State("DONE"):

@@ -1,6 +1,6 @@
 """Issue the reads of a VECTOR instruction, beat by beat, and say what each of them is for."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -39,7 +39,9 @@ class BeatReader(wiring.Component):
 
     Members
     -------
-    load: take the instruction's fields, which are held until the last read. go: reads may be issued; it stays high.
+    load: take the instruction's fields, which are held until the last read. go: the first read may be issued in the
+        next cycle; not before the second cycle after load. requantize, two_sources: held from the second cycle after
+        load on.
     requantize: read the accumulator; two_sources: read A, then B. Otherwise read A, over its window.
     read_valid, read_address: reads of the activation buffer, whole words. b_byte: byte of B's word that a
         single-channel B starts at.
@@ -72,55 +74,66 @@ class BeatReader(wiring.Component):
         m.submodules.pointer_a = a = Copies(BlockPointer())
         m.submodules.pointer_b = b = Copies(BlockPointer())
         m.submodules.window = window = Copies(WindowWalk())
-        reading = Signal()
-        beat_done = Signal()
+        # Loops and pointers are a beat ahead: a beat is taken from them when it begins, the first after they began.
+        loading = Signal(2)
+        take = Signal()
+        m.d.sync += loading.eq(Cat(self.load, loading))
         m.d.comb += [
-            loops.load.eq(self.load), loops.advance.eq(beat_done), loops.single.eq(0), loops.again.eq(0),
-            loops.ny.eq(self.ny), loops.nx.eq(self.nx), loops.nc.eq(self.nc), self.row.eq(loops.beat),
+            loops.load.eq(self.load), loops.advance.eq(take), loops.single.eq(0), loops.again.eq(0),
+            loops.ny.eq(self.ny), loops.nx.eq(self.nx), loops.nc.eq(self.nc),
         ]  # fmt: skip
         for pointer, base, column_stride, row_stride, step in (
             (a, self.a, self.a_x, self.a_y, self.lanes),
             (b, self.b, self.b_x, self.b_y, Mux(self.b_c, 0, self.lanes)),
         ):
             m.d.comb += [
-                pointer.load.eq(self.load), pointer.base.eq(base), pointer.advance.eq(beat_done),
-                pointer.restart.eq(0), pointer.next_column.eq(loops.next_column), pointer.next_row.eq(loops.next_row),
+                pointer.load.eq(self.load), pointer.base.eq(base), pointer.advance.eq(take), pointer.again.eq(0),
+                pointer.last_beat.eq(loops.last_beat), pointer.last_column.eq(loops.last_column),
                 pointer.step.eq(step), pointer.column_stride.eq(column_stride), pointer.row_stride.eq(row_stride),
             ]  # fmt: skip
         m.d.comb += [
-            window.load.eq(self.load | beat_done), window.base.eq(Mux(self.load, self.a, a.following)),
-            window.advance.eq(reading), window.kh.eq(self.kh), window.kw.eq(self.kw),
-            window.row_stride.eq(self.a_ky), window.column_stride.eq(self.a_kx),
+            window.load.eq(take), window.base.eq(a.address), window.advance.eq(self.step), window.kh.eq(self.kh),
+            window.kw.eq(self.kw), window.two.eq(self.two_sources), window.row_stride.eq(self.a_ky),
+            window.column_stride.eq(self.a_kx),
         ]  # fmt: skip
-        self._turns(m, loops.last, window.last, reading=reading, beat_done=beat_done)
         at = (self.group_size - 1).bit_length()
         second_word = Signal(ADDRESS_BITS)
+        with m.If(take):
+            m.d.sync += [second_word[at:].eq(b.address[at:]), self.b_byte.eq(b.address[:at]), self.row.eq(loops.beat)]
         m.d.comb += [
-            second_word[at:].eq(b.address[at:]), self.b_byte.eq(b.address[:at]),
             self.read_address.eq(Mux(self.second, second_word, window.address)),
             self.first.eq(window.first | self.two_sources),
         ]  # fmt: skip
-        self._accumulator(m, beat_done, loops)
+        self._turns(m, loops, window, loading, take)
         return m
 
-    def _turns(self, m: Module, last_beat: Signal, last_tap: Signal, *, reading: Signal, beat_done: Signal) -> None:
-        """Decide whether this cycle reads, which source, and whether that completes a beat."""
-        active = Signal()
-        m.d.comb += [
-            reading.eq(active & self.go), beat_done.eq(reading & Mux(self.two_sources, self.second, last_tap)),
-            self.acc_valid.eq(reading & self.requantize), self.read_valid.eq(reading & ~self.requantize),
-            self.step.eq(reading), self.last.eq(beat_done),
-        ]  # fmt: skip
-        with m.If(self.load):
-            m.d.sync += [active.eq(1), self.second.eq(0)]
-        with m.Elif(reading):
-            m.d.sync += [active.eq(~(beat_done & last_beat)), self.second.eq(self.two_sources & ~self.second)]
+    def _turns(self, m: Module, loops: Copies, window: Copies, loading: Signal, take: Signal) -> None:
+        """Decide whether the next cycle reads, which source, and whether that completes a beat, which takes the next.
 
-    def _accumulator(self, m: Module, advance: Signal, loops: Copies) -> None:
-        """Count entries, since positions follow each other there, and channels."""
+        Two sources are a window of two taps, of which B has the second. Accumulator entries follow each other as
+        positions do.
+        """
+        waiting = Signal()
+        last_beat = Signal()
+        column_done = Signal()
+        reads_next = Signal()
+        m.d.comb += [
+            reads_next.eq((waiting & self.go) | (self.step & ~(take & last_beat))), self.last.eq(take),
+            self.acc_valid.eq(self.step & self.requantize), self.read_valid.eq(self.step & ~self.requantize),
+        ]  # fmt: skip
+        m.d.sync += [self.step.eq(reads_next), take.eq(self.load | loading[0] | (reads_next & window.next_last))]
         with m.If(self.load):
-            m.d.sync += [self.acc_entry.eq(self.a), self.acc_channel.eq(0)]
-        with m.Elif(advance):
-            m.d.sync += self.acc_channel.eq(self.acc_channel + self.lanes)
-            with m.If(loops.next_column | loops.next_row):
+            m.d.sync += waiting.eq(1)
+        with m.Elif(self.go):
+            m.d.sync += waiting.eq(0)
+        with m.If(self.step):
+            m.d.sync += self.second.eq(self.two_sources)
+        with m.If(take):
+            m.d.sync += [
+                self.second.eq(0), last_beat.eq(loops.last), column_done.eq(loops.last_beat),
+                self.acc_channel.eq(self.acc_channel + self.lanes),
+            ]  # fmt: skip
+            with m.If(column_done):
                 m.d.sync += [self.acc_channel.eq(0), self.acc_entry.eq(self.acc_entry + 1)]
+            with m.If(loading[1]):
+                m.d.sync += [self.acc_channel.eq(0), self.acc_entry.eq(self.a)]

@@ -21,8 +21,10 @@ class RowReader(wiring.Component):
 
     Members
     -------
-    load: take the instruction's fields, which are held. go: start; it stays high.
+    load: take the instruction's fields, which are held. go: the first element is in the next cycle; not before the
+        second cycle after load.
     passes: times a row is streamed. between_gap, last_gap: cycles without elements after a pass, after the last one.
+        All held from the cycle before go on.
     channels: elements of a row that are real.
     read_valid, read_address, read_data: reads of the activation buffer, one word each.
     slot, gap, first, row_pass, last, index: in this cycle there is an element; or a cycle of a gap; it is the first of
@@ -58,55 +60,73 @@ class RowReader(wiring.Component):
         gap = Signal()
         word_done = Signal()
         again = Signal()
+        begins = Signal()
+        advance = Signal()
+        m.d.sync += begins.eq(self.load)
         m.d.comb += [
-            loops.load.eq(self.load), loops.advance.eq(word_done), loops.single.eq(1), loops.again.eq(again),
+            advance.eq(begins | word_done), loops.load.eq(self.load), loops.advance.eq(advance),
+            loops.single.eq(1), loops.again.eq(again),
             loops.ny.eq(self.ny), loops.nx.eq(self.nx), loops.nc.eq(self.nc),
-            pointer.load.eq(self.load), pointer.base.eq(self.a), pointer.advance.eq(word_done),
-            pointer.restart.eq(loops.restart), pointer.next_column.eq(loops.next_column),
-            pointer.next_row.eq(loops.next_row), pointer.step.eq(self.group_size),
-            pointer.column_stride.eq(self.a_x), pointer.row_stride.eq(self.a_y), self.read_address.eq(pointer.address),
+            pointer.load.eq(self.load), pointer.base.eq(self.a), pointer.advance.eq(advance),
+            pointer.again.eq(again), pointer.last_beat.eq(loops.last_beat), pointer.last_column.eq(loops.last_column),
+            pointer.step.eq(self.group_size), pointer.column_stride.eq(self.a_x), pointer.row_stride.eq(self.a_y),
+            self.read_address.eq(pointer.address),
         ]  # fmt: skip
         byte = Signal(range(self.group_size))
+        word_start, word_end = Signal(init=1), Signal()
         number = Signal(self.index_bits)
         row_pass = Signal(PASS_BITS)
-        pass_done = self._order(m, loops, slot=slot, gap=gap, number=number, row_pass=row_pass, again=again)
+        pass_done = Signal()
         m.d.comb += [
-            word_done.eq(slot & (byte == self.group_size - 1)),
-            pass_done.eq(word_done & (loops.restart | loops.next_column | loops.next_row)),
-            self.read_valid.eq(slot & (byte == 0)),
-        ]
+            word_done.eq(slot & word_end), pass_done.eq(word_done & loops.last_beat),
+            self.read_valid.eq(slot & word_start),
+        ]  # fmt: skip
         with m.If(slot):
-            m.d.sync += byte.eq(byte + 1)
+            m.d.sync += [
+                byte.eq(byte + 1), word_start.eq(word_end), word_end.eq(byte == self.group_size - 2),
+            ]  # fmt: skip
+        self._order(m, loops.last, pass_done, slot=slot, gap=gap, number=number, row_pass=row_pass, again=again)
         self._elements(m, slot, gap, number, row_pass, pass_done)
         return m
 
     def _order(
-        self, m: Module, loops: Copies, *, slot: Signal, gap: Signal, number: Signal, row_pass: Signal, again: Signal
-    ) -> Signal:
-        """Count passes, elements and gaps; return the flag of a pass's last element, which the caller drives."""
-        active = Signal()
-        ending = Signal()
+        self, m: Module, last: Signal, pass_done: Signal, *, slot: Signal, gap: Signal, number: Signal,
+        row_pass: Signal, again: Signal,
+    ) -> None:  # fmt: skip
+        """Count passes, elements and gaps.
+
+        What follows a pass is known two cycles after it began: passes have at least the elements of a word.
+        """
+        waiting = Signal()
+        more = Signal()
         gap_left = Signal(GAP_BITS)
-        pass_done = Signal()
         gap_cycles = Signal(GAP_BITS)
-        m.d.comb += [
-            again.eq(row_pass != self.passes - 1),
-            slot.eq(active & self.go & ~gap),
-            gap_cycles.eq(Mux(again, self.between_gap, self.last_gap)),
-        ]
-        with m.If(self.load):
-            m.d.sync += [active.eq(1), ending.eq(0), number.eq(0), row_pass.eq(0), gap_left.eq(0), gap.eq(0)]
-        with m.Elif(slot | gap):
+        gap_follows, gap_of_one, gap_done = (Signal(name=name) for name in ("gap_follows", "gap_of_one", "gap_done"))
+        following = Signal(GAP_BITS)
+        m.d.comb += following.eq(Mux(again, self.between_gap, self.last_gap))
+        m.d.sync += [
+            again.eq(~self.load & (row_pass != self.passes - 1)), gap_cycles.eq(following),
+            gap_follows.eq(following != 0), gap_of_one.eq(following == 1),
+        ]  # fmt: skip
+        with m.If(slot | gap):
             m.d.sync += number.eq(number + 1)
-            with m.If(gap):
-                m.d.sync += [gap_left.eq(gap_left - 1), gap.eq(gap_left != 1)]
-            with m.If(pass_done):
-                m.d.sync += [gap_left.eq(gap_cycles), gap.eq(gap_cycles != 0), row_pass.eq(Mux(again, row_pass + 1, 0))]
-                with m.If(loops.last):
-                    m.d.sync += active.eq(0)
-            with m.If((pass_done & (gap_cycles == 0)) | (gap_left == 1)):
+        with m.If(gap):
+            m.d.sync += [gap_left.eq(gap_left - 1), gap_done.eq(gap_left == 2)]
+            with m.If(gap_done):
+                m.d.sync += [gap.eq(0), slot.eq(more), number.eq(0)]
+        with m.If(pass_done):
+            m.d.sync += [
+                gap_left.eq(gap_cycles), gap_done.eq(gap_of_one), gap.eq(gap_follows), slot.eq(~gap_follows & ~last),
+                more.eq(~last), row_pass.eq(Mux(again, row_pass + 1, 0)),
+            ]  # fmt: skip
+            with m.If(~gap_follows):
                 m.d.sync += number.eq(0)
-        return pass_done
+        with m.If(self.load):
+            m.d.sync += [waiting.eq(1), number.eq(0), row_pass.eq(0)]
+        with m.Elif(self.go):
+            m.d.sync += waiting.eq(0)
+        with m.If(waiting & self.go):
+            m.d.sync += slot.eq(1)
 
     def _elements(
         self, m: Module, slot: Signal, gap: Signal, number: Signal, row_pass: Signal, pass_done: Signal
@@ -127,4 +147,6 @@ class RowReader(wiring.Component):
                 continue
             m.d.sync += getattr(self, name).eq(value)
             if name == "index":
-                m.d.sync += [self.real.eq(value < self.channels), self.first.eq(value == 0)]
+                m.d.sync += [
+                    self.real.eq(value < self.channels[: self.index_bits]), self.first.eq(value == 0)
+                ]  # fmt: skip

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gossamer.rtl.copies import Copies
-from gossamer.rtl.vector.parameters import READ_LATENCY
+from gossamer.rtl.vector.parameters import ENTRY_LATENCY
 
 SUM_BITS = 50
 """Of a sum of 2**18 numbers of 32 bits."""
@@ -13,7 +13,7 @@ SUM_BITS = 50
 QUOTIENT_BITS = 9
 """Of 256 times a term by the sum of all, rounded: at most 256."""
 
-SOFTMAX_LATENCY = READ_LATENCY + 3 + QUOTIENT_BITS + 1
+SOFTMAX_LATENCY = ENTRY_LATENCY + 3 + QUOTIENT_BITS + 2
 """Cycles from an element of the last pass to its result."""
 
 
@@ -54,9 +54,9 @@ class Softmax(wiring.Component):
     -------
     slot, element, real, first, row_pass: the stream, three passes per row, from `RowReader`.
     look_up, index: read this entry of the table of exponentials; one cycle after an element of passes 1 and 2. term:
-        the entry, READ_LATENCY cycles later.
+        the entry, ENTRY_LATENCY cycles later.
     zero: zero point of the output. result: signed byte, `SOFTMAX_LATENCY` cycles after the element of pass 2.
-    no_sum: high for a cycle if a row's exponentials add up to nothing.
+    no_sum: high for a cycle if a row's exponentials add up to nothing, a cycle after its first quotient is begun.
 
     Latency and throughput
     ----------------------
@@ -76,10 +76,12 @@ class Softmax(wiring.Component):
         """Return maximum, sum and the chain of divider stages."""
         m = Module()
         top = Signal(signed(8))
-        with m.If(self.slot & (self.row_pass == 0) & (self.first | (self.real & (self.element > top)))):
+        below = Signal(signed(9))
+        m.d.comb += below.eq(top - self.element)
+        with m.If(self.slot & (self.row_pass == 0) & (self.first | (self.real & below[-1]))):
             m.d.sync += top.eq(self.element)
-        m.d.sync += [self.index.eq(top - self.element), self.look_up.eq(self.slot & (self.row_pass != 0))]
-        stages = READ_LATENCY + 2
+        m.d.sync += [self.index.eq(below), self.look_up.eq(self.slot & (self.row_pass != 0))]
+        stages = ENTRY_LATENCY + 2
         tags = [Cat(self.slot & (self.row_pass == 1), self.slot & (self.row_pass == 2), self.first, self.real)]
         for stage in range(stages):
             tags.append(Signal(4, name=f"tag_{stage + 1}"))
@@ -94,7 +96,7 @@ class Softmax(wiring.Component):
             m.d.sync += total.eq(Mux(first, 0, total) + term)
         with m.If(dividing & first):
             m.d.sync += divisor.eq(total)
-        m.d.comb += self.no_sum.eq(dividing & first & (total == 0))
+        m.d.sync += self.no_sum.eq(dividing & first & (total == 0))
         m.submodules.divider = divider = Copies(DivideStage(), QUOTIENT_BITS, ("divisor",))
         # The dividend is 256 * term + total / 2: its low eight bits are the total's, and are brought down one by one.
         low_bits = [divisor[bit] for bit in range(QUOTIENT_BITS - 1, 0, -1)]
@@ -104,6 +106,6 @@ class Softmax(wiring.Component):
             divider.next_bit.eq(Cat(*low_bits, Const(0, 1))),
         ]  # fmt: skip
         shifted = Signal(signed(11))
-        m.d.comb += shifted.eq(self.zero + divider.quotient_out[-QUOTIENT_BITS:])
+        m.d.sync += shifted.eq(self.zero + divider.quotient_out[-QUOTIENT_BITS:])
         m.d.sync += self.result.eq(Mux(shifted > 127, 127, shifted))
         return m

@@ -1,10 +1,10 @@
 """Walk the block of a VECTOR instruction: rows, columns, beats of words, window taps, and the addresses they have.
 
-Addresses need no multiplier: every loop keeps the address its current iteration began at, and one adder per operand
-adds the stride of the loop that goes on.
+Addresses need no multiplier: every loop keeps the address its next iteration begins at, worked out while this one goes
+on. Flags that tell of a last iteration are registers, and so is what they are loaded with.
 """
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -29,19 +29,18 @@ class BlockLoops(wiring.Component):
 
     Members
     -------
-    load: start at the first beat of a block of ny rows, nx columns and nc words (all at least 1, held while walking).
-    advance: go to the next beat.
-    single: beats are of one word.
-    again: walk this column once more before the next; looked at in its last beat.
+    load: take a block of ny rows, nx columns and nc words (all at least 1; held from load on).
+    advance: go to the next beat; the first after load, in the next cycle or later, to the first beat.
+    single: beats are of one word; held from load on.
+    again: walk this column once more before the next; looked at in its last beat, and low for the first beat.
     words: words of the current beat, 1 to beat_words.
-    restart: the next beat is the first of this column again.
-    next_column, next_row: the next beat belongs to another column of this row, to another row.
-    last: this is the last beat of the block; what follows is undefined.
+    last_beat, last_column, last: this beat is the last of its column; this column of its row; this beat of the block,
+        what follows is undefined.
     beat: number of the beat within its column, modulo 2**beat_bits.
 
     Latency and throughput
     ----------------------
-    One beat per cycle; outputs follow load and advance by one cycle.
+    One beat per cycle; outputs follow advance by one cycle.
     """
 
     def __init__(self, beat_words: int, beat_bits: int) -> None:
@@ -50,49 +49,41 @@ class BlockLoops(wiring.Component):
             {
                 "load": In(1), "advance": In(1), "single": In(1), "again": In(1), "ny": In(ROW_COUNT_BITS),
                 "nx": In(ROW_COUNT_BITS), "nc": In(WORD_COUNT_BITS), "words": Out(range(beat_words + 1)),
-                "restart": Out(1), "next_column": Out(1), "next_row": Out(1), "last": Out(1), "beat": Out(beat_bits),
+                "last_beat": Out(1), "last_column": Out(1), "last": Out(1), "beat": Out(beat_bits),
             }
         )  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
         """Return the counters of what is left, the current iteration included, and registers that tell of the last."""
         m = Module()
-        rows_left = Signal(ROW_COUNT_BITS)
+        rows_left = Signal(ROW_COUNT_BITS + 1)
         columns_left = Signal(ROW_COUNT_BITS)
         words_left = Signal(WORD_COUNT_BITS)
-        last_beat, last_column, last_row = (Signal(name=name) for name in ("last_beat", "last_column", "last_row"))
-        one_beat, one_column, one_row = (Signal(name=name) for name in ("one_beat", "one_column", "one_row"))
+        last_row = Signal()
+        one_beat, one_column = (Signal(name=name) for name in ("one_beat", "one_column"))
         beat_words = Signal(range(self.beat_words + 1))
         m.d.comb += [
             beat_words.eq(Mux(self.single, 1, self.beat_words)),
-            one_beat.eq(self.nc <= beat_words),
-            one_column.eq(self.nx == 1),
-            one_row.eq(self.ny == 1),
-            self.words.eq(Mux(last_beat, words_left, beat_words)),
-            self.restart.eq(last_beat & self.again),
-            self.next_column.eq(last_beat & ~self.again & ~last_column),
-            self.next_row.eq(last_beat & ~self.again & last_column),
-            self.last.eq(self.next_row & last_row),
+            self.words.eq(Mux(self.last_beat, words_left, beat_words)),
+            self.last.eq(self.last_beat & ~self.again & self.last_column & last_row),
         ]
-        with m.If(self.load):
-            m.d.sync += [
-                rows_left.eq(self.ny), columns_left.eq(self.nx), words_left.eq(self.nc), self.beat.eq(0),
-                last_beat.eq(one_beat), last_column.eq(one_column), last_row.eq(one_row),
-            ]  # fmt: skip
+        m.d.sync += [one_beat.eq(self.nc <= beat_words), one_column.eq(self.nx == 1)]
+        with m.If(self.load):  # as if a row before the first ended
+            m.d.sync += [rows_left.eq(self.ny + 1), self.last_beat.eq(1), self.last_column.eq(1)]
         with m.Elif(self.advance):
             m.d.sync += [
                 words_left.eq(words_left - beat_words), self.beat.eq(self.beat + 1),
-                last_beat.eq(words_left <= Mux(self.single, 2, 2 * self.beat_words)),
+                self.last_beat.eq(words_left <= Mux(self.single, 2, 2 * self.beat_words)),
             ]  # fmt: skip
-            with m.If(last_beat):
-                m.d.sync += [words_left.eq(self.nc), self.beat.eq(0), last_beat.eq(one_beat)]
-            with m.If(self.next_column):
-                m.d.sync += [columns_left.eq(columns_left - 1), last_column.eq(columns_left == 2)]
-            with m.If(self.next_row):
-                m.d.sync += [
-                    columns_left.eq(self.nx), last_column.eq(one_column), rows_left.eq(rows_left - 1),
-                    last_row.eq(rows_left == 2),
-                ]  # fmt: skip
+            with m.If(self.last_beat):
+                m.d.sync += [words_left.eq(self.nc), self.beat.eq(0), self.last_beat.eq(one_beat)]
+            with m.If(self.last_beat & ~self.again):
+                m.d.sync += [columns_left.eq(columns_left - 1), self.last_column.eq(columns_left == 2)]
+                with m.If(self.last_column):
+                    m.d.sync += [
+                        columns_left.eq(self.nx), self.last_column.eq(one_column), rows_left.eq(rows_left - 1),
+                        last_row.eq(rows_left == 2),
+                    ]  # fmt: skip
         return m
 
 
@@ -101,45 +92,43 @@ class BlockPointer(wiring.Component):
 
     Members
     -------
-    load, base: go to the address of the first beat.
-    advance, restart, next_column, next_row: go to the next beat, as `BlockLoops` says.
-    step, column_stride, row_stride: bytes from beat to beat, column to column and row to row; held while walking.
-    address: of the current beat. following: of the next one, unless it is a restart.
+    load, base: take the address of the first beat.
+    advance, again, last_beat, last_column: go to the next beat, as `BlockLoops` says.
+    step, column_stride, row_stride: bytes from beat to beat, column to column and row to row; held from load on.
+    address: of the current beat.
 
     Latency and throughput
     ----------------------
-    One beat per cycle; the address follows load and advance by one cycle.
+    One beat per cycle; the address follows advance by one cycle.
     """
 
     def __init__(self) -> None:
         super().__init__(
             {
-                "load": In(1), "base": In(ADDRESS_BITS), "advance": In(1), "restart": In(1), "next_column": In(1),
-                "next_row": In(1), "step": In(ADDRESS_BITS), "column_stride": In(STRIDE_BITS),
-                "row_stride": In(ADDRESS_BITS), "address": Out(ADDRESS_BITS), "following": Out(ADDRESS_BITS),
+                "load": In(1), "base": In(ADDRESS_BITS), "advance": In(1), "again": In(1), "last_beat": In(1),
+                "last_column": In(1), "step": In(ADDRESS_BITS), "column_stride": In(STRIDE_BITS),
+                "row_stride": In(ADDRESS_BITS), "address": Out(ADDRESS_BITS),
             }
         )  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
-        """Return one adder and the address each loop's iteration began at."""
+        """Return an adder per loop."""
         m = Module()
-        row = Signal(ADDRESS_BITS)
+        next_row = Signal(ADDRESS_BITS)
+        next_column = Signal(ADDRESS_BITS)
         column = Signal(ADDRESS_BITS)
-        start = Signal(ADDRESS_BITS)
-        stride = Signal(ADDRESS_BITS)
-        m.d.comb += [
-            start.eq(Mux(self.next_row, row, Mux(self.next_column, column, self.address))),
-            stride.eq(Mux(self.next_row, self.row_stride, Mux(self.next_column, self.column_stride, self.step))),
-            self.following.eq(start + stride),
-        ]
+        begun = Signal(ADDRESS_BITS)
+        m.d.comb += begun.eq(Mux(self.last_column, next_row, next_column))
+        with m.If(self.advance):
+            m.d.sync += self.address.eq(self.address + self.step)
+            with m.If(self.last_beat):
+                m.d.sync += self.address.eq(Mux(self.again, column, begun))
+        with m.If(self.advance & self.last_beat & ~self.again):
+            m.d.sync += [column.eq(begun), next_column.eq(begun + self.column_stride)]
         with m.If(self.load):
-            m.d.sync += [row.eq(self.base), column.eq(self.base), self.address.eq(self.base)]
-        with m.Elif(self.advance):
-            m.d.sync += self.address.eq(Mux(self.restart, column, self.following))
-            with m.If(self.next_column | self.next_row):
-                m.d.sync += column.eq(self.following)
-            with m.If(self.next_row):
-                m.d.sync += row.eq(self.following)
+            m.d.sync += next_row.eq(self.base)
+        with m.Elif(self.advance & self.last_beat & ~self.again & self.last_column):
+            m.d.sync += next_row.eq(next_row + self.row_stride)
         return m
 
 
@@ -150,8 +139,9 @@ class WindowWalk(wiring.Component):
     -------
     load, base: go to tap (0, 0) at address `base`.
     advance: go to the next tap, columns innermost.
-    kh, kw, row_stride, column_stride: window and its strides in bytes; held while walking.
-    address: of the current tap. first, last: it is tap (0, 0), or (kh - 1, kw - 1).
+    kh, kw, row_stride, column_stride: window and its strides in bytes; held from the cycle before load on. two: the
+        window, of one tap then, has a second one. Held likewise.
+    address: of the current tap. first: it is tap (0, 0). next_last: that of the next cycle is tap (kh - 1, kw - 1).
 
     Latency and throughput
     ----------------------
@@ -162,36 +152,50 @@ class WindowWalk(wiring.Component):
         super().__init__(
             {
                 "load": In(1), "base": In(ADDRESS_BITS), "advance": In(1), "kh": In(TAP_COUNT_BITS),
-                "kw": In(TAP_COUNT_BITS), "row_stride": In(ADDRESS_BITS), "column_stride": In(STRIDE_BITS),
-                "address": Out(ADDRESS_BITS), "first": Out(1), "last": Out(1),
+                "kw": In(TAP_COUNT_BITS), "two": In(1), "row_stride": In(ADDRESS_BITS),
+                "column_stride": In(STRIDE_BITS), "address": Out(ADDRESS_BITS), "first": Out(1), "next_last": Out(1),
             }
         )  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
-        """Return the two counters of what is left and one adder."""
+        """Return the counters of what is left, an adder for each, and whether the next tap is a last one."""
         m = Module()
         rows_left = Signal(TAP_COUNT_BITS)
         columns_left = Signal(TAP_COUNT_BITS)
         row = Signal(ADDRESS_BITS)
-        following = Signal(ADDRESS_BITS)
-        last_column, last_row = Signal(), Signal()
+        next_row = Signal(ADDRESS_BITS)
+        last = Signal()
+        last_column, last_row, two_columns, two_rows, column_follows, row_follows = (
+            Signal(name=name)
+            for name in ("last_column", "last_row", "two_columns", "two_rows", "column_follows", "row_follows")
+        )
+        one, two = Signal(2), Signal(2)
+        one_tap = Signal()
         m.d.comb += [
-            self.last.eq(last_column & last_row),
-            following.eq(Mux(last_column, row + self.row_stride, self.address + self.column_stride)),
-        ]
+            next_row.eq(row + self.row_stride), column_follows.eq(Mux(last_column, one[0], two_columns)),
+            row_follows.eq(Mux(last_column, two_rows, last_row)),
+            self.next_last.eq(Mux(self.load, one_tap, Mux(self.advance, column_follows & row_follows, last))),
+        ]  # fmt: skip
+        m.d.sync += [
+            last.eq(self.next_last), one.eq(Cat(~self.two & (self.kw == 1), self.kh == 1)),
+            two.eq(Cat(self.two | (self.kw == 2), self.kh == 2)),
+            one_tap.eq(~self.two & (self.kw == 1) & (self.kh == 1)),
+        ]  # fmt: skip
         with m.If(self.load):
             m.d.sync += [
                 rows_left.eq(self.kh), columns_left.eq(self.kw), row.eq(self.base), self.address.eq(self.base),
-                self.first.eq(1), last_column.eq(self.kw == 1), last_row.eq(self.kh == 1),
+                self.first.eq(1), last_column.eq(one[0]), last_row.eq(one[1]), two_columns.eq(two[0]),
+                two_rows.eq(two[1]),
             ]  # fmt: skip
         with m.Elif(self.advance):
             m.d.sync += [
-                self.address.eq(following), columns_left.eq(columns_left - 1), last_column.eq(columns_left == 2),
-                self.first.eq(0),
+                self.address.eq(self.address + self.column_stride), columns_left.eq(columns_left - 1),
+                self.first.eq(0), last_column.eq(column_follows), last_row.eq(row_follows),
+                two_columns.eq(columns_left == 3),
             ]  # fmt: skip
             with m.If(last_column):
                 m.d.sync += [
-                    columns_left.eq(self.kw), last_column.eq(self.kw == 1), rows_left.eq(rows_left - 1),
-                    last_row.eq(rows_left == 2), row.eq(following),
+                    self.address.eq(next_row), row.eq(next_row), columns_left.eq(self.kw), two_columns.eq(two[0]),
+                    rows_left.eq(rows_left - 1), two_rows.eq(rows_left == 3),
                 ]  # fmt: skip
         return m

@@ -14,8 +14,8 @@ class BeatWriter(wiring.Component):
 
     Members
     -------
-    load: take the instruction's fields, which are held until the last write. single: beats are of one word.
-    capture: the next beat's data is there from the next cycle on, until it is written.
+    load: take the instruction's fields, which are held until the last write. single: beats are of one word; held too.
+    capture: the next beat's data is there in the next cycle.
     d_valid, d_address, d_words: the write. finished: it is the block's last one.
 
     Latency and throughput
@@ -35,19 +35,24 @@ class BeatWriter(wiring.Component):
         )  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
-        """Return the walk and the flag of a result that waits."""
+        """Return the walk, and the registers of the write."""
         m = Module()
         m.submodules.loops = loops = Copies(BlockLoops(self.lanes // self.group_size, row_bits(self.rows)))
         m.submodules.pointer = pointer = Copies(BlockPointer())
-        waiting = Signal()
+        begins = Signal()
+        advance = Signal()
+        m.d.sync += begins.eq(self.load)
         m.d.comb += [
-            loops.load.eq(self.load), loops.advance.eq(self.d_valid), loops.single.eq(self.single), loops.again.eq(0),
+            advance.eq(begins | self.capture), loops.load.eq(self.load), loops.advance.eq(advance),
+            loops.single.eq(self.single), loops.again.eq(0),
             loops.ny.eq(self.ny), loops.nx.eq(self.nx), loops.nc.eq(self.nc),
-            pointer.load.eq(self.load), pointer.base.eq(self.d), pointer.advance.eq(self.d_valid),
-            pointer.restart.eq(0), pointer.next_column.eq(loops.next_column), pointer.next_row.eq(loops.next_row),
+            pointer.load.eq(self.load), pointer.base.eq(self.d), pointer.advance.eq(advance), pointer.again.eq(0),
+            pointer.last_beat.eq(loops.last_beat), pointer.last_column.eq(loops.last_column),
             pointer.step.eq(Mux(self.single, self.group_size, self.lanes)), pointer.column_stride.eq(self.d_x),
-            pointer.row_stride.eq(self.d_y), self.d_address.eq(pointer.address), self.d_words.eq(loops.words),
-            self.d_valid.eq(waiting), self.finished.eq(self.d_valid & loops.last),
+            pointer.row_stride.eq(self.d_y),
         ]  # fmt: skip
-        m.d.sync += waiting.eq(self.capture)
+        m.d.sync += [
+            self.d_valid.eq(self.capture), self.d_address.eq(pointer.address), self.d_words.eq(loops.words),
+            self.finished.eq(self.capture & loops.last),
+        ]  # fmt: skip
         return m

@@ -28,7 +28,7 @@ def corrupted(condition: str, extra: str = "") -> BuiltCore:
             text = text.replace("  integer part;\n", "  integer part;\n  reg wrote; reg [31:0] wrote_row;\n")
             changed += 1
         modules.append(replace(module, text=text))
-    assert changed == 7  # two halves of activations and accumulators, weights, indices, parameters
+    assert changed == 8  # two halves of activations and accumulators, weights, indices, parameters, LRN's history
     return BuiltCore(spec, build_core(modules))
 
 

@@ -10,6 +10,7 @@ from vector_cases import ROWS, Cases, Shape
 
 from gossamer.arch.isa import Opcode
 from gossamer.arch.registers import ErrorCause
+from gossamer.arch.target import Target
 from gossamer.dataflow.numerics import REQUANTIZE_DTYPE
 from gossamer.rtl.testbench.simulate import SimulationFailed, build, run
 from gossamer.rtl.vector.engine import BadVectorParameter, VectorEngine
@@ -29,11 +30,10 @@ SMALLEST = Shape(group_size=4, vector_lanes=4, chains=8)
 BEATS = (Opcode.REQUANTIZE, Opcode.ADD, Opcode.MULTIPLY, Opcode.TABLE, Opcode.MAXIMUM, Opcode.AVERAGE, Opcode.COPY)
 
 
-def modules_of(shape: Shape) -> tuple[VerilogModule, ...]:
+def modules_of(shape: Shape, target: Target = Target.GENERIC) -> tuple[VerilogModule, ...]:
     """Return the engine's Verilog."""
-    return verilog_modules(
-        VectorEngine(group_size=shape.group_size, vector_lanes=shape.vector_lanes, chains=shape.chains)
-    )
+    sizes = {"group_size": shape.group_size, "vector_lanes": shape.vector_lanes, "chains": shape.chains}
+    return verilog_modules(VectorEngine(**sizes, target=target))
 
 
 @pytest.fixture(scope="session")
@@ -71,6 +71,11 @@ def test_operations_on_rows(name: str, builds: Path, tmp_path: Path) -> None:
     run_cases(modules_of(SHAPES[name]), mixed(SHAPES[name], ROWS, 12), builds, tmp_path)
 
 
+def test_operations_on_the_multipliers_of_the_ecp5(builds: Path, tmp_path: Path) -> None:
+    cases = mixed(SMALLEST, (*BEATS, *ROWS), 3)
+    run_cases(modules_of(SMALLEST, Target.ECP5), cases, builds, tmp_path)
+
+
 def test_what_cannot_be_executed_stops_with_a_fault(builds: Path, tmp_path: Path) -> None:
     shape = SHAPES["tiny"]
     cases = Cases(shape=shape, rng=np.random.default_rng(SEED))
@@ -106,9 +111,11 @@ def test_what_cannot_be_executed_stops_with_a_fault(builds: Path, tmp_path: Path
 
 
 MUTANTS = {
-    "no rounding": ("rounding_shift", r"\(shifted\) \+ \$signed\(2'h1\)", "(shifted) + $signed(2'h0)"),
-    "window stays at the first beat": ("beat_reader", r"load \? a : following", "load ? a : a"),
-    "one word too few": ("block_loops", r"words_left <= 1'h1", "words_left <= 2'h2"),
+    "no rounding": ("rounding_shift", r"\{ zero, 1'h1 \}", "{ zero, 1'h0 }"),
+    "window stays at the first beat": ("block_pointer", r"address \+ step", "address"),
+    "one word too few": ("block_loops", r"words_left <= 2'h2", "words_left <= 2'h3"),
+    "row read twice": ("block_pointer", r"= begun \+ column_stride", "= next_column + column_stride"),
+    "second source first": ("beat_reader", r"second \? second_word : (\w+)", r"second ? \1 : second_word"),
     "window too long": ("lrn", r"index >= window;", "index > window;"),
 }
 
