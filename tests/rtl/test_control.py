@@ -24,15 +24,15 @@ from gossamer.rtl.verilog import VerilogModule, verilog_modules
 Case = dict[str, Any]
 
 MUTANTS = {
-    "instruction_queue": (r"assign room = (.*);", "1'h1"),
+    "instruction_queue": (r"room <= (.*);", "1'h1"),
     "semaphore": (r"available <= (.*);", "1'h1"),
-    "engine_issue": (r"assign waiting_token = (.*);", "missing"),
+    "engine_issue": (r"waiting_token <= (.*);", "missing"),
     "dispatcher": (r"assign ends = (.*);", "fetch_valid & running & is_end"),
-    "counters": (r"assign settled = (.*);", "1'h1"),
+    "counters": (r"settled <= (.*);", "1'h1"),
     "tally": (r"assign _1 = (collect \? .*);", "amount"),
-    "register_file": (r"assign config_matches = (.*);", "1'h1"),
+    "register_file": (r"config_matches <= (.*);", "1'h1"),
     "run_control": (r"assign _\d+ = (settled & .*);", "~ended[0]"),
-    "axi_lite_slave": (r"assign read = (.*);", "read_held | s_axi_arvalid"),
+    "axi_lite_slave": (r"looking_next = (\{ looking.*);", "{4{s_axi_arvalid}}"),
     "control": (r"assign quiet = (.*);", "1'h1"),
 }
 """One fault for each module: the expression replaced, and by what. Fault n is on while `control.mutant` is n."""
@@ -247,7 +247,7 @@ def test_reset_of_a_run_that_waits_for_ever(control: Path, tmp_path: Path) -> No
     stuck = {
         "settings": settings(core(DEPTH), 3), "words": words, "offered": [3, 3, 3], "durations": {"vector": [(5, [])]},
         "expected": {
-            "started": {"load": [], "compute": [], "vector": [4], "store": []},
+            "started": {"load": [], "compute": [], "vector": [6], "store": []},
             "status": 1 | 1 << (8 + load), "waiting": 1 << (4 * load + vector),
         },
     }  # fmt: skip
