@@ -2,7 +2,7 @@
 
 from enum import Enum
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -18,7 +18,7 @@ class RunState(Enum):
 
     IDLE = 0
     WAIT = 1
-    """A command was given; the memory is not quiet yet."""
+    """A command was given; the memory is not quiet yet, or has not been for long enough."""
     RESET = 2
     PREPARE = 3
     """FETCH works out its first request, two cycles."""
@@ -36,7 +36,8 @@ class RunControl(wiring.Component):
     -------
     start_command, reset_command: high for one cycle when the host writes them.
     config_matches: the program's fingerprint is this core's.
-    memory_quiet: no transfer on any memory port is under way.
+    memory_quiet: no transfer on any memory port is under way; it need not be known yet in the two cycles after
+        `running` has fallen that one is about to be.
     ends: END was dispatched in this cycle.
     fault: something cannot go on; it may come in the two cycles after `ends` as well. cause, address: why and where, a
     cycle later.
@@ -57,7 +58,7 @@ class RunControl(wiring.Component):
 
     Latency and throughput
     ----------------------
-    Start command in cycle t, memory quiet: `reset` in t + 2, `start` in t + 5, cycle 0 of the run is t + 6.
+    Start command in cycle t, memory quiet: `reset` in t + 5, `start` in t + 8, cycle 0 of the run is t + 9.
     """
 
     def __init__(self) -> None:
@@ -93,11 +94,13 @@ class RunControl(wiring.Component):
         state = Signal(RunState)
         then_start = Signal()
         ended = Signal(2)
+        calm = Signal(3)
+        m.d.sync += calm.eq(Cat(self.memory_quiet, calm))
         failing, caught, catch, prepared = (Signal(name=name) for name in ("failing", "caught", "catch", "prepared"))
         with m.Switch(state):
             with m.Case(RunState.IDLE), m.If(self.start_command):
-                m.d.sync += [then_start.eq(1), state.eq(RunState.WAIT)]
-            with m.Case(RunState.WAIT), m.If(self.memory_quiet):
+                m.d.sync += [then_start.eq(1), calm.eq(0), state.eq(RunState.WAIT)]
+            with m.Case(RunState.WAIT), m.If(calm.all()):
                 m.d.sync += [self.reset.eq(1), state.eq(RunState.RESET)]
             with m.Case(RunState.RESET):
                 self._forget(m)
@@ -141,6 +144,7 @@ class RunControl(wiring.Component):
                 self.start.eq(0),
                 catch.eq(0),
                 ended.eq(0),
+                calm.eq(0),
                 then_start.eq(self.start_command),
                 state.eq(RunState.WAIT),
             ]

@@ -41,9 +41,9 @@ class Fetch(wiring.Component):
     Latency and throughput
     ----------------------
     `base` and `instructions` must be there, and the reset be over, two cycles before `start`. `start` in cycle -1:
-    first request in cycle 0, another FETCH_REQUEST_CYCLES after each that is taken. The last beat of a burst in cycle t: its
-    instructions from t + 2 on, one per cycle; room of one dispatched in cycle t can be requested for in t +
-    FETCH_ROOM_CYCLES.
+    first request in cycle 0, another FETCH_REQUEST_CYCLES after each that is taken. The last beat of a burst in cycle
+    t: its instructions from t + 2 on, one per cycle; room of one dispatched in cycle t can be requested for in
+    t + FETCH_ROOM_CYCLES.
 
     Parameters
     ----------
