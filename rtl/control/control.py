@@ -144,6 +144,8 @@ class Control(wiring.Component):
             dispatcher.fetch_instruction.eq(self.fetch_instruction),
             self.fetch_ready.eq(dispatcher.fetch_ready),
             dispatcher.room.eq(issue.room),
+            dispatcher.rooms.eq(issue.rooms),
+            dispatcher.pop.eq(issue.start),
             self.fetch_dispatched.eq(dispatcher.dispatches),
             dispatcher.quiet.eq(issue.quiet.all()),
             issue.push.eq(dispatcher.push),

@@ -27,7 +27,8 @@ class Dispatcher(wiring.Component):
     -------
     clear: forget instruction and count. running: instructions may be dispatched. length: instructions of the program.
     fetch_valid, fetch_instruction, fetch_ready: the stream from FETCH.
-    room: queues that take an instruction in this cycle, in the order of ENGINES. quiet: no engine has any instruction.
+    room, rooms, pop: queues that have room for one instruction, in the order of ENGINES, that have it for two, and that
+    lose one in this cycle. quiet: no engine has any instruction.
     push, instruction: queue that takes the instruction in this cycle.
     dispatches: an instruction is dispatched in this cycle. ends: it is END.
     bad_opcode, bad_bits: the one dispatched in the cycle before has an unknown opcode, or unused bits that are set.
@@ -43,8 +44,8 @@ class Dispatcher(wiring.Component):
 
     Latency and throughput
     ----------------------
-    One cycle from FETCH to dispatch; one instruction per cycle. `dispatches`, `push` and `fetch_ready` are
-    combinational in `room`, and else come from registers.
+    One cycle from FETCH to dispatch; one instruction per cycle. That the instruction in the register will find room is
+    known a cycle ahead: `dispatches`, `push` and `fetch_ready` are one gate behind registers.
     """
 
     def __init__(self) -> None:
@@ -57,6 +58,8 @@ class Dispatcher(wiring.Component):
                 "fetch_instruction": In(INSTRUCTION_BITS),
                 "fetch_ready": Out(1),
                 "room": In(len(ENGINES)),
+                "rooms": In(len(ENGINES)),
+                "pop": In(len(ENGINES)),
                 "quiet": In(1),
                 "push": Out(len(ENGINES)),
                 "instruction": Out(INSTRUCTION_BITS),
@@ -73,30 +76,33 @@ class Dispatcher(wiring.Component):
         """Return decoder, handshake, checks and count."""
         m = Module()
         opcode = instruction_fields(Opcode.END, self.fetch_instruction)["opcode"]
-        held, is_end, unknown, still = (Signal(name=name) for name in ("held", "is_end", "unknown", "still"))
-        target = Signal(len(ENGINES))
+        held, leaves, is_end, unknown = (Signal(name=name) for name in ("held", "leaves", "is_end", "unknown"))
+        target, coming, free = (Signal(len(ENGINES), name=name) for name in ("target", "coming", "free"))
         set_bits = self._set_bits(m, opcode)
-        leaves, counts, counted_all = (Signal(name=name) for name in ("leaves", "counts", "counted_all"))
+        counts, counted_all = Signal(), Signal()
         with m.If(self.fetch_ready):
             m.d.sync += [
                 held.eq(self.fetch_valid),
                 self.instruction.eq(self.fetch_instruction),
-                target.eq(Cat(self.fetch_valid & opcode.matches(*_opcodes(engine)) for engine in ENGINES)),
-                is_end.eq(self.fetch_valid & (opcode == Opcode.END)),
-                unknown.eq(self.fetch_valid & ~opcode.matches(*FIELDS)),
+                target.eq(coming),
+                is_end.eq(opcode == Opcode.END),
+                unknown.eq(~opcode.matches(*FIELDS)),
+                leaves.eq(self.fetch_valid & ((coming & free).any() | ~opcode.matches(*FIELDS))),
             ]
+        with m.Else():
+            m.d.sync += leaves.eq((target & free).any() | (is_end & self.quiet))
         with m.If(self.clear):
-            m.d.sync += Cat(held, target, is_end, unknown).eq(0)
+            m.d.sync += Cat(held, leaves).eq(0)
         m.d.comb += [
-            leaves.eq((target & self.room).any() | unknown | (is_end & still)),
+            coming.eq(Cat(opcode.matches(*_opcodes(engine)) for engine in ENGINES)),
+            free.eq(self.rooms | self.pop | (self.room & ~Mux(leaves, target, 0))),  # in the next cycle
             self.fetch_ready.eq(~held | leaves),  # when the run has ended the rest may go where it likes
             self.dispatches.eq(self.running & leaves),
-            self.push.eq(Mux(self.running, target & self.room, 0)),
-            self.ends.eq(self.running & is_end & still),
+            self.push.eq(Mux(self.running & leaves, target, 0)),
+            self.ends.eq(self.running & leaves & is_end),
             self.no_end.eq(self.running & counted_all),
         ]
         m.d.sync += [
-            still.eq(self.quiet & is_end & ~still),
             self.bad_opcode.eq(self.dispatches & unknown),
             self.bad_bits.eq(self.dispatches & set_bits),
             counts.eq(self.dispatches),

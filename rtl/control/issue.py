@@ -20,7 +20,7 @@ class EngineIssue(wiring.Component):
     -------
     clear: forget queue and running instruction.
     go: instructions may start.
-    push, instruction, room: the queue's input, see `InstructionQueue`.
+    push, instruction, room, rooms: the queue's input, see `InstructionQueue`.
     available: engines of which there is a token, or is one being given, in the order of ENGINES. take: tokens taken in
     this cycle.
     give: engines that get a token in this cycle.
@@ -54,6 +54,7 @@ class EngineIssue(wiring.Component):
                 "push": In(1),
                 "instruction": In(INSTRUCTION_BITS),
                 "room": Out(1),
+                "rooms": Out(1),
                 "available": In(engines),
                 "take": Out(engines),
                 "give": Out(engines),
@@ -85,6 +86,7 @@ class EngineIssue(wiring.Component):
             queue.instruction.eq(self.instruction),
             queue.pop.eq(self.start),
             self.room.eq(queue.room),
+            self.rooms.eq(queue.rooms),
             self.head.eq(queue.head),
             self.working.eq(self.start | (active & ~self.finished)),
             self.quiet.eq(~self.working & ~queue.valid),

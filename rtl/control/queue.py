@@ -20,7 +20,7 @@ class InstructionQueue(wiring.Component):
     -------
     clear: empty the queue.
     push, instruction: append a word; only while `room` is high.
-    room: fewer than `depth` words are held.
+    room, rooms: fewer than `depth` words are held, and fewer than `depth` - 1.
     pop: remove the head; only while `valid` is high.
     valid, head: there is a head, and its word. wait, release: fields of the head, from registers.
 
@@ -52,6 +52,7 @@ class InstructionQueue(wiring.Component):
                 "push": In(1),
                 "instruction": In(INSTRUCTION_BITS),
                 "room": Out(1, init=1),
+                "rooms": Out(1),
                 "pop": In(1),
                 "valid": Out(1),
                 "head": Out(INSTRUCTION_BITS),
@@ -74,6 +75,7 @@ class InstructionQueue(wiring.Component):
         last = Signal(range(words))
         held = Signal(self.depth)
         m.d.comb += [
+            self.rooms.eq(~held[-2] if self.depth > 1 else 0),
             self.valid.eq(held[0]),
             write.en.eq(self.push),
             write.addr.eq(last),
