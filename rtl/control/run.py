@@ -118,16 +118,15 @@ class RunControl(wiring.Component):
                     self.error_cause.eq(Mux(self.config_matches, ErrorCause.NONE, ErrorCause.FINGERPRINT)),
                     state.eq(Mux(self.config_matches, RunState.RUN, RunState.SETTLE)),
                 ]
-            with m.Case(RunState.RUN):
-                m.d.comb += failing.eq(self.fault)
-                with m.If(self.fault | self.ends):
-                    m.d.sync += [self.running.eq(0), ended.eq(0b11), state.eq(RunState.SETTLE)]
+            with m.Case(RunState.RUN), m.If(self.fault | self.ends):
+                m.d.sync += [self.running.eq(0), ended.eq(0b11), state.eq(RunState.SETTLE)]
             with m.Case(RunState.SETTLE):
-                m.d.comb += [failing.eq(ended[0] & self.fault), self.finished.eq(self.settled & ~ended[0])]
+                m.d.comb += self.finished.eq(self.settled & ~ended[0])
                 m.d.sync += ended.eq(ended >> 1)
                 with m.If(self.finished):
                     m.d.sync += [self.failed.eq(self.error_cause != 0), self.done.eq(self.error_cause == 0)]
                     m.d.sync += state.eq(RunState.IDLE)
+        m.d.comb += failing.eq(self.fault & (self.running | ended[0]))
         m.d.sync += catch.eq(failing & ~caught)
         with m.If(failing):
             m.d.sync += caught.eq(1)
