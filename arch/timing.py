@@ -55,6 +55,26 @@ LOAD_WRITE_CYCLES = 1
 STORE_SETUP_CYCLES = 16
 """From the start of a STORE to its first write beat: the same, and a read of the activation buffer."""
 
+FETCH_REQUEST_CYCLES = 2
+"""From a request of FETCH that is taken to its next: what that is is worked out in a cycle of its own."""
+
+FETCH_ROOM_CYCLES = 3
+"""From the dispatch of an instruction to a request of FETCH that takes the room it leaves."""
+
+DISPATCH_CYCLES = 2
+"""From the cycle after the last beat of a burst of FETCH to the dispatch of its first instruction: a register behind
+the buffer, and one behind the decoder. Those that follow are dispatched one per cycle."""
+
+START_CYCLES = 2
+"""From the dispatch of an instruction to its start: its queue, and a register in front of the engine."""
+
+COMPLETION_CYCLES = 1
+"""From the cycle after an instruction's last to the start of what waits for it, the next of its engine or one that
+waits for its tokens: a register behind `done`. No engine is busy in between."""
+
+END_CYCLES = 1
+"""From the cycle in which END could be dispatched and nothing is left to do, to its dispatch."""
+
 FETCH_BUFFER_BYTES = 2048
 """Instructions FETCH holds or has requested ahead of dispatch."""
 

@@ -126,6 +126,7 @@ class Core(wiring.Component):
             control.fetch_fault.eq(dma.fetch_fault),
             control.fetch_address.eq(dma.fetch_address),
             dma.fetch_ready.eq(control.fetch_ready),
+            dma.fetch_dispatched.eq(control.fetch_dispatched),
         ]
 
     def _load_pieces(self, m: Module, dma: Any, activations: Any, others: dict[Space, Any]) -> None:

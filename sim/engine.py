@@ -1,9 +1,10 @@
 """Run a decoded Program on the engines: the event kernel of the timing simulator.
 
 FETCH reads the instruction stream in bursts and dispatches one instruction per cycle, in order, into the queue of its
-engine; a full queue blocks those behind. Each engine starts the head of its queue when the one before has completed,
-the instruction has been in the queue for a cycle, and a token of every engine in `wait` is there. COMPUTE and VECTOR
-then take their closed form; LOAD and STORE issue bursts (`gossamer.sim.offchip`).
+engine; a full queue blocks those behind. Each engine starts the head of its queue COMPLETION_CYCLES after the one
+before has completed, if the instruction was dispatched START_CYCLES ago and a token of every engine in `wait` is there,
+which it is COMPLETION_CYCLES after the completion that gives it. COMPUTE and VECTOR then take their closed form; LOAD
+and STORE issue bursts (`gossamer.sim.offchip`).
 
 Only bursts compete (for channels and ports), so only they are ordered in time. Everything else is a maximum of times
 already known, and the kernel runs ahead with it; then it serves the earliest possible burst of FETCH, LOAD and STORE
@@ -19,11 +20,17 @@ from numpy.typing import NDArray
 
 from gossamer.arch.isa import INSTRUCTION_BYTES
 from gossamer.arch.timing import (
+    COMPLETION_CYCLES,
+    DISPATCH_CYCLES,
+    END_CYCLES,
     FETCH_BUFFER_BYTES,
     FETCH_BURST_BYTES,
+    FETCH_REQUEST_CYCLES,
+    FETCH_ROOM_CYCLES,
     LOAD_MOVE_CYCLES,
     LOAD_SETUP_CYCLES,
     LOAD_WRITE_CYCLES,
+    START_CYCLES,
     STORE_SETUP_CYCLES,
 )
 from gossamer.sim.kernels import kernel
@@ -99,7 +106,7 @@ def dispatch_next(
     burst = ((at + 1) * INSTRUCTION_BYTES - 1) // fetch_bytes
     if burst >= control[FETCHED]:
         return False
-    earliest = fetch_times[burst]
+    earliest = fetch_times[burst] + DISPATCH_CYCLES
     if at > 0:
         earliest = max(earliest, times[at - 1, DISPATCHED] + 1)
     engine = work[at, ENGINE]
@@ -110,6 +117,7 @@ def dispatch_next(
                 if completed == UNKNOWN:
                     return False
                 earliest = max(earliest, completed)
+        earliest += END_CYCLES
         times[at] = earliest
         times[at, COMPLETED] = earliest + 1
         control[TOTAL] = earliest + 1
@@ -146,12 +154,12 @@ def _start(
     if head >= dispatched[engine]:
         return UNKNOWN
     at = order[engine, head]
-    ready = times[at, DISPATCHED] + 1
+    ready = times[at, DISPATCHED] + START_CYCLES
     if head > 0:
         before = times[order[engine, head - 1], COMPLETED]
         if before == UNKNOWN:
             return UNKNOWN
-        ready = max(ready, before)
+        ready = max(ready, before + COMPLETION_CYCLES)
     for giver in range(ENGINE_COUNT):
         pair = giver * ENGINE_COUNT + engine
         if (work[at, WAIT] >> giver) & 1 and taken[pair] >= given[pair]:
@@ -184,7 +192,7 @@ def give_tokens(
     for taker in range(ENGINE_COUNT):
         if (work[at, RELEASE] >> taker) & 1:
             pair = work[at, ENGINE] * ENGINE_COUNT + taker
-            tokens[token_base[pair] + given[pair]] = times[at, COMPLETED]
+            tokens[token_base[pair] + given[pair]] = times[at, COMPLETED] + COMPLETION_CYCLES
             given[pair] += 1
 
 
@@ -222,8 +230,8 @@ def request_time(
     fetch_bursts: int,
 ) -> int:
     """Return the cycle of an agent's next request, or UNKNOWN if it has none or waits for dispatch."""
-    earliest = agents[agent, REQUESTED] + 1
     if agent == FETCH_AGENT:
+        earliest = agents[agent, REQUESTED] + FETCH_REQUEST_CYCLES
         if control[FETCHED] >= fetch_bursts:
             return UNKNOWN
         over = (control[FETCHED] + 1) * fetch_bytes - FETCH_BUFFER_BYTES
@@ -231,14 +239,14 @@ def request_time(
             needed = min((over + INSTRUCTION_BYTES - 1) // INSTRUCTION_BYTES, work.shape[0])
             if needed > control[NEXT]:
                 return UNKNOWN
-            earliest = max(earliest, times[needed - 1, DISPATCHED] + 1)
+            earliest = max(earliest, times[needed - 1, DISPATCHED] + FETCH_ROOM_CYCLES)
         return int(max(earliest, port_free[REQUEST, 0]))
     at = agents[agent, CURRENT]
     if at == UNKNOWN:
         return UNKNOWN
     served = agents[agent, SERVED]
     port, slot = served % memory[PORTS], served // memory[PORTS] % memory[OUTSTANDING]
-    earliest = max(earliest, rings[agent, port, slot])
+    earliest = max(agents[agent, REQUESTED] + 1, rings[agent, port, slot])
     return int(max(earliest, port_free[WRITE if agent == STORE_AGENT else REQUEST, port]))
 
 
@@ -445,7 +453,7 @@ def memory_state(
     """
     agents = np.zeros((AGENTS, AGENT_COLUMNS), dtype=np.int64)
     agents[:, CURRENT] = UNKNOWN
-    agents[:, REQUESTED] = UNKNOWN
+    agents[FETCH_AGENT, REQUESTED] = -FETCH_REQUEST_CYCLES
     rings = np.zeros((AGENTS, memory[PORTS], memory[OUTSTANDING]), dtype=np.int64)
     return (
         agents,

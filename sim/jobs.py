@@ -8,6 +8,7 @@ nothing here is an approximation.
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.arch.timing import COMPLETION_CYCLES, START_CYCLES
 from gossamer.sim.engine import (
     COMPLETED,
     CONTROL_COLUMNS,
@@ -52,18 +53,18 @@ def _start(
     if head >= dispatched[engine]:
         return UNKNOWN
     at = order[engine, head]
-    start = times[at, DISPATCHED] + 1
+    start = times[at, DISPATCHED] + START_CYCLES
     if head > 0:
         before = times[order[engine, head - 1], COMPLETED]
         if before == UNKNOWN:
             return UNKNOWN
-        start = max(start, before)
+        start = max(start, before + COMPLETION_CYCLES)
     for number in range(DEPENDENCIES):
         other = jobs[at, DEPENDS + number]
         if other != NONE:
             if times[other, COMPLETED] == UNKNOWN:
                 return UNKNOWN
-            start = max(start, times[other, COMPLETED])
+            start = max(start, times[other, COMPLETED] + COMPLETION_CYCLES)
     times[at, STARTED] = start
     heads[engine] = head + 1
     return int(at)

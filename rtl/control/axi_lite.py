@@ -1,12 +1,14 @@
 """AXI4-Lite slave: the host's reads and writes, one at a time, as requests to a register file."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gossamer.arch.registers import ADDRESS_BITS
 
 DATA_BITS = 32
+READ_CYCLES = 3
+"""From the address of a register read to its value, see `RegisterFile`."""
 
 SLAVE_PORTS: dict[str, wiring.Member] = {
     "s_axi_awaddr": In(ADDRESS_BITS),
@@ -40,7 +42,7 @@ class AxiLiteSlave(wiring.Component):
     s_axi_*: AXI4-Lite slave (AMBA AXI4, B1), 32 bits.
     write, write_address, write_data, write_strobe: write a register in this cycle; addresses count registers.
     write_error: the register cannot be written; combinational.
-    read_address: register looked at. read_data, read_error: its value, or that there is none; combinational.
+    read_address: register looked at. read_data, read_error: its value, or that there is none, READ_CYCLES later.
 
     Protocol
     --------
@@ -49,8 +51,8 @@ class AxiLiteSlave(wiring.Component):
 
     Latency and throughput
     ----------------------
-    A write takes effect one cycle after the later of address and data; its response follows one cycle later, as a
-    read's data does two cycles after its address. At most one read and one write every two cycles.
+    A write takes effect two cycles after the later of address and data; its response follows one cycle later. A read's
+    data comes READ_CYCLES + 2 after its address. One read and one write at a time.
     """
 
     def __init__(self) -> None:
@@ -74,13 +76,15 @@ class AxiLiteSlave(wiring.Component):
         address_held = Signal()
         data_held = Signal()
         read_held = Signal()
-        read = Signal()
+        looking = Signal(READ_CYCLES + 1)
         m.d.comb += [
             self.s_axi_awready.eq(~address_held),
             self.s_axi_wready.eq(~data_held),
             self.s_axi_arready.eq(~read_held),
-            self.write.eq(address_held & data_held & (~self.s_axi_bvalid | self.s_axi_bready)),
-            read.eq(read_held & (~self.s_axi_rvalid | self.s_axi_rready)),
+        ]
+        m.d.sync += [
+            self.write.eq(address_held & data_held & ~self.write & ~self.s_axi_bvalid),
+            looking.eq(Cat(self.s_axi_arvalid & self.s_axi_arready, looking)),
         ]
         with m.If(self.s_axi_awvalid & self.s_axi_awready):
             m.d.sync += [address_held.eq(1), self.write_address.eq(self.s_axi_awaddr[2:])]
@@ -97,9 +101,9 @@ class AxiLiteSlave(wiring.Component):
             m.d.sync += self.s_axi_bresp.eq(self.write_error << 1)
         with m.Elif(self.s_axi_bready):
             m.d.sync += self.s_axi_bvalid.eq(0)
-        with m.If(read):
-            m.d.sync += [read_held.eq(0), self.s_axi_rvalid.eq(1), self.s_axi_rdata.eq(self.read_data)]
+        with m.If(looking[-1]):
+            m.d.sync += [self.s_axi_rvalid.eq(1), self.s_axi_rdata.eq(self.read_data)]
             m.d.sync += self.s_axi_rresp.eq(self.read_error << 1)
-        with m.Elif(self.s_axi_rready):
-            m.d.sync += self.s_axi_rvalid.eq(0)
+        with m.Elif(self.s_axi_rvalid & self.s_axi_rready):
+            m.d.sync += [self.s_axi_rvalid.eq(0), read_held.eq(0)]
         return m

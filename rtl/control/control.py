@@ -1,5 +1,8 @@
 """Control of the core: everything between the host's registers, the instruction stream and the four engines."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -30,7 +33,8 @@ class Control(wiring.Component):
     Members
     -------
     s_axi_*: AXI4-Lite slave with the registers of `gossamer.arch.registers`. interrupt: a run is done or has failed.
-    fetch_valid, fetch_instruction, fetch_ready: instructions of the program in order, from FETCH.
+    fetch_valid, fetch_instruction, fetch_ready: instructions of the program in order, from FETCH. fetch_dispatched: one
+    is dispatched in this cycle.
     fetch_fault, fetch_address: FETCH was answered with an error, and the address asked.
     load, compute, vector, store: the engines, see `EngineControl`.
     memory_quiet: no transfer on any memory port is under way, or about to be.
@@ -42,14 +46,14 @@ class Control(wiring.Component):
     Protocol
     --------
     Every run begins with a reset, which waits until the memory is quiet. When an error stops a run, no instruction
-    starts any more, those already started go on until they end by themselves; the next start resets them. Counters
-    count while `running` is high: CYCLES is the simulator's total.
+    starts from the second cycle after `running` on, those already started go on until they end by themselves; the next
+    start resets them. Counters count while `running` is high: CYCLES is the simulator's total.
 
     Latency and throughput
     ----------------------
-    One instruction per cycle. An instruction offered in cycle t starts in t + 1 if its engine is idle and its tokens
-    are there; tokens and the engine of one whose `done` is in cycle E are there in E + 1. Dispatch, starts, the end and
-    all counters are those of `gossamer.sim.engine`, cycle by cycle.
+    One instruction per cycle. One offered in cycle t is dispatched in t + 1 and starts in t + 3 if its engine is idle
+    and its tokens are there; what waits for one whose `done` is in cycle E starts in E + 2. Dispatch, starts, the end
+    and all counters are those of `gossamer.sim.engine`, cycle by cycle.
     """
 
     def __init__(self, spec: SparseAccelerator) -> None:
@@ -62,6 +66,7 @@ class Control(wiring.Component):
                 "fetch_valid": In(1),
                 "fetch_instruction": In(INSTRUCTION_BITS),
                 "fetch_ready": Out(1),
+                "fetch_dispatched": Out(1),
                 "fetch_fault": In(1),
                 "fetch_address": In(ADDRESS_BITS),
                 **{engine.value: In(EngineControl()) for engine in ENGINES},
@@ -93,8 +98,10 @@ class Control(wiring.Component):
         self._connect_engines(m, issue, semaphores, run)
         self._connect_faults(m, dispatcher, semaphores, run)
         self._connect_counters(m, issue, run, counters)
-        m.d.comb += [
-            registers.status.eq(Cat(run.active, run.done, run.failed, run.resetting, issue.active, self._stuck(issue))),
+        m.d.sync += [
+            registers.status.eq(
+                Cat(run.active, run.done, run.failed, run.resetting, issue.working, self._stuck(issue))
+            ),
             registers.waiting_tokens.eq(issue.missing),
         ]
         return m
@@ -137,17 +144,18 @@ class Control(wiring.Component):
             dispatcher.fetch_instruction.eq(self.fetch_instruction),
             self.fetch_ready.eq(dispatcher.fetch_ready),
             dispatcher.room.eq(issue.room),
-            dispatcher.quiet.eq(issue.empty.all() & ~issue.active.any()),
+            dispatcher.rooms.eq(issue.rooms),
+            dispatcher.pop.eq(issue.start),
+            self.fetch_dispatched.eq(dispatcher.dispatches),
+            dispatcher.quiet.eq(issue.quiet.all()),
             issue.push.eq(dispatcher.push),
-            issue.instruction.eq(self.fetch_instruction),
+            issue.instruction.eq(dispatcher.instruction),
             issue.clear.eq(run.reset),
             issue.go.eq(run.running & ~dispatcher.bad_opcode & ~dispatcher.bad_bits & ~bad_before),
             run.ends.eq(dispatcher.ends),
-        ]
-        m.d.sync += [
             run.dispatched.eq(dispatcher.dispatched),
-            bad_before.eq(dispatcher.bad_opcode | dispatcher.bad_bits),
         ]
+        m.d.sync += bad_before.eq(dispatcher.bad_opcode | dispatcher.bad_bits)
 
     def _connect_engines(self, m: Module, issue: Copies, semaphores: Copies, run: Copies) -> None:
         """Connect queues, engines and semaphores; semaphore `engines * taker + giver` is what giver gave to taker."""
@@ -157,7 +165,7 @@ class Control(wiring.Component):
             semaphores.clear.eq(run.reset),
             semaphores.take.eq(issue.take),
             semaphores.give.eq(Cat(issue.give[engines * giver + taker] for taker, giver in order)),
-            issue.available.eq(semaphores.available),
+            issue.available.eq(semaphores.available | semaphores.give),
         ]
         for number, engine in enumerate(ENGINES):
             port = getattr(self, engine.value)
@@ -171,40 +179,41 @@ class Control(wiring.Component):
     def _connect_faults(self, m: Module, dispatcher: Copies, semaphores: Copies, run: Copies) -> None:
         """Choose one of the errors of a cycle: the dispatcher's first, then FETCH's, the engines' and tokens'.
 
-        All of them are registered before the choice: none is on a path with what it came from.
+        Those that do not come from registers are kept in one first; cause and address are chosen a cycle after that.
         """
         ports = [getattr(self, engine.value) for engine in ENGINES]
-        errors = [
-            (dispatcher.bad_opcode, ErrorCause.OPCODE, 0),
-            (dispatcher.bad_bits, ErrorCause.RESERVED_BITS, 0),
-            (self.fetch_fault, ErrorCause.READ_RESPONSE, self.fetch_address),
+        late = [
+            (self.fetch_fault, Value.cast(ErrorCause.READ_RESPONSE), self.fetch_address),
             *((port.fault, port.cause, port.address) for port in ports),
-            (semaphores.overflow.any(), ErrorCause.TOKEN_OVERFLOW, 0),
-            (dispatcher.no_end, ErrorCause.NO_END, 0),
+            (semaphores.overflow.any(), Value.cast(ErrorCause.TOKEN_OVERFLOW), Value.cast(0)),
+            (dispatcher.no_end, Value.cast(ErrorCause.NO_END), Value.cast(0)),
         ]
-        happens = Signal(len(errors))
-        m.d.sync += happens.eq(Mux(run.reset, 0, Cat(error[0] for error in errors)))
+        errors = [
+            (dispatcher.bad_opcode, Value.cast(ErrorCause.OPCODE), Value.cast(0)),
+            (dispatcher.bad_bits, Value.cast(ErrorCause.RESERVED_BITS), Value.cast(0)),
+        ]
+        for number, (happens, cause, address) in enumerate(late):
+            happened = Signal(name=f"happened_{number}")
+            kept = [
+                Signal.like(value, name=f"{name}_{number}") for name, value in (("cause", cause), ("address", address))
+            ]
+            m.d.sync += happened.eq(happens & ~run.reset)
+            with m.If(happens):
+                m.d.sync += Cat(kept).eq(Cat(cause, address))
+            errors.append((happened, *kept))
+        happens = Cat(error[0] for error in errors)
+        chosen = Signal(len(errors))
         m.d.comb += run.fault.eq(happens.any())
-
-        def held(value: Value | int, name: str) -> Value:
-            if not isinstance(value, Value):
-                return Value.cast(value)
-            register = Signal(len(value), name=name)
-            m.d.sync += register.eq(value)
-            return register
-
-        cause, address = Value.cast(0), Value.cast(0)
-        for number, (_, why, where) in reversed(list(enumerate(errors))):
-            cause = Mux(happens[number], held(why, f"cause_{number}"), cause)
-            address = Mux(happens[number], held(where, f"address_{number}"), address)
-        m.d.comb += [run.cause.eq(cause), run.address.eq(address)]
+        m.d.sync += chosen.eq(happens & ~(happens - 1)[: len(errors)])
+        for number, output in ((1, run.cause), (2, run.address)):
+            m.d.comb += output.eq(reduce(or_, (Mux(chosen[at], error[number], 0) for at, error in enumerate(errors))))
 
     def _connect_counters(self, m: Module, issue: Copies, run: Copies, counters: Copies) -> None:
         """Bring the events of a cycle into the order of the registers: CYCLES, four per engine, then waits."""
-        events = [run.running]
-        for number, engine in enumerate(ENGINES):
-            done = getattr(self, engine.value).done
-            events += [done, issue.busy[number], issue.waiting_memory[number], issue.idle[number]]
+        running = Signal()
+        events = [running]
+        for number in range(len(ENGINES)):
+            events += [issue.finished[number], issue.busy[number], issue.waiting_memory[number], issue.idle[number]]
         counted = Cat(*events, issue.waiting_token)
-        m.d.sync += [counters.events.eq(Mux(run.running, counted, 0)), counters.hold.eq(run.running)]
-        m.d.comb += [counters.clear.eq(run.reset), run.settled.eq(counters.settled & ~counters.hold)]
+        m.d.sync += [running.eq(run.running), counters.events.eq(Mux(running, counted, 0)), counters.hold.eq(running)]
+        m.d.comb += [counters.clear.eq(run.reset), run.settled.eq(counters.settled)]

@@ -1,13 +1,23 @@
 """Dispatch the instruction stream: decode, check, and hand each instruction to the queue of its engine."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from gossamer.arch.isa import ENGINE_OF, ENGINES, FIELDS, Opcode
+from gossamer.arch.isa import ENGINE_OF, ENGINES, FIELDS, Engine, Opcode
+from gossamer.arch.timing import DISPATCH_CYCLES, END_CYCLES
 from gossamer.rtl.engine import INSTRUCTION_BITS, instruction_fields
 
 COUNT_BITS = 32
+_PIECE_BITS = 64
+"""Of an instruction whose unused bits are looked at in a cycle: as many as three gates in a row can."""
+
+assert (DISPATCH_CYCLES, END_CYCLES) == (2, 1)
+
+
+def _opcodes(engine: Engine) -> list[Opcode]:
+    """Return the opcodes an engine executes."""
+    return [op for op, owner in ENGINE_OF.items() if owner is engine]
 
 
 class Dispatcher(wiring.Component):
@@ -15,24 +25,27 @@ class Dispatcher(wiring.Component):
 
     Members
     -------
-    clear: forget the count. running: instructions may be taken. length: instructions of the program.
+    clear: forget instruction and count. running: instructions may be dispatched. length: instructions of the program.
     fetch_valid, fetch_instruction, fetch_ready: the stream from FETCH.
-    room: queues that take an instruction in this cycle, in the order of ENGINES. quiet: no engine has any instruction.
-    push: queue that takes the instruction in this cycle.
-    ends: END was taken in this cycle.
-    bad_opcode, bad_bits: the instruction taken in the cycle before has an unknown opcode, or unused bits that are set.
-    no_end: all `length` instructions were taken and none was END.
-    dispatched: instructions taken, without one that is bad.
+    room, rooms, pop: queues that have room for one instruction, in the order of ENGINES, that have it for two, and that
+    lose one in this cycle. quiet: no engine has any instruction.
+    push, instruction: queue that takes the instruction in this cycle.
+    dispatches: an instruction is dispatched in this cycle. ends: it is END.
+    bad_opcode, bad_bits: the one dispatched in the cycle before has an unknown opcode, or unused bits that are set.
+    no_end: all `length` instructions were dispatched and none was END.
+    dispatched: instructions dispatched, without one that is bad.
 
     Protocol
     --------
-    An instruction waits for room in its own queue, and those behind it wait too. END waits until every engine is idle
-    and every queue empty. Checks are registered: the cycle after a bad instruction was taken, in which nothing may
-    start, tells of it. Equal to `_dispatch` of `gossamer.sim.engine` cycle by cycle.
+    An instruction is decoded while it goes from FETCH to the register from which it is dispatched. It waits there for
+    room in its own queue, and those behind it wait too. END waits until every engine is idle and every queue empty, and
+    END_CYCLES more. The unused bits are looked at in two steps: the cycle after a bad instruction was dispatched, in
+    which no start may be decided on, tells of it. Equal to `dispatch_next` of `gossamer.sim.engine` cycle by cycle.
 
     Latency and throughput
     ----------------------
-    `push` and `fetch_ready` are combinational in `fetch_valid`, the opcode and `room`; one instruction per cycle.
+    One cycle from FETCH to dispatch; one instruction per cycle. That the instruction in the register will find room is
+    known a cycle ahead: `dispatches`, `push` and `fetch_ready` are one gate behind registers.
     """
 
     def __init__(self) -> None:
@@ -45,8 +58,12 @@ class Dispatcher(wiring.Component):
                 "fetch_instruction": In(INSTRUCTION_BITS),
                 "fetch_ready": Out(1),
                 "room": In(len(ENGINES)),
+                "rooms": In(len(ENGINES)),
+                "pop": In(len(ENGINES)),
                 "quiet": In(1),
                 "push": Out(len(ENGINES)),
+                "instruction": Out(INSTRUCTION_BITS),
+                "dispatches": Out(1),
                 "ends": Out(1),
                 "bad_opcode": Out(1),
                 "bad_bits": Out(1),
@@ -59,42 +76,64 @@ class Dispatcher(wiring.Component):
         """Return decoder, handshake, checks and count."""
         m = Module()
         opcode = instruction_fields(Opcode.END, self.fetch_instruction)["opcode"]
-        target = Signal(len(ENGINES))
-        is_end = Signal()
-        known = Signal()
-        set_bits = Signal()
-        with m.Switch(opcode):
-            for number, engine in enumerate(ENGINES):
-                with m.Case(*(op.value for op, owner in ENGINE_OF.items() if owner is engine)):
-                    m.d.comb += target.eq(1 << number)
-            with m.Case(Opcode.END.value):
-                m.d.comb += is_end.eq(1)
-        m.d.comb += known.eq(target.any() | is_end)
-        by_width: dict[int, list[int]] = {}
-        for op, fields in FIELDS.items():
-            by_width.setdefault(sum(field.bits for field in fields), []).append(op.value)
-        with m.Switch(opcode):
-            for width, values in by_width.items():
-                with m.Case(*values):
-                    m.d.comb += set_bits.eq(self.fetch_instruction[width:].any())
-        taken = Signal()
-        taken_before = Signal()
-        bad = Signal()
+        held, leaves, is_end, unknown = (Signal(name=name) for name in ("held", "leaves", "is_end", "unknown"))
+        target, coming, free = (Signal(len(ENGINES), name=name) for name in ("target", "coming", "free"))
+        set_bits = self._set_bits(m, opcode)
+        counts, counted_all = Signal(), Signal()
+        with m.If(self.fetch_ready):
+            m.d.sync += [
+                held.eq(self.fetch_valid),
+                self.instruction.eq(self.fetch_instruction),
+                target.eq(coming),
+                is_end.eq(opcode == Opcode.END),
+                unknown.eq(~opcode.matches(*FIELDS)),
+                leaves.eq(self.fetch_valid & ((coming & free).any() | ~opcode.matches(*FIELDS))),
+            ]
+        with m.Else():
+            m.d.sync += leaves.eq((target & free).any() | (is_end & self.quiet))
+        with m.If(self.clear):
+            m.d.sync += Cat(held, leaves).eq(0)
         m.d.comb += [
-            self.fetch_ready.eq(self.running & ((target & self.room).any() | ~known | (is_end & self.quiet))),
-            taken.eq(self.fetch_valid & self.fetch_ready),
-            self.push.eq(target & taken.replicate(len(ENGINES))),
-            self.ends.eq(taken & is_end),
-            bad.eq(Cat(self.bad_opcode, self.bad_bits).any()),
-            self.no_end.eq(self.running & (self.dispatched == self.length)),
+            coming.eq(Cat(opcode.matches(*_opcodes(engine)) for engine in ENGINES)),
+            free.eq(self.rooms | self.pop | (self.room & ~Mux(leaves, target, 0))),  # in the next cycle
+            self.fetch_ready.eq(~held | leaves),  # when the run has ended the rest may go where it likes
+            self.dispatches.eq(self.running & leaves),
+            self.push.eq(Mux(self.running & leaves, target, 0)),
+            self.ends.eq(self.running & leaves & is_end),
+            self.no_end.eq(self.running & counted_all),
         ]
         m.d.sync += [
-            taken_before.eq(taken & ~self.clear),
-            self.bad_opcode.eq(taken & ~known),
-            self.bad_bits.eq(taken & known & set_bits),
+            self.bad_opcode.eq(self.dispatches & unknown),
+            self.bad_bits.eq(self.dispatches & set_bits),
+            counts.eq(self.dispatches),
+            counted_all.eq(self.dispatched == self.length),
         ]
         with m.If(self.clear):
             m.d.sync += self.dispatched.eq(0)
-        with m.Elif(taken_before & ~bad):
+        with m.Elif(counts & ~self.bad_opcode & ~self.bad_bits):
             m.d.sync += self.dispatched.eq(self.dispatched + 1)
         return m
+
+    def _set_bits(self, m: Module, opcode: Value) -> Value:
+        """Return whether the held instruction has bits set that its opcode does not use.
+
+        Bits that the same opcodes leave unused are looked at together, first in pieces.
+        """
+        widths = {op: sum(field.bits for field in fields) for op, fields in FIELDS.items()}
+        begins = sorted(set(widths.values()))
+        wrong = []
+        for begin, end in zip(begins, [*begins[1:], INSTRUCTION_BITS], strict=True):
+            unused = Signal(name=f"unused_{begin}")
+            pieces = Signal(len(range(begin, end, _PIECE_BITS)), name=f"pieces_{begin}")
+            with m.If(self.fetch_ready):
+                m.d.sync += [
+                    unused.eq(opcode.matches(*(op for op, width in widths.items() if width <= begin))),
+                    pieces.eq(
+                        Cat(
+                            self.fetch_instruction[at : min(at + _PIECE_BITS, end)].any()
+                            for at in range(begin, end, _PIECE_BITS)
+                        )
+                    ),
+                ]
+            wrong.append(unused & pieces.any())
+        return Cat(wrong).any()

@@ -20,7 +20,7 @@ class InstructionQueue(wiring.Component):
     -------
     clear: empty the queue.
     push, instruction: append a word; only while `room` is high.
-    room: fewer than `depth` words are held.
+    room, rooms: fewer than `depth` words are held, and fewer than `depth` - 1.
     pop: remove the head; only while `valid` is high.
     valid, head: there is a head, and its word. wait, release: fields of the head, from registers.
 
@@ -51,7 +51,8 @@ class InstructionQueue(wiring.Component):
                 "clear": In(1),
                 "push": In(1),
                 "instruction": In(INSTRUCTION_BITS),
-                "room": Out(1),
+                "room": Out(1, init=1),
+                "rooms": Out(1),
                 "pop": In(1),
                 "valid": Out(1),
                 "head": Out(INSTRUCTION_BITS),
@@ -74,7 +75,7 @@ class InstructionQueue(wiring.Component):
         last = Signal(range(words))
         held = Signal(self.depth)
         m.d.comb += [
-            self.room.eq(~held[-1]),
+            self.rooms.eq(~held[-2] if self.depth > 1 else 0),
             self.valid.eq(held[0]),
             write.en.eq(self.push),
             write.addr.eq(last),
@@ -88,11 +89,11 @@ class InstructionQueue(wiring.Component):
             with m.Elif(moves):
                 m.d.sync += pointer.eq(pointer + 1)
         with m.If(self.push & ~self.pop):
-            m.d.sync += held.eq(Cat(1, held))
+            m.d.sync += [held.eq(Cat(1, held)), self.room.eq(~Cat(1, held)[self.depth - 1])]
         with m.Elif(self.pop & ~self.push):
-            m.d.sync += held.eq(held[1:])
+            m.d.sync += [held.eq(held[1:]), self.room.eq(1)]
         with m.If(self.clear):
-            m.d.sync += [first.eq(0), last.eq(0), held.eq(0)]
+            m.d.sync += [first.eq(0), last.eq(0), held.eq(0), self.room.eq(1)]
         self._tokens(m, held)
         return m
 

@@ -1,14 +1,18 @@
 """Register file the host sees, derived from the table in `gossamer.arch.registers`."""
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
 
 from gossamer.arch.isa import ENGINES, ISA_VERSION
 from gossamer.arch.registers import ADDRESS_BITS, CORE_ID, REGISTERS
-from gossamer.rtl.control.axi_lite import DATA_BITS
+from gossamer.rtl.control.axi_lite import DATA_BITS, READ_CYCLES
 from gossamer.rtl.control.run import ADDRESS_BITS as MEMORY_ADDRESS_BITS
 from gossamer.rtl.control.run import CAUSE_BITS, COUNT_BITS
+
+assert READ_CYCLES == 3
+"""The number of a counter; its value, beside that of the other registers; the choice between them."""
 
 WORD_BITS = ADDRESS_BITS - 2
 FIRST_COUNTER = REGISTERS["CYCLES"].address // 4
@@ -50,7 +54,8 @@ class RegisterFile(wiring.Component):
 
     Latency and throughput
     ----------------------
-    Reads are combinational; commands are, in the write.
+    `read_data` and `read_error` are those of a `read_address` that has stayed for READ_CYCLES. Commands are
+    combinational in the write; `config_matches` is a cycle late.
 
     Parameters
     ----------
@@ -111,13 +116,13 @@ class RegisterFile(wiring.Component):
         program = Cat(stored["PROGRAM_LOW"], stored["PROGRAM_HIGH"])
         m.d.comb += [
             Cat(self.start_command, self.reset_command).eq(command),
-            self.config_matches.eq(
-                Cat(stored["PROGRAM_CONFIG_LOW"], stored["PROGRAM_CONFIG_HIGH"]) == self.fingerprint
-            ),
             self.base.eq(Cat(Value.cast(0).replicate(_LOW_ADDRESS_BITS), program[_LOW_ADDRESS_BITS:])),
             self.length.eq(stored["PROGRAM_COUNT"]),
             self.interrupt.eq(pending & stored["INTERRUPT_ENABLE"]),
         ]
+        m.d.sync += self.config_matches.eq(
+            Cat(stored["PROGRAM_CONFIG_LOW"], stored["PROGRAM_CONFIG_HIGH"]) == self.fingerprint
+        )
         self._read(m, {**stored, **self._values(), "INTERRUPT_CLEAR": pending, "PROGRAM_LOW": self.base[:DATA_BITS]})
         return m
 
@@ -153,13 +158,22 @@ class RegisterFile(wiring.Component):
     def _read(self, m: Module, values: dict[str, Value]) -> None:
         """Select what is read: a register of the table, a counter, or nothing."""
         assert {name for name, register in REGISTERS.items() if register.address // 4 < FIRST_COUNTER} == set(values)
-        m.d.comb += [
+        bits = bits_for(FIRST_COUNTER - 1) - 1
+        own = [Signal(DATA_BITS, name=f"own_{half}") for half in range(2)]
+        counter = Signal(DATA_BITS)
+        is_own, is_counter = Signal(), Signal()
+        for half, shown in enumerate(own):
+            with m.Switch(self.read_address[:bits]):
+                for name, value in values.items():
+                    number = REGISTERS[name].address // 4 - (half << bits)
+                    if 0 <= number < 1 << bits:
+                        with m.Case(number):
+                            m.d.sync += shown.eq(value)
+        m.d.sync += [
             self.counter_address.eq(self.read_address - FIRST_COUNTER),
-            self.read_error.eq(self.read_address >= FIRST_COUNTER + COUNTERS),
+            counter.eq(self.counter_value),
+            is_own.eq(self.read_address < FIRST_COUNTER),
+            is_counter.eq((self.read_address >= FIRST_COUNTER) & (self.read_address < FIRST_COUNTER + COUNTERS)),
+            self.read_data.eq(Mux(is_own, Mux(self.read_address[bits], own[1], own[0]), Mux(is_counter, counter, 0))),
+            self.read_error.eq(~is_own & ~is_counter),
         ]
-        with m.Switch(self.read_address):
-            for name, value in values.items():
-                with m.Case(REGISTERS[name].address // 4):
-                    m.d.comb += self.read_data.eq(value)
-            with m.Default(), m.If(~self.read_error):
-                m.d.comb += self.read_data.eq(self.counter_value)

@@ -2,7 +2,7 @@
 
 from enum import Enum
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -18,12 +18,14 @@ class RunState(Enum):
 
     IDLE = 0
     WAIT = 1
-    """A command was given; the memory is not quiet yet."""
+    """A command was given; the memory is not quiet yet, or has not been for long enough."""
     RESET = 2
-    CHECK = 3
-    """The program's fingerprint is compared."""
-    RUN = 4
-    SETTLE = 5
+    PREPARE = 3
+    """FETCH works out its first request, two cycles."""
+    CHECK = 4
+    """The program's fingerprint has been compared."""
+    RUN = 5
+    SETTLE = 6
     """The run has stopped; counters are being added up."""
 
 
@@ -34,10 +36,13 @@ class RunControl(wiring.Component):
     -------
     start_command, reset_command: high for one cycle when the host writes them.
     config_matches: the program's fingerprint is this core's.
-    memory_quiet: no transfer on any memory port is under way.
+    memory_quiet: no transfer on any memory port is under way; it need not be known yet in the two cycles after
+        `running` has fallen that one is about to be.
     ends: END was dispatched in this cycle.
-    fault, cause, address: something cannot go on; `fault` may come in the two cycles after `ends` as well.
-    dispatched: instructions dispatched. settled: all counters are exact.
+    fault: something cannot go on; it may come in the two cycles after `ends` as well. cause, address: why and where, a
+    cycle later.
+    dispatched: instructions dispatched; like `cause` and `address`, a cycle after `fault`. settled: all counters are
+    exact.
     reset: clear engines, queues, tokens and counters, one cycle. start: the next cycle is cycle 0 of the run.
     running: cycles 0 to that of END or the error.
     active, done, failed, resetting: bits of the STATUS register.
@@ -53,7 +58,7 @@ class RunControl(wiring.Component):
 
     Latency and throughput
     ----------------------
-    Start command in cycle t, memory quiet: `reset` in t + 2, `start` in t + 3, cycle 0 of the run is t + 4.
+    Start command in cycle t, memory quiet: `reset` in t + 5, `start` in t + 8, cycle 0 of the run is t + 9.
     """
 
     def __init__(self) -> None:
@@ -89,33 +94,43 @@ class RunControl(wiring.Component):
         state = Signal(RunState)
         then_start = Signal()
         ended = Signal(2)
-        failing = Signal()
+        calm = Signal(3)
+        m.d.sync += calm.eq(Cat(self.memory_quiet, calm))
+        failing, caught, catch, prepared = (Signal(name=name) for name in ("failing", "caught", "catch", "prepared"))
         with m.Switch(state):
             with m.Case(RunState.IDLE), m.If(self.start_command):
-                m.d.sync += [then_start.eq(1), state.eq(RunState.WAIT)]
-            with m.Case(RunState.WAIT), m.If(self.memory_quiet):
+                m.d.sync += [then_start.eq(1), calm.eq(0), state.eq(RunState.WAIT)]
+            with m.Case(RunState.WAIT), m.If(calm.all()):
                 m.d.sync += [self.reset.eq(1), state.eq(RunState.RESET)]
             with m.Case(RunState.RESET):
                 self._forget(m)
-                m.d.sync += state.eq(Mux(then_start, RunState.CHECK, RunState.IDLE))
-            with m.Case(RunState.CHECK):
-                m.d.comb += self.start.eq(self.config_matches)
                 m.d.sync += [
+                    caught.eq(0), prepared.eq(0), state.eq(Mux(then_start, RunState.PREPARE, RunState.IDLE))
+                ]  # fmt: skip
+            with m.Case(RunState.PREPARE):
+                m.d.sync += prepared.eq(1)
+                with m.If(prepared):
+                    m.d.sync += [self.start.eq(self.config_matches), state.eq(RunState.CHECK)]
+            with m.Case(RunState.CHECK):
+                m.d.sync += [
+                    self.start.eq(0),
                     self.running.eq(self.config_matches),
                     self.error_cause.eq(Mux(self.config_matches, ErrorCause.NONE, ErrorCause.FINGERPRINT)),
                     state.eq(Mux(self.config_matches, RunState.RUN, RunState.SETTLE)),
                 ]
-            with m.Case(RunState.RUN):
-                m.d.comb += failing.eq(self.fault)
-                with m.If(self.fault | self.ends):
-                    m.d.sync += [self.running.eq(0), ended.eq(0b11), state.eq(RunState.SETTLE)]
+            with m.Case(RunState.RUN), m.If(self.fault | self.ends):
+                m.d.sync += [self.running.eq(0), ended.eq(0b11), state.eq(RunState.SETTLE)]
             with m.Case(RunState.SETTLE):
-                m.d.comb += [failing.eq(ended[0] & self.fault), self.finished.eq(self.settled & ~ended[0])]
+                m.d.comb += self.finished.eq(self.settled & ~ended[0])
                 m.d.sync += ended.eq(ended >> 1)
                 with m.If(self.finished):
                     m.d.sync += [self.failed.eq(self.error_cause != 0), self.done.eq(self.error_cause == 0)]
                     m.d.sync += state.eq(RunState.IDLE)
-        with m.If(failing & (self.error_cause == ErrorCause.NONE)):
+        m.d.comb += failing.eq(self.fault & (self.running | ended[0]))
+        m.d.sync += catch.eq(failing & ~caught)
+        with m.If(failing):
+            m.d.sync += caught.eq(1)
+        with m.If(catch):
             m.d.sync += [
                 self.error_cause.eq(self.cause),
                 self.error_instruction.eq(self.dispatched),
@@ -125,13 +140,16 @@ class RunControl(wiring.Component):
             m.d.sync += [
                 self.running.eq(0),
                 self.reset.eq(0),
+                self.start.eq(0),
+                catch.eq(0),
                 ended.eq(0),
+                calm.eq(0),
                 then_start.eq(self.start_command),
                 state.eq(RunState.WAIT),
             ]
         m.d.comb += [
             self.resetting.eq((state == RunState.WAIT) | (state == RunState.RESET)),
-            self.active.eq((state == RunState.CHECK) | (state == RunState.RUN) | (state == RunState.SETTLE)),
+            self.active.eq(state >= RunState.PREPARE.value),
         ]
         return m
 

@@ -1,6 +1,6 @@
 """Counting semaphore of tokens that one engine gives to another."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -38,26 +38,20 @@ class Semaphore(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Return the count, a cycle late, and registers that say at once whether there are tokens, and only one."""
+        """Return the count, and registers that say at once whether there are tokens, and at most one."""
         m = Module()
         tokens = Signal(SEMAPHORE_BITS)
-        up, down, gives, takes = (Signal(name=name) for name in ("up", "down", "gives", "takes"))
-        last, two = Signal(), Signal()
-        m.d.comb += [
-            up.eq(self.give & ~self.take),
-            down.eq(self.take & ~self.give),
-            two.eq(Mux(gives, tokens == 1, Mux(takes, tokens == 3, tokens == 2))),
-            self.overflow.eq(gives & tokens.all()),
-        ]
+        up, down, last = (Signal(name=name) for name in ("up", "down", "last"))
+        m.d.comb += [up.eq(self.give & ~self.take), down.eq(self.take & ~self.give)]
         m.d.sync += [
             self.available.eq(~self.clear & (up | (self.available & ~(down & last)))),
-            last.eq(Mux(up, ~self.available, Mux(down, two, last))),
-            gives.eq(up & ~self.clear), takes.eq(down & ~self.clear),
-        ]  # fmt: skip
+            self.overflow.eq(up & tokens.all() & ~self.clear),
+        ]
         with m.If(self.clear):
             m.d.sync += tokens.eq(0)
-        with m.Elif(gives & ~tokens.all()):
-            m.d.sync += tokens.eq(tokens + 1)
-        with m.Elif(takes):
-            m.d.sync += tokens.eq(tokens - 1)
+        with m.Elif(down | (up & ~tokens.all())):
+            m.d.sync += [
+                tokens.eq(tokens + Cat(1, down.replicate(SEMAPHORE_BITS - 1))),  # 1 more, or 1 less
+                last.eq(Mux(down, tokens == 2, ~self.available)),
+            ]
         return m

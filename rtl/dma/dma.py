@@ -38,7 +38,7 @@ class Dma(wiring.Component):
     base, instructions, start: the program, see `Fetch`. stop: send no new request, begin no new burst; LOAD and
         STORE obey a cycle later.
     quiet: nothing is requested or on its way; only then may the core be reset.
-    fetch_valid, fetch_instruction, fetch_ready: the instructions, one by one.
+    fetch_valid, fetch_instruction, fetch_ready: the instructions, one by one. fetch_dispatched: see `Fetch`.
     fetch_fault, fetch_cause, fetch_address: the memory answered a read of instructions with an error.
     load, store: `EngineControl` of the engines.
     write_...: pieces to the buffers, see `Load`. read_...: reads of the activation buffer, see `Store`.
@@ -75,6 +75,7 @@ class Dma(wiring.Component):
                 "fetch_valid": Out(1),
                 "fetch_instruction": Out(INSTRUCTION_BITS),
                 "fetch_ready": In(1),
+                "fetch_dispatched": In(1),
                 "fetch_fault": Out(1),
                 "fetch_cause": Out(4),
                 "fetch_address": Out(OFFSET_BITS),
@@ -116,6 +117,7 @@ class Dma(wiring.Component):
             self.fetch_valid.eq(fetch.valid),
             self.fetch_instruction.eq(fetch.instruction),
             fetch.ready.eq(self.fetch_ready),
+            fetch.dispatched.eq(self.fetch_dispatched),
             self.fetch_fault.eq(fetch.fault),
             self.fetch_cause.eq(fetch.cause),
             self.fetch_address.eq(fetch.fault_address),

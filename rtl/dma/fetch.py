@@ -7,12 +7,14 @@ from amaranth.utils import ceil_log2
 
 from gossamer.arch.isa import INSTRUCTION_BYTES
 from gossamer.arch.registers import ErrorCause
-from gossamer.arch.timing import FETCH_BUFFER_BYTES
+from gossamer.arch.timing import FETCH_BUFFER_BYTES, FETCH_REQUEST_CYCLES, FETCH_ROOM_CYCLES
 from gossamer.rtl.dma.parameters import ADDRESS_BITS, BURST_LENGTH_BITS, OFFSET_BITS, MemoryPort
 from gossamer.rtl.engine import INSTRUCTION_BITS
 
 ENTRIES = FETCH_BUFFER_BYTES // INSTRUCTION_BYTES
 """Instructions the buffer holds."""
+
+assert (FETCH_REQUEST_CYCLES, FETCH_ROOM_CYCLES) == (2, 3)
 
 
 class Fetch(wiring.Component):
@@ -25,20 +27,23 @@ class Fetch(wiring.Component):
     stop: send no new request.
     request_valid, address, length, request_ready: a read request; length in beats less one.
     beat, data, last, error, offset: what comes back, see `ReadPort`; it is taken at once.
-    valid, instruction, ready: the next instruction.
+    valid, instruction, ready: the next instruction, for the decoder.
+    dispatched: an instruction was dispatched in this cycle: the room it had is free.
     fault, cause, fault_address: high for one cycle when the memory answered with an error; nothing is presented then.
 
     Protocol
     --------
     Bursts end at multiples of min(burst_bytes, FETCH_BURST_BYTES) and at the end of the stream. One is requested when
-    the buffer has room for it, besides what it holds and what is on its way. An instruction is presented when the
-    whole burst with its last byte has arrived. Equal to FETCH of `gossamer.sim.engine` if `base` is a multiple of
-    burst_bytes.
+    the buffer has room for it, besides what it holds, what is on its way and what is not dispatched yet. An instruction
+    is presented when the whole burst with its last byte has arrived. Equal to FETCH of `gossamer.sim.engine` if `base`
+    is a multiple of burst_bytes.
 
     Latency and throughput
     ----------------------
-    `start` in cycle -1: first request in cycle 0, then one per cycle. The last beat of a burst in cycle t: its
-    instructions from t + 1 on, one per cycle; room of one taken in cycle t can be requested for in t + 1.
+    `base` and `instructions` must be there, and the reset be over, two cycles before `start`. `start` in cycle -1:
+    first request in cycle 0, another FETCH_REQUEST_CYCLES after each that is taken. The last beat of a burst in cycle
+    t: its instructions from t + 2 on, one per cycle; room of one dispatched in cycle t can be requested for in
+    t + FETCH_ROOM_CYCLES.
 
     Parameters
     ----------
@@ -66,6 +71,7 @@ class Fetch(wiring.Component):
                 "valid": Out(1),
                 "instruction": Out(INSTRUCTION_BITS),
                 "ready": In(1),
+                "dispatched": In(1),
                 "fault": Out(1),
                 "cause": Out(4),
                 "fault_address": Out(OFFSET_BITS),
@@ -88,40 +94,45 @@ class Fetch(wiring.Component):
         return m
 
     def _request(self, m: Module, failed: Signal) -> None:
-        """Add the requests; everything is counted in units of an instruction, or of a burst if that is shorter."""
+        """Add the requests; everything is counted in units of an instruction, or of a burst if that is shorter.
+
+        What a request is, and whether it is the last, is worked out in the cycle before it is shown; until the start
+        that goes on all the time, for the first.
+        """
         unit, burst = self.unit_bytes, self.port.fetch_bytes
         burst_units, room_units = burst // unit, FETCH_BUFFER_BYTES // unit
         left = Signal(32 + ceil_log2(INSTRUCTION_BYTES // unit))
-        more = Signal()
-        ahead = Signal(range(room_units + 1))
-        shown = Signal()
+        started, more, only, any_left = (Signal(name=name) for name in ("started", "more", "only", "any_left"))
+        spare = Signal(signed(room_units.bit_length() + 1), init=room_units - burst_units)
+        freed = Signal(signed(ceil_log2(INSTRUCTION_BYTES // unit) + 2))
         sent = Signal()
-        units = Signal(range(burst_units + 1))
         to_end = Signal(range(burst_units + 1))
         rest = Signal(signed(len(left) + 1))
-        ends = rest[-1]  # of a burst: there are fewer units than it could have
         narrow = unit >= self.port.beat_bytes
 
         def beats_less_one(count: Value) -> Value:
             beats = count * (unit // self.port.beat_bytes) if narrow else (count + 1) >> 1
             return (beats - 1)[:BURST_LENGTH_BITS]
 
-        m.d.comb += [
-            rest.eq(left - to_end),
-            units.eq(Mux(ends, left, to_end)),
-            self.length.eq(Mux(ends, beats_less_one(left[: len(units)]), beats_less_one(to_end))),
-            self.request_valid.eq(more & (ahead <= room_units - burst_units) & (shown | ~(failed | self.stop))),
-            sent.eq(self.request_valid & self.request_ready),
-        ]  # fmt: skip
-        m.d.sync += shown.eq(self.request_valid & ~self.request_ready)
-        taken = Mux(self.valid & self.ready, INSTRUCTION_BYTES // unit, 0)
+        m.d.comb += [rest.eq(left - to_end), sent.eq(self.request_valid & self.request_ready)]
+        m.d.sync += [
+            self.length.eq(Mux(rest[-1], beats_less_one(left[: len(to_end)]), beats_less_one(to_end))),
+            only.eq(left <= to_end),
+            any_left.eq(left != 0),
+            freed.eq(Mux(self.dispatched, INSTRUCTION_BYTES // unit, 0)),
+            spare.eq(spare + freed - Mux(sent, to_end, 0)),
+        ]
+        with m.If(self.request_valid):
+            m.d.sync += self.request_valid.eq(~self.request_ready)
+        with m.Elif(more & (spare >= 0) & ~failed & ~self.stop):
+            m.d.sync += self.request_valid.eq(1)
         with m.If(self.start):
+            m.d.sync += [started.eq(1), more.eq(any_left), self.request_valid.eq(any_left)]
+        with m.If(~started):
             m.d.sync += [
                 self.address.eq(self.base),
                 to_end.eq(burst_units - self.base[ceil_log2(unit) : ceil_log2(burst)]),
                 left.eq(self.instructions * (INSTRUCTION_BYTES // unit)),
-                more.eq(self.instructions != 0),
-                ahead.eq(0),
             ]
         with m.Elif(sent):
             m.d.sync += [
@@ -129,11 +140,8 @@ class Fetch(wiring.Component):
                 self.address[ceil_log2(burst) :].eq(self.address[ceil_log2(burst) :] + 1),
                 to_end.eq(burst_units),
                 left.eq(rest),
-                more.eq(left > to_end),
-                ahead.eq(ahead + to_end - taken),  # behind the last request it does not matter
+                more.eq(~only),
             ]
-        with m.Else():
-            m.d.sync += ahead.eq(ahead - taken)
 
     def _buffer(self, m: Module, failed: Signal) -> None:
         """Add the buffer, rows of one instruction or of one beat if that is wider, and the register behind it."""
@@ -146,51 +154,38 @@ class Fetch(wiring.Component):
         write, read = buffer.write_port(granularity=8 * beat), buffer.read_port(domain="comb")
         arrived = Signal(range(2 * rows * beats))
         complete = Signal(range(2 * ENTRIES))
-        taken = Signal(range(2 * ENTRIES))
-        following = Signal(range(2 * ENTRIES), init=1)
-        left = Signal(32)
-        more = Signal()
-        after = Signal.like(arrived)
-        here = Signal()
+        following = Signal(range(2 * ENTRIES))
         present = Signal()
-        complete_after = Signal.like(complete)
+        after = Signal.like(arrived)
+        comes = Signal()
+        moves = Signal()
         m.d.comb += [
             after.eq(arrived + 1),
             write.addr.eq(arrived[lane:]),
             write.data.eq(self.data.replicate(beats)),
             write.en.eq(Mux(self.beat, 1 << arrived[:lane], 0)),
             read.addr.eq(following[word:]),
-            here.eq(write.addr == taken[word : word + len(write.addr)]),
-            self.valid.eq(present & more & ~failed),
-            complete_after.eq(Mux(self.beat & self.last, after[lane:] << word, complete)),
+            comes.eq((complete != following) & (self._more(m, moves & comes) if words > 1 else 1)),
+            moves.eq(~present | self.ready),
+            self.valid.eq(present & ~failed),
         ]
-        # The register has what has come of the instruction to be presented; `read` has the one behind it.
-        bits = INSTRUCTION_BITS // beats
-        place = Mux(here, taken[:word], following[:word])
-        for number in range(beats):
-            comes = write.en[number] & (here | (write.addr == read.addr))
-            part = slice(bits * number, bits * (number + 1))
-            with m.If((self.valid & self.ready) | (write.en[number] & here)):
-                m.d.sync += self.instruction[part].eq(
-                    Mux(
-                        comes,
-                        self.data.word_select(place, bits),
-                        read.data.word_select(following[:word], INSTRUCTION_BITS)[part],
-                    )
-                )
-        with m.If(self.start):
+        with m.If(self.beat):
+            m.d.sync += arrived.eq(after)
+        with m.If(self.beat & self.last):
+            m.d.sync += complete.eq(after[lane:] << word)
+        with m.If(moves):
             m.d.sync += [
-                arrived.eq(0), complete.eq(0), taken.eq(0), following.eq(1), left.eq(self.instructions),
-                more.eq(self.instructions != 0), present.eq(0),
+                present.eq(comes), self.instruction.eq(read.data.word_select(following[:word], INSTRUCTION_BITS))
             ]  # fmt: skip
-        with m.Else():
-            m.d.sync += [
-                complete.eq(complete_after),
-                present.eq(Mux(self.valid & self.ready, complete_after != following, complete_after != taken)),
-            ]
-            with m.If(self.beat):
-                m.d.sync += arrived.eq(after)
-            with m.If(self.valid & self.ready):
-                m.d.sync += [
-                    taken.eq(following), following.eq(following + 1), left.eq(left - 1), more.eq(left != 1)
-                ]  # fmt: skip
+        with m.If(moves & comes):
+            m.d.sync += following.eq(following + 1)
+
+    def _more(self, m: Module, leaves: Value) -> Signal:
+        """Return whether the stream goes on: its last row may hold more than its last instructions."""
+        left = Signal(32)
+        more = Signal()
+        with m.If(self.start):
+            m.d.sync += [left.eq(self.instructions), more.eq(self.instructions != 0)]
+        with m.Elif(leaves):
+            m.d.sync += [left.eq(left - 1), more.eq(left != 1)]
+        return more

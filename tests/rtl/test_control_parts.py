@@ -41,6 +41,7 @@ def test_queue_is_first_in_first_out(depth: int) -> None:
             for port, value in ((queue.push, push), (queue.pop, pop), (queue.clear, clear), (queue.instruction, word)):
                 context.set(port, value)
             assert context.get(queue.room) == (len(model) < depth)
+            assert context.get(queue.rooms) == (len(model) < depth - 1)
             assert context.get(queue.valid) == bool(model)
             if model:
                 assert context.get(queue.head) == model[0]

@@ -73,8 +73,8 @@ def run_case(
     twin = Twin(program, spec)
     assert twin.run() == run_program(program, spec).total_cycles
     timing, result = run_program(program, spec), simulate(program, spec)
-    fetched = twin.fetched
-    offered = [fetched[(64 * (number + 1) - 1) // twin.fetch_size] for number in range(len(program.instructions))]
+    shown = [done + 1 for done in twin.fetched]
+    offered = [shown[(64 * (number + 1) - 1) // twin.fetch_size] for number in range(len(program.instructions))]
     durations: dict[str, list[tuple[int, list[int]]]] = {}
     started, given = {}, {}
     for name in ENGINES:

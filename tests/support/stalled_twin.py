@@ -10,7 +10,7 @@ from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
-from timing_twin import LOAD_WRITE, Burst, Job, Twin
+from timing_twin import FETCH_REQUEST, LOAD_WRITE, Burst, Job, Twin
 
 from gossamer.arch.isa import Engine
 from gossamer.arch.spec import SparseAccelerator
@@ -133,8 +133,10 @@ class StalledTwin(Twin):
 
     def _fetch_wants(self) -> bool:
         first = len(self.fetches) * self.fetch_size
-        ahead = first + self.fetch_size > 64 * self.next_dispatch + 2048
-        return first < 64 * len(self.jobs) and not (ahead and self.next_dispatch < len(self.jobs))
+        dispatched = self._room_made()
+        ahead = first + self.fetch_size > 64 * dispatched + 2048
+        ready = self.now >= self.fetch_again
+        return ready and first < 64 * len(self.jobs) and not (ahead and dispatched < len(self.jobs))
 
     def _ask(self) -> None:
         """Show the read requests, and take one per port; a request that was shown before another goes first."""
@@ -169,6 +171,7 @@ class StalledTwin(Twin):
         flight = Flight(Burst(first, beats, beats, (1,) * beats), None)
         self.fetches.append(flight)
         self.fetched.append(NEVER)
+        self.fetch_again = self.now + FETCH_REQUEST
         self._request(flight, 0, 0)
 
     def _channel(self, burst: Burst) -> Fraction:

@@ -17,6 +17,7 @@ from gossamer.dataflow.program import Program
 from gossamer.sim.offchip import OffChipTiming, offchip_timing
 
 LOAD_SETUP, LOAD_MOVE, LOAD_WRITE, STORE_SETUP, FETCH_AHEAD_BYTES, FETCH_LONGEST = 9, 2, 1, 16, 2048, 1024
+FETCH_REQUEST, FETCH_ROOM, DECODE, PUSH, COMPLETION, ENDING = 2, 3, 2, 2, 1, 1
 """Repeated here on purpose: a changed constant must be changed twice."""
 
 
@@ -108,6 +109,7 @@ class Twin:
         self.next_dispatch = 0
         self.fetch_size = min(self.memory.burst_bytes, FETCH_LONGEST)
         self.fetched: list[int] = []
+        self.fetch_again = 0
         self.last: dict[Engine, int] = {}
         self.first: dict[Engine, int] = {}
 
@@ -146,7 +148,7 @@ class Twin:
 
     def _complete(self) -> None:
         for engine, job in self.running.items():
-            if job is not None and job.completed == self.now:
+            if job is not None and 0 <= job.completed == self.now - COMPLETION:
                 self.running[engine] = None
                 for bit, taker in enumerate(ENGINES):
                     if job.fields["release"] >> bit & 1:
@@ -154,7 +156,7 @@ class Twin:
 
     def _start(self) -> None:
         for engine, queue in self.queues.items():
-            if self.running[engine] is not None or not queue or queue[0].dispatched >= self.now:
+            if self.running[engine] is not None or not queue or queue[0].dispatched + PUSH > self.now:
                 continue
             job = queue[0]
             if job.ready < 0:
@@ -229,13 +231,18 @@ class Twin:
     def _fetch(self) -> None:
         size, stream = self.fetch_size, 64 * len(self.jobs)
         first = len(self.fetched) * size
-        if first >= stream:
+        if first >= stream or self.now < self.fetch_again:
             return
-        dispatched = self.next_dispatch  # dispatch comes last in a cycle: all of these were before this one
+        dispatched = self._room_made()
         if first + size > 64 * dispatched + FETCH_AHEAD_BYTES and dispatched < len(self.jobs):
             return
         beats = ceil((min(stream, first + size) - first) / self.memory.beat_bytes)
         self.fetched.append(self._read(Burst(first, beats, beats, (1,) * beats), 0, 0))
+        self.fetch_again = self.now + FETCH_REQUEST
+
+    def _room_made(self) -> int:
+        """Return of how many instructions FETCH knows that they were dispatched."""
+        return sum(0 <= job.dispatched <= self.now - FETCH_ROOM for job in self.jobs)
 
     def _transfer(self, engine: Engine) -> None:
         job = self.running[engine]
@@ -266,10 +273,13 @@ class Twin:
             return
         job = self.jobs[self.next_dispatch]
         burst = (64 * (job.number + 1) - 1) // self.fetch_size
-        if burst >= len(self.fetched) or self.fetched[burst] > self.now:
+        if burst >= len(self.fetched) or self.fetched[burst] + DECODE > self.now:
             return
         if job.fields["opcode"] == Opcode.END:
-            if all(0 <= other.completed <= self.now for other in self.jobs[:-1]):
+            before = self.now - ENDING
+            decoded = self.fetched[burst] + DECODE <= before
+            in_turn = all(other.dispatched < before for other in self.jobs[:-1])
+            if decoded and in_turn and all(0 <= other.completed <= before for other in self.jobs[:-1]):
                 job.dispatched = job.started = self.now
                 job.completed = self.now + 1
                 self.next_dispatch += 1

@@ -9,7 +9,7 @@ from timing_programs import timing_program
 
 from gossamer.arch.errors import ProgramError, SelfCheckError
 from gossamer.arch.isa import Engine, Opcode
-from gossamer.arch.timing import compute_cycles, compute_fill_cycles
+from gossamer.arch.timing import COMPLETION_CYCLES, compute_cycles, compute_fill_cycles
 from gossamer.dataflow.program import LayerRecord
 from gossamer.sim import attribution
 from gossamer.sim.results import CycleClass, TrafficKind
@@ -99,7 +99,7 @@ def test_waiting_for_a_token_is_charged_to_its_giver() -> None:
     assert result.trace is not None
     waited = int(result.trace.started[1] - result.trace.ready[1])
     assert result.engines[Engine.COMPUTE].waiting_token[Engine.LOAD] == waited > 0
-    assert result.trace.started[1] == result.trace.completed[0]
+    assert result.trace.started[1] == result.trace.completed[0] + COMPLETION_CYCLES
 
 
 def test_classes_of_overlapping_spans_go_to_the_first_that_applies() -> None:

@@ -26,6 +26,7 @@ class Stubs:
     def __init__(self, dut: Any, case: dict[str, Any]) -> None:
         self.dut, self.case = dut, case
         self.words = [int(word, 16) for word in case["words"]]
+        self.passed = 0
         self.taken: list[int] = []
         self.given: dict[str, list[str]] = {engine: [] for engine in ENGINES}
         self.started: dict[str, list[int]] = {engine: [] for engine in ENGINES}
@@ -42,7 +43,7 @@ class Stubs:
 
     def drive(self, cycle: int) -> None:
         """Set the inputs of a cycle."""
-        at = len(self.taken)
+        at = self.passed
         valid = at < len(self.words) and 0 <= self.case["offered"][at] <= cycle
         self.set("fetch_valid", int(valid))
         self.set("fetch_instruction", self.words[at] if valid else 2**512 - 1)
@@ -59,7 +60,8 @@ class Stubs:
     def sample(self, cycle: int) -> None:
         """Look at the outputs of a cycle."""
         dut = self.dut
-        if int(dut.fetch_valid.value) and int(dut.fetch_ready.value):
+        self.passed += int(dut.fetch_valid.value) and int(dut.fetch_ready.value)
+        if int(dut.fetch_dispatched.value):
             self.taken.append(cycle)
         for engine in ENGINES:
             if not int(getattr(dut, f"{engine}__start").value):

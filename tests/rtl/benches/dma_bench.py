@@ -13,6 +13,7 @@ from cocotb.triggers import FallingEdge, RisingEdge
 
 from gossamer.arch.encoding import decode
 from gossamer.arch.isa import ENGINE_OF, ENGINES, Engine, Opcode
+from gossamer.arch.timing import START_CYCLES
 from gossamer.rtl.testbench.axi_memory import AxiMemory, Schedule, Stalls
 
 READ_CYCLES = 4
@@ -39,7 +40,8 @@ class Bench:
         dut = self.dut
         if self.settings["mutant"]:
             dut.mutant.value = self.settings["mutant"]
-        for name in ("rst", "start", "stop", "fetch_ready", "load__start", "store__start", "write_ready", "read_ready"):
+        for name in ("rst", "start", "stop", "fetch_ready", "fetch_dispatched", "load__start", "store__start",
+                     "write_ready", "read_ready"):  # fmt: skip
             self.drive(name, 0)
         self.drive("base", self.settings["base"])
         self.drive("instructions", len(self.words))
@@ -165,6 +167,8 @@ async def program(dut) -> None:
     times = np.full((len(bench.words), 3), -1, dtype=np.int64)
     fields = [decode(word) for word in bench.words]
     taken, seen, faults = 0, [], []
+    held, quiet, ended = False, False, []
+    """Whether an instruction can be dispatched; nothing was left to do before END; who has done in the cycle before."""
     bench.memory.record()
     await bench.cycle(start=1)
     zero = bench.now + 1
@@ -173,7 +177,7 @@ async def program(dut) -> None:
         inputs = {"start": 0, "load__start": 0, "store__start": 0}
         room = {engine: len(queue) < depth for engine, queue in queues.items()}
         for engine, queue in queues.items():
-            if running[engine] is not None or not queue or times[queue[0], 0] >= now:
+            if running[engine] is not None or not queue or times[queue[0], 0] + START_CYCLES > now:
                 continue
             needed = [giver for bit, giver in enumerate(ENGINES) if fields[queue[0]]["wait"] >> bit & 1]
             if all(tokens[giver, engine] for giver in needed):
@@ -183,26 +187,32 @@ async def program(dut) -> None:
                 times[at, 1] = now
                 word = int.from_bytes(bench.words[at].tobytes(), "little")
                 inputs |= {f"{engine.value}__start": 1, f"{engine.value}__instruction": word}
+        for engine in ended:
+            at, running[engine] = running[engine], None
+            for bit, taker in enumerate(ENGINES):
+                tokens[engine, taker] += fields[at]["release"] >> bit & 1
         opcode = Opcode(fields[taken]["opcode"])
         idle = all(at is None for at in running.values()) and not any(queues.values())
-        ready = idle if opcode is Opcode.END else room[ENGINE_OF[opcode]]
-        await bench.cycle(**inputs, fetch_ready=int(ready))
+        leaves = held and (quiet if opcode is Opcode.END else room[ENGINE_OF[opcode]])
+        quiet = idle and held and opcode is Opcode.END
+        await bench.cycle(**inputs, fetch_ready=int(leaves or not held), fetch_dispatched=int(leaves))
         if bench.see("fetch_fault"):
             faults.append((bench.see("fetch_cause"), bench.see("fetch_address")))
-        if ready and bench.see("fetch_valid"):
-            seen.append(bench.see("fetch_instruction").to_bytes(64, "little"))
+        if leaves or not held:
+            held = bool(bench.see("fetch_valid"))
+            if held:
+                seen.append(bench.see("fetch_instruction").to_bytes(64, "little"))
+        if leaves:
             times[taken, 0] = now
             if opcode is Opcode.END:
                 times[taken] = (now, now, now + 1)
             else:
                 queues[ENGINE_OF[opcode]].append(taken)
             taken += 1
-        for engine, at in running.items():
-            if at is not None and bench.see(f"{engine.value}__done"):
-                times[at, 2], running[engine] = now + 1, None
-                for bit, taker in enumerate(ENGINES):
-                    tokens[engine, taker] += fields[at]["release"] >> bit & 1
-    await bench.cycle(fetch_ready=0, load__start=0, store__start=0)
+        ended = [engine for engine, at in running.items() if at is not None and bench.see(f"{engine.value}__done")]
+        for engine in ended:
+            times[running[engine], 2] = now + 1
+    await bench.cycle(fetch_ready=0, fetch_dispatched=0, load__start=0, store__start=0)
     while faults and not bench.see("quiet"):
         await bench.cycle()
         assert not bench.see("fetch_valid")
