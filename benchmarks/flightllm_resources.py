@@ -2,7 +2,7 @@
 
     python benchmarks/flightllm_resources.py -o docs/flightllm-resources.md
 
-The published figures are FlightLLM's on the Alveo U280 (FPGA'24, arXiv 2401.03868), after place and route in Vivado. Ours
+The published figures are those on the Alveo U280 (FPGA'24, arXiv 2401.03868), after place and route in Vivado. Ours
 are the estimate of `gossamer.arch.resources`, which is held against Yosys, not against Vivado.
 """
 
