@@ -46,8 +46,9 @@ GATHER_CYCLES = 1
 LOAD_SETUP_CYCLES = 6
 """From the start of a LOAD to its first read request: two products, joins, first run, first burst."""
 
-LOAD_WRITE_CYCLES = 1
-"""From the cycle in which LOAD makes its last piece to the one in which a buffer takes it: a register between them."""
+LOAD_WRITE_CYCLES = 3
+"""From the cycle in which LOAD makes its last piece to the one in which a buffer has written it: a register between
+them, the buffer's decision, and its answer."""
 
 STORE_SETUP_CYCLES = 11
 """From the start of a STORE to its first write beat: the same, and a read of the activation buffer."""

@@ -23,7 +23,7 @@ from gossamer.rtl.dma.setup import STEPS, TransferSetup
 from gossamer.rtl.engine import EngineControl, instruction_fields
 
 assert LOAD_SETUP_CYCLES == STEPS + 1
-assert LOAD_WRITE_CYCLES == 1
+assert LOAD_WRITE_CYCLES == 3
 
 Fields = dict[str, Value]
 
@@ -38,7 +38,8 @@ class Load(wiring.Component):
     request_valid, address, length, request_ready: a read request; length in beats less one.
     beat, data, last, error, offset: what comes back, see `ReadPort`. take: the beat is taken.
     write_valid, write_space, write_address, write_length, write_data, write_ready: one piece to a buffer, its first
-        byte in the least significant bits. write_last: address of its last byte.
+        byte in the least significant bits. write_last: address of its last byte. write_held: a piece that was taken
+        has not been written yet.
 
     Protocol
     --------
@@ -50,8 +51,8 @@ class Load(wiring.Component):
     ----------------------
     Start in cycle S: first request and first beat of padding in S + LOAD_SETUP_CYCLES; then a request per cycle, and
     one beat of padding or one piece of data per cycle. A piece is made in the cycle its beat arrives, if it is the
-    beat's first, and written LOAD_WRITE_CYCLES later. `done` comes with the last one written: `load_cycles`
-    of `gossamer.arch.timing`.
+    beat's first, and given to a buffer one cycle later. `done` comes LOAD_WRITE_CYCLES after the last one is made, when
+    the buffer has written it: `load_cycles` of `gossamer.arch.timing`.
 
     Parameters
     ----------
@@ -82,6 +83,7 @@ class Load(wiring.Component):
                 "write_length": Out(bits_for(port.beat_bytes)),
                 "write_data": Out(8 * port.beat_bytes),
                 "write_ready": In(1),
+                "write_held": In(1),
             }
         )
 
@@ -100,11 +102,15 @@ class Load(wiring.Component):
         move = Signal()
         m.d.comb += move.eq(setup.go & (fields["ny"] != 0))
         written = self._requests(m, setup, fields, move, failed)
-        made, wrote = self._writes(m, setup, fields, move, failed, written)
+        made, gave = self._writes(m, setup, fields, move, failed, written)
+        given, wrote = Signal(), Signal()
+        ending = Signal()
+        m.d.sync += [given.eq(gave), ending.eq(given | (ending & self.write_held))]
+        m.d.comb += wrote.eq(ending & ~self.write_held)
         field_fault, read_fault = setup.fail, self.beat & self.error & ~failed
         m.d.comb += [
             self.control.done.eq(wrote),
-            self.control.waiting.eq(busy & ~setup.step.any() & ~made & ~wrote),
+            self.control.waiting.eq(busy & ~setup.step.any() & ~made & ~gave & ~given & ~ending),
             self.control.fault.eq(field_fault | read_fault),
             self.control.cause.eq(Mux(field_fault, ErrorCause.FIELD, ErrorCause.READ_RESPONSE)),
             self.control.address.eq(Mux(field_fault, 0, self.offset)),
@@ -180,7 +186,7 @@ class Load(wiring.Component):
 
     def _writes(self, m: Module, setup: Copies, fields: Fields, move: Signal, failed: Signal,
                 written: Signal) -> tuple[Value, Value]:  # fmt: skip
-        """Add padding and pieces; return whether one is made in this cycle, and whether the last is being written."""
+        """Add padding and pieces; return whether one is made in this cycle, and whether the last is being taken."""
         m.submodules.fill = fill = Copies(FillWalker(self.port))
         m.submodules.pieces = pieces = Copies(PieceWalker(self.port))
         self._connect_fill(m, setup, fields, fill)
@@ -211,7 +217,7 @@ class Load(wiring.Component):
         return made, wrote
 
     def _hand_over(self, m: Module, made: Signal, room: Signal, piece: Value) -> Value:
-        """Add two registers for pieces that are made; return whether the last of all is being written.
+        """Add two registers for pieces that are made; return whether the last of all is being taken.
 
         There is room for another one if the second is empty, so that no piece waits for the answer of a buffer.
         """

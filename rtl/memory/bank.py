@@ -57,7 +57,7 @@ class HalvedBank(wiring.Component):
 
     Members
     -------
-    window_row, window_carry: row read is window_row + window_carry; read_data: its word, one cycle later.
+    window_row, window_carry: row read is window_row + window_carry; read_data: its word, two cycles later.
     row, enable, data: what is written in each half, [half].
 
     Protocol: a word that is read in the cycle of a write to the same row must not be used.
@@ -87,9 +87,9 @@ class HalvedBank(wiring.Component):
         """Return the hardware."""
         m = Module()
         width = self.cut.word_bytes
-        row, upper = Signal(self.cut.row_bits), Signal()
+        row, upper, late_upper = Signal(self.cut.row_bits), Signal(), Signal()
         m.d.comb += row.eq(self.window_row + self.window_carry)
-        m.d.sync += upper.eq(self.cut.half(row))
+        m.d.sync += [upper.eq(self.cut.half(row)), late_upper.eq(upper)]
         words = []
         for half, (name, memory) in enumerate(self.memories.items()):
             m.submodules[name] = held = Copies(memory)
@@ -99,6 +99,8 @@ class HalvedBank(wiring.Component):
                 held.write_enable.eq(self.enable.word_select(half, width)),
                 held.write_data.eq(self.data.word_select(half, 8 * width)),
             ]
-            words.append(held.read_data)
-        m.d.comb += self.read_data.eq(Mux(upper, words[1], words[0]))
+            word = Signal(8 * width, name=f"{name}_word")
+            m.d.sync += word.eq(held.read_data)  # as it comes: block RAM is slow
+            words.append(word)
+        m.d.comb += self.read_data.eq(Mux(late_upper, words[1], words[0]))
         return m

@@ -8,16 +8,16 @@ from gossamer.arch.banking import WindowSizes
 from gossamer.rtl.constant_arithmetic import low_ones
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.memory.bank import Bank
-from gossamer.rtl.memory.banking import ADDRESS_BITS, Banking, at_its_place, rotate_left, rotate_right
+from gossamer.rtl.memory.banking import ADDRESS_BITS, Banking, rotate_left, rotate_right
 
 
 class WriteWindow(wiring.Component):
-    """Turn a piece of up to B bytes at any byte address into a write of whole banks: two registers.
+    """Turn a piece of up to B bytes at any byte address into a write of whole banks: three registers.
 
     Members
     -------
     valid, address, length, data: a piece; its first byte in the least significant bits; length 1 .. B.
-    row, carry, enable, bank_data: what the banks see two cycles later; enable is 0 when there was no piece.
+    row, carry, enable, bank_data: what the banks see three cycles later; enable is 0 when there was no piece.
     """
 
     def __init__(self, name: str, cut: Banking, piece_bytes: int) -> None:
@@ -43,24 +43,26 @@ class WriteWindow(wiring.Component):
         cut = self.cut
         total = cut.banks * cut.word_bytes
         byte, bank, row = cut.split(self.address)
+        place = self.address[: self.piece_bytes.bit_length() - 1]
+        near, far = place[: len(place) // 2], place[len(place) // 2 :]
         mask = Signal(self.piece_bytes)
-        turned, placed = (Signal(8 * self.piece_bytes, name=name) for name in ("turned", "placed"))
+        moved, turned, placed = (Signal(8 * self.piece_bytes, name=name) for name in ("moved", "turned", "placed"))
         shifted_mask = Signal(total)
-        first_bank, first_row = Signal(len(bank)), Signal(cut.row_bits)
-        m.d.comb += mask.eq(Mux(self.valid, low_ones(self.length, self.piece_bytes), 0))
-        m.d.sync += [
-            turned.eq(at_its_place(m, "turned_data", self.data, self.address, 8, 8 * self.piece_bytes)),
-            shifted_mask.eq(mask << byte),
-            first_bank.eq(bank),
-            first_row.eq(row),
-        ]
+        first_byte, first_far = Signal(len(byte)), Signal(len(far))
+        first_bank, late_bank = Signal(len(bank)), Signal(len(bank))
+        first_row, late_row = Signal(cut.row_bits), Signal(cut.row_bits)
         unit = cut.word_bytes
         m.d.sync += [
+            mask.eq(Mux(self.valid, low_ones(self.length, self.piece_bytes), 0)),
+            moved.eq(rotate_left(m, "near_data", self.data, near, 8)),
+            first_far.eq(far), first_byte.eq(byte), first_bank.eq(bank), first_row.eq(row),
+            shifted_mask.eq(mask << first_byte),
+            turned.eq(rotate_left(m, "far_data", moved, first_far, 8 << len(near))),
+            late_bank.eq(first_bank), late_row.eq(first_row),
             placed.eq(turned),
-            self.enable.eq(rotate_left(m, "turned_mask", shifted_mask, first_bank, unit)),
-            self.carry.eq(cut.carry(first_bank)),
-            self.row.eq(first_row),
-        ]
+            self.enable.eq(rotate_left(m, "turned_mask", shifted_mask, late_bank, unit)),
+            self.carry.eq(cut.carry(late_bank)), self.row.eq(late_row),
+        ]  # fmt: skip
         m.d.comb += self.bank_data.eq(placed.replicate(total // self.piece_bytes))
         return m
 
@@ -75,7 +77,7 @@ class WindowBuffer(wiring.Component):
         later.
 
     Latency and throughput: one piece and one window per cycle; a piece given in cycle t is seen by addresses from
-    cycle t + 3 on.
+    cycle t + 4 on.
     """
 
     def __init__(self, name: str, sizes: WindowSizes) -> None:

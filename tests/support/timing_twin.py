@@ -16,7 +16,7 @@ from gossamer.arch.timing import compute_cycles, vector_cycles
 from gossamer.dataflow.program import Program
 from gossamer.sim.offchip import OffChipTiming, offchip_timing
 
-LOAD_SETUP, LOAD_WRITE, STORE_SETUP, FETCH_AHEAD_BYTES, FETCH_LONGEST = 6, 1, 11, 2048, 1024
+LOAD_SETUP, LOAD_WRITE, STORE_SETUP, FETCH_AHEAD_BYTES, FETCH_LONGEST = 6, 3, 11, 2048, 1024
 """Repeated here on purpose: a changed constant must be changed twice."""
 
 

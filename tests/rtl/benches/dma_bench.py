@@ -39,7 +39,8 @@ class Bench:
         dut = self.dut
         if self.settings["mutant"]:
             dut.mutant.value = self.settings["mutant"]
-        for name in ("rst", "start", "stop", "fetch_ready", "load__start", "store__start", "write_ready", "read_ready"):
+        for name in ("rst", "start", "stop", "fetch_ready", "load__start", "store__start", "write_ready", "write_held",
+                     "read_ready"):  # fmt: skip
             self.drive(name, 0)
         self.drive("base", self.settings["base"])
         self.drive("instructions", len(self.words))
