@@ -221,21 +221,21 @@ def _array(spec: SparseAccelerator) -> Demand:
     selections = array.chains * (array.chain_length + rows) * select_bits
     controls = 5 + stages + 2 * array.chain_length.bit_length() + array.chain_length + 3 * select_bits
     lut, ff = sums * array.chain_length * 8 * byte_luts, feed + selections + 8 * rows * array.chains + controls
-    if not _cascaded(family):
+    if not cascaded(family):
         bits = sum_bits(stages)
         lut += sums * rows * (stages - 1) * 2 * ceil_div(bits, 2)
         # Sums of few products need fewer bits, a bit more in each stage.
         ff += sums * rows * (8 * stages + sum(min(bits, PRODUCT_BITS + stage) for stage in range(stages)))
-    bits = sum_bits(stages)
-    for _ in range(adder_levels(rows)):
-        rows = ceil_div(rows, 2)
-        lut += sums * rows * bits
-        bits = min(bits + 1, sum_bits(array.chain_length))
-        ff += sums * rows * bits
+        # Segments are added in fabric; DSP cascades are added in DSPs.
+        for _ in range(adder_levels(rows)):
+            rows = ceil_div(rows, 2)
+            lut += sums * rows * bits
+            bits = min(bits + 1, sum_bits(array.chain_length))
+            ff += sums * rows * bits
     return Demand(lut=lut, ff=ff, lut_of={"selection": array.chains * array.weight_rows_per_cycle * select_bits})
 
 
-def _cascaded(family: Family) -> bool:
+def cascaded(family: Family) -> bool:
     """Return whether the array is built of DSP cascades that add, with the byte's register inside."""
     return family is Family.ULTRASCALE_PLUS
 

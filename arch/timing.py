@@ -10,7 +10,8 @@ from gossamer.arch.isa import Opcode
 COMPUTE_PIPELINE_CYCLES = 11
 """Cycles of a COMPUTE beside its passes, the stages of a segment and the adder tree: 6 from the start to the first
 request (decode, position tables, products, sums, first positions, address), 3 of buffer read, mask and feed register,
-then the registers of a DSP slice. The last 3 of the way to the accumulator count to the next instruction: nothing sees them.
+then the registers of a DSP slice. The last 3 of the way to the accumulator count to the next instruction: nothing
+sees them.
 """
 
 ACCUMULATE_CYCLES = 3

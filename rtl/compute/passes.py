@@ -171,9 +171,9 @@ class PassWalk(wiring.Component):
     def _rows(self, m: Module) -> None:
         """Step from the first row of this pass to that of the next, in two cycles."""
         eighths = self.shape.chains // 8
-        starts, steps = (self.w, self.i), (times_constant(self.words, 8 * eighths),
-                                           times_small(times_constant(self.words, eighths), self.index_bits))  # fmt: skip
-        for name, start, step in zip(("weight_row", "index_row"), starts, steps, strict=True):
+        weights = times_constant(self.words, 8 * eighths)
+        indices = times_small(times_constant(self.words, eighths), self.index_bits)
+        for name, start, step in (("weight_row", self.w, weights), ("index_row", self.i, indices)):
             row, following, stepped = (
                 Signal(ADDRESS_BITS, reset_less=True, name=f"{prefix}{name}") for prefix in ("pass_", "next_", "step_")
             )

@@ -15,7 +15,8 @@ class Bank(wiring.Component):
 
     Members
     -------
-    write_row, write_carry: row written is write_row + write_carry. write_enable: one bit per byte. write_data.
+    write_rows, write_late: two rows; the second is written if write_late is high, else the first.
+    write_enable: one bit per byte. write_data.
     read_row, read_carry: row read is read_row + read_carry.
     read_data: the word, one cycle after its row.
 
@@ -28,8 +29,8 @@ class Bank(wiring.Component):
         row_bits = self.memory.row_bits
         super().__init__(
             {
-                "write_row": In(row_bits),
-                "write_carry": In(1),
+                "write_rows": In(2 * row_bits),
+                "write_late": In(1),
                 "write_enable": In(word_bytes),
                 "write_data": In(8 * word_bytes),
                 "read_row": In(row_bits),
@@ -43,7 +44,7 @@ class Bank(wiring.Component):
         m = Module()
         m.submodules.memory = memory = Copies(self.memory)
         m.d.comb += [
-            memory.write_row.eq(self.write_row + self.write_carry),
+            memory.write_row.eq(self.write_rows.word_select(self.write_late, self.memory.row_bits)),
             memory.write_enable.eq(self.write_enable),
             memory.write_data.eq(self.write_data),
             memory.read_row.eq(self.read_row + self.read_carry),

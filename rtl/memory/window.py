@@ -1,6 +1,6 @@
 """A buffer whose pieces and windows start anywhere: one write port for LOAD, one read port for an engine."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,7 +17,8 @@ class WriteWindow(wiring.Component):
     Members
     -------
     valid, address, length, data: a piece; its first byte in the least significant bits; length 1 .. B.
-    row, carry, enable, bank_data: what the banks see three cycles later; enable is 0 when there was no piece.
+    rows, late, enable, bank_data: what the banks see three cycles later: the first row and the one after, which of them
+        is a bank's; enable is 0 when there was no piece.
     """
 
     def __init__(self, name: str, cut: Banking, piece_bytes: int) -> None:
@@ -30,8 +31,8 @@ class WriteWindow(wiring.Component):
                 "address": In(ADDRESS_BITS),
                 "length": In(piece_bytes.bit_length()),
                 "data": In(8 * piece_bytes),
-                "row": Out(cut.row_bits),
-                "carry": Out(cut.banks),
+                "rows": Out(2 * cut.row_bits),
+                "late": Out(cut.banks),
                 "enable": Out(cut.banks * cut.word_bytes),
                 "bank_data": Out(8 * cut.banks * cut.word_bytes),
             }
@@ -45,23 +46,23 @@ class WriteWindow(wiring.Component):
         byte, bank, row = cut.split(self.address)
         place = self.address[: self.piece_bytes.bit_length() - 1]
         near, far = place[: len(place) // 2], place[len(place) // 2 :]
-        mask = Signal(self.piece_bytes)
+        end = Signal(range(2 * total))
         moved, turned, placed = (Signal(8 * self.piece_bytes, name=name) for name in ("moved", "turned", "placed"))
-        shifted_mask = Signal(total)
+        mask = Signal(total)
         first_byte, first_far = Signal(len(byte)), Signal(len(far))
         first_bank, late_bank = Signal(len(bank)), Signal(len(bank))
         first_row, late_row = Signal(cut.row_bits), Signal(cut.row_bits)
         unit = cut.word_bytes
         m.d.sync += [
-            mask.eq(Mux(self.valid, low_ones(self.length, self.piece_bytes), 0)),
+            end.eq(Mux(self.valid, byte + self.length, 0)),
             moved.eq(rotate_left(m, "near_data", self.data, near, 8)),
             first_far.eq(far), first_byte.eq(byte), first_bank.eq(bank), first_row.eq(row),
-            shifted_mask.eq(mask << first_byte),
+            mask.eq(low_ones(end, total) & ~low_ones(first_byte, total)),
             turned.eq(rotate_left(m, "far_data", moved, first_far, 8 << len(near))),
             late_bank.eq(first_bank), late_row.eq(first_row),
             placed.eq(turned),
-            self.enable.eq(rotate_left(m, "turned_mask", shifted_mask, late_bank, unit)),
-            self.carry.eq(cut.carry(late_bank)), self.row.eq(late_row),
+            self.enable.eq(rotate_left(m, "turned_mask", mask, late_bank, unit)),
+            self.late.eq(cut.carry(late_bank)), self.rows.eq(Cat(late_row, (late_row + 1)[: cut.row_bits])),
         ]  # fmt: skip
         m.d.comb += self.bank_data.eq(placed.replicate(total // self.piece_bytes))
         return m
@@ -104,15 +105,15 @@ class WindowBuffer(wiring.Component):
         m = Module()
         cut, name = self.cut, self.module_name
         bank_of = Bank(f"{name}_bank", cut.word_bytes, cut.rows, self.kind)
-        m.submodules.banks = banks = Copies(bank_of, cut.banks, shared=("write_row", "read_row"))
+        m.submodules.banks = banks = Copies(bank_of, cut.banks, shared=("write_rows", "read_row"))
         m.submodules.window = window = Copies(WriteWindow(f"{name}_write", cut, self.piece_bytes))
         m.d.comb += [
             window.valid.eq(self.write_valid),
             window.address.eq(self.write_address),
             window.length.eq(self.write_length),
             window.data.eq(self.write_data),
-            banks.write_row.eq(window.row),
-            banks.write_carry.eq(window.carry),
+            banks.write_rows.eq(window.rows),
+            banks.write_late.eq(window.late),
             banks.write_enable.eq(window.enable),
             banks.write_data.eq(window.bank_data),
         ]

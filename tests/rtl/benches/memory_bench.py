@@ -118,7 +118,6 @@ async def activation_buffer(dut: Any) -> None:
         places = (divmod(word, banks) for word in range(first // group, (first + size - 1) // group + 1))
         return {(bank, row >= half_rows) for row, bank in places}
 
-
     def aligned(size: int) -> int:
         return rng.randrange(0, (capacity - size) // group + 1) * group
 
