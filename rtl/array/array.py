@@ -1,6 +1,6 @@
 """Generate the sparse chain array: feeds of all lanes, segments of chains, adder tree."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,7 +10,6 @@ from gossamer.rtl.array.adder_tree import AdderTree, DspAdderTree
 from gossamer.rtl.array.chain import Segment
 from gossamer.rtl.array.shape import ArrayShape
 from gossamer.rtl.array.weight_rows import INDEX_BITS, WeightRows
-from gossamer.rtl.constant_arithmetic import low_ones
 from gossamer.rtl.copies import Copies
 
 LOAD_SELECT_CYCLES = 4
@@ -89,7 +88,7 @@ class SparseArray(wiring.Component):
         first = LOAD_SELECT_CYCLES - 1
         m.d.sync += [
             words_before.eq(Cat(self.words, words_before)),
-            mask.eq(low_ones(words_before[-self.words_bits :], shape.chain_length)),
+            mask.eq(~(Const(-1, shape.chain_length) << words_before[-self.words_bits :])),  # no adder
             base_before.eq(Cat(self.select_base, base_before)),
             wave.eq(Cat(self.pass_start, wave)),
         ]
