@@ -145,8 +145,8 @@ def _held(memory: MemoryKind, family: Family, width_bits: int, depth: int) -> tu
 def _window(sizes: WindowSizes, family: Family) -> Demand:
     """Return what `rtl/memory/window.py` has around its banks: two turns of a piece written, two of a window read.
 
-    Nine bits a byte are written, with its enable. Registers: the piece shifted and turned, the window turned and
-    shifted, and the parts of addresses that steer them.
+    Nine bits a byte are written, with its enable. Registers: the piece three times, its mask, its enables, where it
+    begins and ends; the window's words, the window turned and shifted, and the parts of addresses that steer them.
     """
     cut = sizes.banks
     word, banks, row_bits = cut.word_bytes, cut.banks, max(1, _levels(cut.rows))
@@ -159,8 +159,8 @@ def _window(sizes: WindowSizes, family: Family) -> Demand:
     turns += 8 * (_turn(family, read, bank_bits) + _shift(family, sizes.read_bytes, unit_bits, unit))
     return Demand(
         lut=banks * luts,
-        ff=9 * (written + total) + 2 * row_bits + 2 * bank_bits + banks - 1
-        + 8 * (read + sizes.read_bytes) + 2 * unit_bits + banks * registers,
+        ff=3 * 8 * sizes.piece_bytes + written + total + _levels(written + 1) + byte_bits + 4 * row_bits
+        + 4 * bank_bits + banks - 1 + 8 * (total + sizes.read_bytes) + 2 * unit_bits + banks * registers,
         lut_of={
             "window": turns + 2 * (banks - 1) * row_bits + sizes.piece_bytes,
             "deep": _deep(sizes.memory, family, 8 * total, cut.rows),
@@ -171,8 +171,9 @@ def _window(sizes: WindowSizes, family: Family) -> Demand:
 def _activations(spec: SparseAccelerator) -> Demand:
     """Return what `rtl/memory/activation.py` has around its banks: turns of every copy, of both writers, of STORE.
 
-    A bank's write port has row, enables and data for either half. Registers beside it: of every copy the window and
-    what steers it, and STORE's bytes with three delays of their place.
+    A bank's write port has row, enables and data for either half. Registers beside it: of every copy the words of
+    either half, the window and what steers it; VECTOR's result and two pieces of LOAD, with the banks each is for; and
+    STORE's bytes with three delays of their place.
     """
     family, cut, kind = spec.device.family, activation_banks(spec), spec.buffers.activation.memory
     word, banks, row_bits, readers = cut.word_bytes, cut.banks, max(1, _levels(cut.rows)), copies(spec)
@@ -182,12 +183,17 @@ def _activations(spec: SparseAccelerator) -> Demand:
     window = readers * total if (readers - 1) * total >= COPIED_BYTES else sum(used)
     memories = [_held(kind, family, 8 * word, rows) for rows in halves]
     reads = 8 * _turn(family, window, bank_bits) + 8 * readers * total + readers * (banks - 1) * row_bits
+    places = 2 * row_bits + 2 * banks
+    given = spec.vector.lanes if spec.vector.lanes & (spec.vector.lanes - 1) == 0 else total
+    result = 8 * given + places + banks - 1
+    piece = 8 * row_bytes + used[2] + places + bank_bits
     turns = (8 + 9) * _shift(family, row_bytes, byte_bits) + 2 * 9 * total + 4 * banks * row_bits
     turns += 9 * _place(family, row_bytes + word - 1, word, banks) + 8 * _place(family, spec.vector.lanes, word, banks)
     return Demand(
         lut=readers * banks * sum(luts for luts, _ in memories),
-        ff=readers * (2 * bank_bits + row_bits + banks) + 8 * window + 8 * row_bytes + 3 * byte_bits
-        + banks * (sum(map(_levels, halves)) + 18 * word) + readers * banks * sum(bits for _, bits in memories),
+        ff=readers * (2 * bank_bits + 2 * banks) + 8 * (2 * readers * total + window) + 8 * row_bytes + 3 * byte_bits
+        + banks * (sum(map(_levels, halves)) + 18 * word) + readers * banks * sum(bits for _, bits in memories)
+        + result + 2 * piece + 3,
         lut_of={
             "activation_read": reads, "activation_write": turns,
             "deep": readers * sum(_deep(kind, family, 8 * total, rows) for rows in halves),
@@ -221,21 +227,21 @@ def _array(spec: SparseAccelerator) -> Demand:
     selections = array.chains * (array.chain_length + rows) * select_bits
     controls = 5 + stages + 2 * array.chain_length.bit_length() + array.chain_length + 3 * select_bits
     lut, ff = sums * array.chain_length * 8 * byte_luts, feed + selections + 8 * rows * array.chains + controls
-    if not _cascaded(family):
+    if not cascaded(family):
         bits = sum_bits(stages)
         lut += sums * rows * (stages - 1) * 2 * ceil_div(bits, 2)
         # Sums of few products need fewer bits, a bit more in each stage.
         ff += sums * rows * (8 * stages + sum(min(bits, PRODUCT_BITS + stage) for stage in range(stages)))
-    bits = sum_bits(stages)
-    for _ in range(adder_levels(rows)):
-        rows = ceil_div(rows, 2)
-        lut += sums * rows * bits
-        bits = min(bits + 1, sum_bits(array.chain_length))
-        ff += sums * rows * bits
+        # Segments are added in fabric; DSP cascades are added in DSPs.
+        for _ in range(adder_levels(rows)):
+            rows = ceil_div(rows, 2)
+            lut += sums * rows * bits
+            bits = min(bits + 1, sum_bits(array.chain_length))
+            ff += sums * rows * bits
     return Demand(lut=lut, ff=ff, lut_of={"selection": array.chains * array.weight_rows_per_cycle * select_bits})
 
 
-def _cascaded(family: Family) -> bool:
+def cascaded(family: Family) -> bool:
     """Return whether the array is built of DSP cascades that add, with the byte's register inside."""
     return family is Family.ULTRASCALE_PLUS
 
@@ -307,9 +313,9 @@ runs and folds, steps between positions."""
 def _compute(spec: SparseAccelerator) -> Demand:
     """Return COMPUTE's walks: one over positions per lane and one more, over passes, over rows of weights.
 
-    A walk has three registers of an address (its first, its offset, the sum with the pass's base) and an adder for each
-    bit of a place in the two products its first address is made of, beside four others; markers of rows go with them
-    through the array.
+    A walk has five registers of an address (two products, their sum, its offset, the sum with the pass's base), four
+    flags, and an adder for each bit of a place in the two products its first address is made of, beside four others;
+    markers of rows go with them through the array.
     """
     array, address = spec.array, _address_bits(spec)
     walkers, place_bits = array.lanes + 1, array.lanes.bit_length()
@@ -317,7 +323,7 @@ def _compute(spec: SparseAccelerator) -> Demand:
     stages = array.chain_length // array.weight_rows_per_cycle
     delay = 5 + stages + adder_levels(array.weight_rows_per_cycle)
     return Demand(
-        ff=walkers * (PLACE_BITS + 3 * address + 2 * place_bits) + (3 + array.lanes) * delay
+        ff=walkers * (PLACE_BITS + 5 * address + 2 * place_bits + 4) + (3 + array.lanes) * delay
         + ADDRESS_REGISTERS * address + ROW_REGISTERS * others,
         lut_of={"compute": 1, "walker": walkers * (address * (2 * place_bits + 4) + 2 * PLACE_BITS)},
         ff_of={"compute": 1},

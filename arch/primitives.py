@@ -51,6 +51,28 @@ def multiplier_dsps(family: Family, bits: tuple[int, int]) -> int:
     return min(ceil_div(a - 1, wide - 1) * ceil_div(b - 1, narrow - 1) for a, b in (bits, bits[::-1]))
 
 
+ADDER_SEGMENTS = 4
+"""Segments of a chain that a pair of DSP slices adds: two arrive at each, one takes what the other hands up."""
+
+
+def adder_groups(segments: int) -> list[tuple[int, int]]:
+    """Return the levels of the tree that adds the segments of a chain in DSP slices: groups, and segments of a group.
+
+    A level of four segments takes two cycles, one of two takes one: those of `gossamer.arch.timing.adder_levels`.
+    """
+    levels = []
+    while segments > 1:
+        size = 2 if segments == 2 else ADDER_SEGMENTS
+        segments = ceil_div(segments, size)
+        levels.append((segments, size))
+    return levels
+
+
+def adder_dsps(sums: int, segments: int) -> int:
+    """Return the DSP48E2 that add the segments of so many sums: two sums share a slice of two 24-bit adders."""
+    return ceil_div(sums, 2) * sum(groups * size // 2 for groups, size in adder_groups(segments))
+
+
 def _usable(bits: int, byte_writes: bool) -> int:
     """Return the bits of a primitive's word that data fills: 8 of 9 where bytes are written one by one."""
     return bits // 9 * 8 if byte_writes and bits >= 9 else bits

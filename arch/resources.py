@@ -13,9 +13,9 @@ from gossamer.arch.accumulator import CELL_CHAINS, SUM_BYTES, accumulator_cells,
 from gossamer.arch.activation import activation_banks, copies
 from gossamer.arch.banking import WindowSizes, index_window, parameter_window, weight_window
 from gossamer.arch.isa import FIELDS, TRANSFER_BYTES_LIMIT, Opcode
-from gossamer.arch.logic import LRN_HISTORY, LRN_READERS, Demand, logic_demand
+from gossamer.arch.logic import LRN_HISTORY, LRN_READERS, Demand, cascaded, logic_demand
 from gossamer.arch.logic_coefficients import FLIP_FLOPS, HELD_OUT_FF_PCT, HELD_OUT_LUT_PCT, HELD_OUT_POINTS, LUTS
-from gossamer.arch.primitives import memory_primitives, multiplier_dsps
+from gossamer.arch.primitives import adder_dsps, memory_primitives, multiplier_dsps
 from gossamer.arch.spec import DeviceSpec, Family, MemoryKind, SparseAccelerator
 from gossamer.arch.timing import ceil_div
 
@@ -126,6 +126,7 @@ def _hard_blocks(spec: SparseAccelerator) -> Mapping[str, Resources]:
     transfer = ((TRANSFER_BYTES_LIMIT - 1).bit_length() + 1, lines + 1)
     place = (min(bits["nx"], address_bits) + sign, min(bits["a_x"], address_bits) + sign)
     stages = array.chains * array.chain_length
+    adders = adder_dsps(array.chains * array.lanes, array.weight_rows_per_cycle) if cascaded(family) else 0
     history = [(*LRN_HISTORY, LRN_READERS)] if family is Family.ECP5 else []
     cut = activation_banks(spec)
     halves = [(8 * cut.word_bytes, rows, copies(spec) * cut.banks) for rows in (cut.half_rows, cut.upper_rows)]
@@ -134,7 +135,7 @@ def _hard_blocks(spec: SparseAccelerator) -> Mapping[str, Resources]:
     return {
         "dma": _dsps(family, [transfer] * 2),
         "compute control": _dsps(family, [place]),
-        "array": Resources(dsp=stages * ceil_div(array.lanes, LANES_PER_DSP[family])),
+        "array": Resources(dsp=stages * ceil_div(array.lanes, LANES_PER_DSP[family]) + adders),
         "accumulator": _memories(buffers.accumulator.memory, family, sums, byte_writes=False),
         "vector engine": _dsps(family, VECTOR_PRODUCTS * spec.vector.lanes) + _dsps(family, ROW_PRODUCTS)
         + _memories(MemoryKind.DP16KD, family, history, byte_writes=False),

@@ -7,10 +7,11 @@ from math import gcd
 
 from gossamer.arch.isa import Opcode
 
-COMPUTE_PIPELINE_CYCLES = 9
-"""Cycles of a COMPUTE beside its passes, the stages of a segment and the adder tree: 4 from the start to the first
-request (decode, position tables and products, first positions, address), 3 of buffer read, mask and feed register, then
-the registers of a DSP slice. The last 3 of the way to the accumulator count to the next instruction: nothing sees them.
+COMPUTE_PIPELINE_CYCLES = 11
+"""Cycles of a COMPUTE beside its passes, the stages of a segment and the adder tree: 6 from the start to the first
+request (decode, position tables, products, sums, first positions, address), 3 of buffer read, mask and feed register,
+then the registers of a DSP slice. The last 3 of the way to the accumulator count to the next instruction: nothing
+sees them.
 """
 
 ACCUMULATE_CYCLES = 3
@@ -49,8 +50,9 @@ LOAD_SETUP_CYCLES = 9
 LOAD_MOVE_CYCLES = 2
 """From the first read request of a LOAD to the first cycle in which it can write padding or take a beat."""
 
-LOAD_WRITE_CYCLES = 1
-"""From the cycle in which LOAD makes its last piece to the one in which a buffer takes it: a register between them."""
+LOAD_WRITE_CYCLES = 3
+"""From the cycle in which LOAD makes its last piece to the one in which a buffer has written it: a register between
+them, the buffer's decision, and its answer."""
 
 STORE_SETUP_CYCLES = 16
 """From the start of a STORE to its first write beat: the same, and a read of the activation buffer."""

@@ -27,7 +27,17 @@ def total(terms: list[Value]) -> Value:
 
 def low_ones(count: Value, width: int) -> Value:
     """Return `width` bits of which the lowest `count` are set: a comparison each, not a shift and a subtraction."""
-    return Cat(*(count > bit for bit in range(width)))
+    return Cat(*(_exceeds(count, bit) for bit in range(width)))
+
+
+def _exceeds(value: Value, limit: int) -> Value:
+    """Return value > limit of an unsigned value, as ANDs and ORs: synthesis would make a carry chain of it."""
+    if limit >> len(value):
+        return Const(0, 1)
+    exceeds: Value = Const(0, 1)
+    for at, bit in enumerate(value):
+        exceeds = bit & exceeds if limit >> at & 1 else bit | exceeds
+    return exceeds
 
 
 def quotient(value: Value, divisor: int) -> Value:

@@ -35,7 +35,7 @@ def has_clock(component: wiring.Component) -> bool:
 
 
 def has_reset(component: wiring.Component) -> bool:
-    """Return whether a component's module has the port `rst`: all but leaves do."""
+    """Return whether a component's module has the port `rst`: all but most leaves do."""
     return bool(getattr(component, "has_reset", True))
 
 

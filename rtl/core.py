@@ -139,6 +139,7 @@ class Core(wiring.Component):
             activations.load_length.eq(dma.write_length),
             activations.load_data.eq(dma.write_data),
             dma.write_ready.eq(Mux(here, activations.load_ready, 1)),
+            dma.write_held.eq(activations.load_held),
         ]
         for space, buffer in others.items():
             m.d.comb += [

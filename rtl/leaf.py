@@ -4,9 +4,9 @@ from amaranth.lib import wiring
 
 
 class Leaf(wiring.Component):
-    """A component that writes its own Verilog module and is never elaborated; it has no reset.
+    """A component that writes its own Verilog module and is never elaborated.
 
-    `has_clock`: the module has the port `clk`.
+    `has_clock`, `has_reset`: the module has the port `clk`, `rst`.
     """
 
     has_reset = False
@@ -14,5 +14,5 @@ class Leaf(wiring.Component):
     _MustUse__silence = True  # Amaranth never elaborates it and would warn
 
     def verilog(self) -> str:
-        """Return the Verilog module, named `module_name(self)`, with the ports of the signature and maybe a clock."""
+        """Return the Verilog module, named `module_name(self)`, with the ports of the signature, and of these."""
         raise NotImplementedError

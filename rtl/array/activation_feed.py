@@ -1,11 +1,35 @@
 """Generate the way of one lane's activations into the array: mask what is beyond the fold, delay stage by stage."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gossamer.rtl.array.shape import ArrayShape
 from gossamer.rtl.copies import Copies
+from gossamer.rtl.leaf import Leaf
+
+_DELAYS = """\
+module activation_delays(
+  input clk,
+  input rst,
+  input [{words}:0] words,
+  output [{words}:0] skewed
+);
+  // Stage n holds what stages n and later still need, {step} bits less than the stage before.
+  genvar n;
+  generate
+    for (n = 0; n < {stages}; n = n + 1) begin : stage
+      reg [{words} - n*{step}:0] held;
+      if (n == 0) begin : first
+        always @(posedge clk) if (rst) held <= 0; else held <= words;
+      end else begin : later
+        always @(posedge clk) if (rst) held <= 0; else held <= stage[n - 1].held[{words} - (n-1)*{step}:{step}];
+      end
+      assign skewed[n*{step} +: {step}] = held[{step_last}:0];
+    end
+  endgenerate
+endmodule
+"""
 
 
 class MaskedWord(wiring.Component):
@@ -36,6 +60,38 @@ class MaskedWord(wiring.Component):
             m.d.sync += masked.eq(0)
         m.d.comb += self.masked.eq(masked)
         return m
+
+
+class ActivationDelays(Leaf):
+    """Delay the words of stage k by k + 1 cycles: a triangle of registers, one register for each stage.
+
+    Members
+    -------
+    words, skewed: chain_length words, `weight_rows_per_cycle` of each stage.
+
+    Latency and throughput
+    ----------------------
+    1 cycle to stage 0, segment_stages to the last stage; one row per cycle.
+
+    Resources
+    ---------
+    One flip-flop per bit and cycle of delay. The reset keeps them flip-flops: shift registers would take a LUT per bit.
+    """
+
+    has_reset = True
+
+    def __init__(self, shape: ArrayShape) -> None:
+        self.shape = shape
+        bits = shape.chain_length * shape.word_bits
+        super().__init__({"words": In(bits), "skewed": Out(bits)})
+
+    def verilog(self) -> str:
+        """Return the Verilog module."""
+        shape = self.shape
+        step = shape.weight_rows_per_cycle * shape.word_bits
+        return _DELAYS.format(
+            words=shape.chain_length * shape.word_bits - 1, stages=shape.segment_stages, step=step, step_last=step - 1
+        )
 
 
 class ActivationFeed(wiring.Component):
@@ -70,16 +126,12 @@ class ActivationFeed(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         shape = self.shape
-        step = shape.weight_rows_per_cycle * shape.word_bits
-        bits = shape.chain_length * shape.word_bits
         m.submodules.words = words = Copies(MaskedWord(shape), shape.chain_length)
-        m.d.comb += [words.word.eq(self.words), words.kept.eq(self.mask)]
-        # Delay k holds what stages k and later still need: a triangle, kept in one register.
-        sizes = [bits - stage * step for stage in range(shape.segment_stages)]
-        # The reset keeps the delays in flip-flops: as shift registers they would take a LUT per bit.
-        held = Signal(sum(sizes))
-        starts = [sum(sizes[:stage]) for stage in range(shape.segment_stages)]
-        delays = [held[start : start + size] for start, size in zip(starts, sizes, strict=True)]
-        m.d.sync += held.eq(Cat(words.masked, *(delay[step:] for delay in delays[:-1])))
-        m.d.comb += self.skewed.eq(Cat(delay[:step] for delay in delays))
+        m.submodules.delays = delays = Copies(ActivationDelays(shape))
+        m.d.comb += [
+            words.word.eq(self.words),
+            words.kept.eq(self.mask),
+            delays.words.eq(words.masked),
+            self.skewed.eq(delays.skewed),
+        ]
         return m

@@ -1,9 +1,11 @@
-"""Generate the tree that adds the segments of every chain and lane, one registered level per halving."""
+"""Generate the tree that adds the segments of every chain and lane, in fabric or in DSPs: a cycle per halving."""
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from gossamer.arch.primitives import adder_groups
+from gossamer.rtl.array.dsp_adder import DspAdder
 from gossamer.rtl.array.shape import ArrayShape
 from gossamer.rtl.copies import Copies
 
@@ -37,6 +39,51 @@ class Adder(wiring.Component):
         return m
 
 
+class DspAdderTree(wiring.Component):
+    """Add the partial sums of all segments in DSP48E2, each of which adds for two sums at a time.
+
+    Members, Protocol, Latency and throughput
+    -----------------------------------------
+    As `AdderTree`.
+
+    Resources
+    ---------
+    `gossamer.arch.primitives.adder_dsps`, and no LUT.
+    """
+
+    def __init__(self, shape: ArrayShape) -> None:
+        self.shape = shape
+        self.width = shape.chains * shape.lanes
+        super().__init__(_tree_members(shape))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        total_bits, pairs = self.shape.sum_bits, self.width // 2  # the chains are a multiple of 8
+        bits, level = self.shape.segment_sum_bits, self.sums
+        for number, (groups, size) in enumerate(adder_groups(self.shape.weight_rows_per_cycle)):
+            adders = Copies(DspAdder(size, bits, total_bits), groups * pairs)
+            m.submodules[f"level{number}"] = adders
+            numbers = Signal(groups * size * self.width * bits, name=f"level{number}_numbers")
+            m.d.comb += numbers.eq(level)
+            rows = [numbers.word_select(row, self.width * bits) for row in range(groups * size)]
+            m.d.comb += adders.numbers.eq(Cat(
+                rows[size * group + row].word_select(pair, 2 * bits)
+                for group in range(groups) for pair in range(pairs) for row in range(size)
+            ))  # fmt: skip
+            level, bits = adders.totals, total_bits
+        m.d.comb += self.totals.eq(level)
+        return m
+
+
+def _tree_members(shape: ArrayShape) -> dict[str, wiring.Member]:
+    """Return the members of either tree."""
+    width = shape.chains * shape.lanes
+    return {
+        "sums": In(shape.weight_rows_per_cycle * width * shape.segment_sum_bits),
+        "totals": Out(width * shape.sum_bits),
+    }
+
+
 class AdderTree(wiring.Component):
     """Add the partial sums of all segments, elementwise over chains and lanes.
 
@@ -57,10 +104,7 @@ class AdderTree(wiring.Component):
     def __init__(self, shape: ArrayShape) -> None:
         self.shape = shape
         self.width = shape.chains * shape.lanes
-        segments = shape.weight_rows_per_cycle
-        super().__init__(
-            {"sums": In(segments * self.width * shape.segment_sum_bits), "totals": Out(self.width * shape.sum_bits)}
-        )
+        super().__init__(_tree_members(shape))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

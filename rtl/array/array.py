@@ -1,11 +1,12 @@
 """Generate the sparse chain array: feeds of all lanes, segments of chains, adder tree."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from gossamer.arch.target import Target
 from gossamer.rtl.array.activation_feed import ActivationFeed
-from gossamer.rtl.array.adder_tree import AdderTree
+from gossamer.rtl.array.adder_tree import AdderTree, DspAdderTree
 from gossamer.rtl.array.chain import Segment
 from gossamer.rtl.array.shape import ArrayShape
 from gossamer.rtl.array.weight_rows import INDEX_BITS, WeightRows
@@ -75,7 +76,8 @@ class SparseArray(wiring.Component):
         m.submodules.segments = segments = Copies(Segment(shape), shape.weight_rows_per_cycle, shared=shared)
         totals = segments.sums
         if shape.adder_levels:
-            m.submodules.tree = tree = Copies(AdderTree(shape))
+            tree = Copies((DspAdderTree if shape.target is Target.XCUP else AdderTree)(shape))
+            m.submodules.tree = tree
             m.d.comb += tree.sums.eq(segments.sums)
             totals = tree.totals
 
@@ -86,7 +88,7 @@ class SparseArray(wiring.Component):
         first = LOAD_SELECT_CYCLES - 1
         m.d.sync += [
             words_before.eq(Cat(self.words, words_before)),
-            mask.eq((1 << words_before[-self.words_bits :]) - 1),
+            mask.eq(~(Const(-1, shape.chain_length) << words_before[-self.words_bits :])),  # no adder
             base_before.eq(Cat(self.select_base, base_before)),
             wave.eq(Cat(self.pass_start, wave)),
         ]

@@ -1,15 +1,53 @@
 """Generate the walk over passes (runs, folds and steps) and, within a pass, over its rows of weights."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gossamer.rtl.array.shape import ArrayShape
 from gossamer.rtl.compute.fields import ADDRESS_BITS, FIELD_BITS
 from gossamer.rtl.constant_arithmetic import times_constant, times_small
+from gossamer.rtl.copies import Copies
 
 INPUTS = ("a", "n_ry", "n_rx", "r_y", "r_x", "run_words", "w", "i", "steps", "slots", "index_bits", "clear")
 """Fields that the walk over passes needs."""
+
+LOOPS = ("steps", "n_rx", "n_ry")
+"""Fields that count rounds, from the innermost loop outwards; folds are between the first two."""
+
+ROUND_BITS = max(FIELD_BITS[name] for name in LOOPS)
+
+
+class RoundCounter(wiring.Component):
+    """Count the rounds of a loop.
+
+    Members
+    -------
+    rounds: how many, at least 1. prepare: go to the first. advance: go to the next, or from the last to the first.
+    last: this round is the last.
+
+    Protocol
+    --------
+    As `PassWalk`. `last` is a register, like all that decides about the pass after this one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({"rounds": In(ROUND_BITS), "prepare": In(1), "advance": In(1), "last": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        left, next_left = (Signal(ROUND_BITS, reset_less=True, name=name) for name in ("left", "next_left"))
+        next_last = Signal(reset_less=True)
+        only = self.rounds == 1
+        m.d.sync += [
+            next_left.eq(Mux(self.last, self.rounds, left - 1)),
+            next_last.eq(Mux(self.last, only, left == 2)),
+        ]
+        with m.If(self.prepare):
+            m.d.sync += [left.eq(self.rounds), self.last.eq(only)]
+        with m.Elif(self.advance):
+            m.d.sync += [left.eq(next_left), self.last.eq(next_last)]
+        return m
 
 
 class PassWalk(wiring.Component):
@@ -54,16 +92,19 @@ class PassWalk(wiring.Component):
             Signal(ADDRESS_BITS, reset_less=True, name=name) for name in ("next_run_row", "next_run")
         )
         length = self.shape.chain_length
-        step_last = self._steps(m)
         fold_last, run_last, row_last = Signal(name="fold_last"), Signal(name="run_last"), Signal(name="row_last")
         next_fold_last = Signal()
         words = Signal(len(self.words), reset_less=True)
-        rx_last = self._counter(m, "rx", self.n_rx, run_last)
-        ry_last = self._counter(m, "ry", self.n_ry, row_last)
+        m.submodules.loops = loops = Copies(RoundCounter(), len(LOOPS), shared=("prepare",))
+        step_last, rx_last, ry_last = loops.last
         m.d.comb += [
+            *(loops.rounds.word_select(at, ROUND_BITS).eq(getattr(self, name)) for at, name in enumerate(LOOPS)),
+            loops.prepare.eq(self.prepare),
+            loops.advance.eq(Cat(self.advance, self.advance & run_last, self.advance & row_last)),
             run_last.eq(step_last & fold_last),
             row_last.eq(run_last & rx_last),
         ]
+        self._slots(m, step_last)
         run_row_after = Signal(ADDRESS_BITS)
         m.d.comb += run_row_after.eq(run_row + self.r_y)
         m.d.sync += [
@@ -101,40 +142,22 @@ class PassWalk(wiring.Component):
         self._rows(m)
         return m
 
-    def _counter(self, m: Module, name: str, count: Signal, counts: Signal) -> Signal:
-        """Return whether a loop counter is in its last round; it counts in passes in which `counts` is high.
-
-        A register, like all that decides about the pass after this one: there are three cycles to find it out.
-        """
-        left = Signal(len(count), name=f"{name}_left", reset_less=True)
-        is_last, next_last = Signal(name=f"{name}_last"), Signal(name=f"{name}_next_last", reset_less=True)
-        next_left = Signal(len(count), name=f"{name}_next_left", reset_less=True)
-        m.d.sync += [
-            next_left.eq(Mux(is_last, count, left - 1)),
-            next_last.eq(Mux(is_last, count == 1, left == 2)),
-        ]
-        with m.If(self.prepare):
-            m.d.sync += [left.eq(count), is_last.eq(count == 1)]
-        with m.Elif(self.advance & counts):
-            m.d.sync += [left.eq(next_left), is_last.eq(next_last)]
-        return is_last
-
-    def _steps(self, m: Module) -> Signal:
-        """Count steps and the slots of a sub-group; return whether this is the fold's last step."""
-        step_last = self._counter(m, "step", self.steps, 1)
-        dense = self.index_bits == 0
+    def _slots(self, m: Module, step_last: Value) -> None:
+        """Count the slots of a sub-group: its selections begin at `select_base`."""
         slot_last = Signal(reset_less=True)
-        slot = Signal(len(self.slots), reset_less=True)
-        base = Signal(self.shape.select_bits, reset_less=True)
-        m.d.sync += slot_last.eq(dense | (slot == self.slots - 1))
+        slot, last_slot = (Signal(len(self.slots), reset_less=True, name=name) for name in ("slot", "last_slot"))
+        base, span = (Signal(self.shape.select_bits, reset_less=True, name=name) for name in ("sub_group", "span"))
+        m.d.sync += [
+            last_slot.eq(self.slots - 1), span.eq(1 << self.index_bits),
+            slot_last.eq((self.index_bits == 0) | (slot == last_slot)),
+        ]  # fmt: skip
         m.d.comb += self.select_base.eq(base)
         with m.If(self.prepare | (self.advance & step_last)):
             m.d.sync += [slot.eq(0), base.eq(0)]
         with m.Elif(self.advance):
             m.d.sync += slot.eq(Mux(slot_last, 0, slot + 1))
             with m.If(slot_last):
-                m.d.sync += base.eq(base + (1 << self.index_bits))
-        return step_last
+                m.d.sync += base.eq(base + span)
 
     def _first(self, m: Module) -> None:
         """Mark the first pass if the instruction starts from zero."""
@@ -147,19 +170,19 @@ class PassWalk(wiring.Component):
 
     def _rows(self, m: Module) -> None:
         """Step from the first row of this pass to that of the next, in two cycles."""
-        eighth = Signal(range(self.shape.chains // 8 * self.shape.chain_length + 1), reset_less=True)
-        rows = [Signal(ADDRESS_BITS, reset_less=True, name=name) for name in ("weight_row", "index_row")]
-        following = [Signal(ADDRESS_BITS, reset_less=True, name=f"next_{row.name}") for row in rows]
-        m.d.sync += [
-            eighth.eq(times_constant(self.words, self.shape.chains // 8)),
-            following[0].eq(rows[0] + (eighth << 3)),
-            following[1].eq(rows[1] + times_small(eighth, self.index_bits)),
-        ]
-        with m.If(self.prepare):
-            m.d.sync += [rows[0].eq(self.w), rows[1].eq(self.i)]
-        with m.Elif(self.advance):
-            m.d.sync += [row.eq(after) for row, after in zip(rows, following, strict=True)]
-        m.d.comb += [self.weight_row.eq(rows[0]), self.index_row.eq(rows[1])]
+        eighths = self.shape.chains // 8
+        weights = times_constant(self.words, 8 * eighths)
+        indices = times_small(times_constant(self.words, eighths), self.index_bits)
+        for name, start, step in (("weight_row", self.w, weights), ("index_row", self.i, indices)):
+            row, following, stepped = (
+                Signal(ADDRESS_BITS, reset_less=True, name=f"{prefix}{name}") for prefix in ("pass_", "next_", "step_")
+            )
+            m.d.sync += [stepped.eq(step), following.eq(row + stepped)]
+            with m.If(self.prepare):
+                m.d.sync += row.eq(start)
+            with m.Elif(self.advance):
+                m.d.sync += row.eq(following)
+            m.d.comb += getattr(self, name).eq(row)
 
 
 class RowWalk(wiring.Component):
@@ -170,7 +193,7 @@ class RowWalk(wiring.Component):
     running: a pass is on; pass_first: in its first cycle. words: rows of the pass. weight_row, index_row: address of
     the first. index_bits: of the instruction.
     valid: rows are requested now; weight_address, index_address: their addresses, one cycle later. last: no rows
-    follow.
+    follow; not to be asked in the pass's first cycle.
 
     Protocol
     --------
@@ -197,17 +220,20 @@ class RowWalk(wiring.Component):
         count, chains = self.shape.weight_rows_per_cycle, self.shape.chains
         left = Signal(len(self.words), reset_less=True)
         now = Signal(len(self.words))
+        last, over = Signal(reset_less=True), Signal(reset_less=True)
         weight, index = (Signal(ADDRESS_BITS, reset_less=True, name=name) for name in ("weight", "index"))
         index_step = Signal(ADDRESS_BITS, reset_less=True)
         m.d.comb += [
             now.eq(Mux(self.pass_first, self.words, left)),
-            self.last.eq(now <= count),
-            self.valid.eq(self.running & (now != 0)),
+            self.last.eq(last),
+            self.valid.eq(self.running & (self.pass_first | ~over)),
             self.weight_address.eq(weight),
             self.index_address.eq(index),
         ]
         m.d.sync += [
-            left.eq(Mux(self.last, 0, now - count)),
+            left.eq(now - count),
+            over.eq((over & ~self.pass_first) | (now <= count)),
+            last.eq((over & ~self.pass_first) | (now <= 2 * count)),
             weight.eq(Mux(self.pass_first, self.weight_row, weight + count * chains)),
             index.eq(Mux(self.pass_first, self.index_row, index + index_step)),
             index_step.eq(times_constant(self.index_bits, count * chains // 8)),

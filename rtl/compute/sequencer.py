@@ -10,7 +10,7 @@ from gossamer.rtl.array.array import WEIGHT_LAG_CYCLES
 from gossamer.rtl.array.shape import ArrayShape
 from gossamer.rtl.compute.fields import ADDRESS_BITS, COUNTS, FIELD_BITS
 from gossamer.rtl.compute.passes import INPUTS, PassWalk, RowWalk
-from gossamer.rtl.compute.positions import PositionWalk
+from gossamer.rtl.compute.positions import SETUP_CYCLES, PositionWalk
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.engine import instruction_fields
 
@@ -33,7 +33,7 @@ class Sequencer(wiring.Component):
 
     Latency and throughput
     ----------------------
-    The first request is in the fourth cycle after `start`, then one row per cycle. Weights are requested two cycles
+    The first request is in the sixth cycle after `start`, then one row per cycle. Weights are requested two cycles
     after the indices they belong to.
     """
 
@@ -60,14 +60,14 @@ class Sequencer(wiring.Component):
         running = Signal()
         pass_first = Signal()
         pass_end = Signal()
-        prepare = self._setup(m, fields, running)
+        decoded, prepare = self._setup(m, fields)
         steps_done = Signal()
         issue = Signal()
         more = positions.more
-        age = Signal(ACCUMULATE_CYCLES - 1)
+        age = Signal(ACCUMULATE_CYCLES - 1)  # 0 unless running
         m.d.comb += [
             issue.eq(running & ~steps_done),
-            pass_end.eq(running & age[-1] & (steps_done | ~more) & rows.last),
+            pass_end.eq(age[-1] & (steps_done | ~more) & rows.last),
         ]
         m.d.sync += [age.eq(Cat(running, age)), pass_first.eq(prepare | (pass_end & ~passes.last))]
         with m.If(prepare | pass_end):
@@ -82,10 +82,10 @@ class Sequencer(wiring.Component):
         m.d.comb += [getattr(passes, name).eq(fields[name]) for name in INPUTS]
         m.d.comb += [getattr(positions, name).eq(fields[name]) for name in ("ny", "nx", "a_y", "a_x")]
         m.d.comb += [
+            passes.prepare.eq(decoded),
             passes.advance.eq(pass_end),
             positions.base.eq(passes.base),
-            positions.prepare.eq(prepare),
-            positions.restart.eq(pass_end),
+            positions.restart.eq(prepare | pass_end),
             positions.advance.eq(issue),
             rows.running.eq(running),
             rows.pass_first.eq(pass_first),
@@ -111,7 +111,6 @@ class Sequencer(wiring.Component):
             self.prepare.eq(prepare),
         ]
         self._row_requests(m, rows, fields["index_bits"])
-        m.d.comb += passes.prepare.eq(self._decoded)
         return m
 
     def _fields(self, m: Module) -> dict[str, Value]:
@@ -121,18 +120,25 @@ class Sequencer(wiring.Component):
             m.d.sync += held.eq(self.instruction)
         return instruction_fields(Opcode.COMPUTE, held)
 
-    def _setup(self, m: Module, fields: dict[str, Value], running: Signal) -> Signal:
-        """Check the fields in the first cycle after `start`; return the pulse of the second, absent after a fault."""
-        self._decoded = decoded = Signal(name="decoded")
+    def _setup(self, m: Module, fields: dict[str, Value]) -> tuple[Value, Signal]:
+        """Check the fields while the positions are set up; return pulses that go to the first pass and begin it.
+
+        The first comes in the first cycle after `start`, the other `SETUP_CYCLES` later; it is absent after a fault.
+        """
+        started = Signal(SETUP_CYCLES)
         prepare = Signal()
-        bad = Signal()
-        m.d.comb += bad.eq(_cannot_be_executed(fields, self.shape))
-        m.d.sync += [decoded.eq(self.start), prepare.eq(decoded & ~bad), self.fault.eq(decoded & bad)]
+        reasons = _reasons_against(fields, self.shape)
+        found = Signal(len(reasons), reset_less=True)
+        bad = Signal(reset_less=True)
+        m.d.sync += [
+            started.eq(Cat(self.start, started)), found.eq(reasons), bad.eq(found.any()),
+            prepare.eq(started[-1] & ~bad), self.fault.eq(started[-1] & bad),
+        ]  # fmt: skip
         with m.If(prepare):
             m.d.sync += self.working.eq(1)
         with m.Elif(self.done):
             m.d.sync += self.working.eq(0)
-        return prepare
+        return started[0], prepare
 
     def _row_requests(self, m: Module, rows: Copies, index_bits: Value) -> None:
         """Request index rows at once, weight rows WEIGHT_LAG_CYCLES later."""
@@ -147,13 +153,12 @@ class Sequencer(wiring.Component):
         ]
 
 
-def _cannot_be_executed(fields: dict[str, Value], shape: ArrayShape) -> Value:
-    """Return whether a count is zero, or a pattern or a number of chains is not the array's."""
-    zero = [fields[name] == 0 for name in COUNTS]
+def _reasons_against(fields: dict[str, Value], shape: ArrayShape) -> Value:
+    """Return a bit for each count that is zero, and for a pattern and a number of chains that are not the array's."""
     sparse = fields["index_bits"] != 0
-    return (
-        Cat(zero).any()
-        | (sparse & (fields["slots"] == 0))
-        | (fields["index_bits"] > shape.select_bits)
-        | (fields["chains_active"] > shape.chains)
+    return Cat(
+        *(fields[name] == 0 for name in COUNTS),
+        sparse & (fields["slots"] == 0),
+        fields["index_bits"] > shape.select_bits,
+        fields["chains_active"] > shape.chains,
     )

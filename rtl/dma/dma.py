@@ -88,6 +88,7 @@ class Dma(wiring.Component):
                 "write_length": Out(bits_for(width)),
                 "write_data": Out(8 * width),
                 "write_ready": In(1),
+                "write_held": In(1),
                 "read_valid": Out(1),
                 "read_address": Out(CHIP_BITS),
                 "read_ready": In(1),

@@ -7,8 +7,8 @@ from amaranth.utils import ceil_log2
 
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.dma.fifo import Fifo
-from gossamer.rtl.dma.hand_over import hand_over
 from gossamer.rtl.dma.parameters import OFFSET_BITS, MemoryPort
+from gossamer.rtl.hand_over import hand_over
 
 
 class ReadQueue(wiring.Component):

@@ -11,7 +11,6 @@ from gossamer.arch.timing import LOAD_MOVE_CYCLES, LOAD_SETUP_CYCLES, LOAD_WRITE
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.dma.bursts import CUT_CYCLES, BurstCutter
 from gossamer.rtl.dma.fill import FILL_CYCLES, FillWalker
-from gossamer.rtl.dma.hand_over import hand_over
 from gossamer.rtl.dma.parameters import (
     ADDRESS_BITS,
     BURST_LENGTH_BITS,
@@ -22,10 +21,11 @@ from gossamer.rtl.dma.parameters import (
 from gossamer.rtl.dma.pieces import PIECE_CYCLES, PieceWalker
 from gossamer.rtl.dma.setup import PIECE_SHAPE, STEPS, TransferSetup
 from gossamer.rtl.engine import EngineControl, instruction_fields
+from gossamer.rtl.hand_over import hand_over
 
 assert LOAD_SETUP_CYCLES == STEPS + CUT_CYCLES
 assert LOAD_SETUP_CYCLES + LOAD_MOVE_CYCLES == STEPS + 1 + PIECE_CYCLES == STEPS + 2 + FILL_CYCLES
-assert LOAD_WRITE_CYCLES == 1
+assert LOAD_WRITE_CYCLES == 3
 
 Fields = dict[str, Value]
 
@@ -40,7 +40,8 @@ class Load(wiring.Component):
     request_valid, address, length, request_ready: a read request; length in beats less one.
     beat, data, last, error, offset: what comes back, see `ReadPort`. take: the beat is taken.
     write_valid, write_space, write_address, write_length, write_data, write_ready: one piece to a buffer, its first
-        byte in the least significant bits. write_last: address of its last byte.
+        byte in the least significant bits. write_last: address of its last byte. write_held: a piece that was taken
+        has not been written yet.
 
     Protocol
     --------
@@ -52,8 +53,8 @@ class Load(wiring.Component):
     ----------------------
     Start in cycle S: first request in S + LOAD_SETUP_CYCLES, first beat of padding or of data LOAD_MOVE_CYCLES later;
     then a request per cycle, and one beat of padding or one piece of data per cycle. A piece is made in the cycle its
-    beat arrives, if it is the beat's first, and written LOAD_WRITE_CYCLES later. `done` comes with the last one
-    written: `load_cycles` of `gossamer.arch.timing`.
+    beat arrives, if it is the beat's first, and given to a buffer one cycle later. `done` comes LOAD_WRITE_CYCLES after
+    the last one is made, when the buffer has written it: `load_cycles` of `gossamer.arch.timing`.
 
     Parameters
     ----------
@@ -85,6 +86,7 @@ class Load(wiring.Component):
                 "write_length": Out(bits_for(port.beat_bytes)),
                 "write_data": Out(8 * port.beat_bytes),
                 "write_ready": In(1),
+                "write_held": In(1),
             }
         )
 
@@ -104,11 +106,15 @@ class Load(wiring.Component):
         has_data = Signal()
         m.d.sync += has_data.eq(fields["ny"] != 0)
         written = self._requests(m, setup, fields, has_data, failed)
-        made, wrote = self._writes(m, setup, fields, has_data, failed, written)
+        made, gave = self._writes(m, setup, fields, has_data, failed, written)
+        given, wrote = Signal(), Signal()
+        ending = Signal()
+        m.d.sync += [given.eq(gave), ending.eq(given | (ending & self.write_held))]
+        m.d.comb += wrote.eq(ending & ~self.write_held)
         field_fault, read_fault = setup.fail, self.beat & self.error & ~failed
         m.d.comb += [
             self.control.done.eq(wrote),
-            self.control.waiting.eq(busy & ~setting_up & ~made & ~wrote),
+            self.control.waiting.eq(busy & ~setting_up & ~made & ~gave & ~given & ~ending),
             self.control.fault.eq(field_fault | read_fault),
             self.control.cause.eq(Mux(field_fault, ErrorCause.FIELD, ErrorCause.READ_RESPONSE)),
             self.control.address.eq(Mux(field_fault, 0, self.offset)),
@@ -196,7 +202,7 @@ class Load(wiring.Component):
 
     def _writes(self, m: Module, setup: Copies, fields: Fields, has_data: Signal, failed: Signal,
                 written: Signal) -> tuple[Value, Value]:  # fmt: skip
-        """Add padding and pieces; return whether one is made in this cycle, and whether the last is being written."""
+        """Add padding and pieces; return whether one is made in this cycle, and whether the last is being taken."""
         m.submodules.fill = fill = Copies(FillWalker(self.port))
         m.submodules.pieces = pieces = Copies(PieceWalker(self.port))
         self._connect_fill(m, setup, fields, fill)

@@ -4,9 +4,9 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from gossamer.rtl.dma.hand_over import hand_over
 from gossamer.rtl.dma.parameters import CHIP_BITS, COUNT_BITS, LENGTH_BITS, MemoryPort
 from gossamer.rtl.dma.runs import RunAddress, RunShape, walk_runs
+from gossamer.rtl.hand_over import hand_over
 
 PIECE_CYCLES = 4
 """From `load` to the first piece: segment, its ends, its pieces, hand-over."""

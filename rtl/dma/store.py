@@ -12,12 +12,12 @@ from gossamer.arch.timing import STORE_SETUP_CYCLES
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.dma.bursts import BurstCutter
 from gossamer.rtl.dma.fifo import Fifo
-from gossamer.rtl.dma.hand_over import hand_over
 from gossamer.rtl.dma.parameters import ADDRESS_BITS, CHIP_BITS, MemoryPort, write_members
 from gossamer.rtl.dma.pieces import PIECE_CYCLES, PieceWalker
 from gossamer.rtl.dma.setup import PIECE_SHAPE, STEPS, TransferSetup
 from gossamer.rtl.dma.write_port import WritePort
 from gossamer.rtl.engine import EngineControl, instruction_fields
+from gossamer.rtl.hand_over import hand_over
 
 READ_CYCLES = 4
 """From a read of the activation buffer to its data."""

@@ -2,8 +2,10 @@
 
 COMPUTE reads lane l from copy l; VECTOR has the next copy, STORE the last one. So nobody who reads ever waits, and the
 durations of COMPUTE and VECTOR are exact. VECTOR and LOAD share the write ports, of which each bank has two, one for
-each half of its rows: LOAD waits only if VECTOR writes the same half of the same bank in the same cycle.
+each half of its rows: a piece waits only if VECTOR writes the same half of the same bank.
 """
+
+from collections.abc import Iterator, Sequence
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
@@ -13,6 +15,7 @@ from gossamer.arch.activation import activation_banks, copies
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.rtl.constant_arithmetic import low_ones
 from gossamer.rtl.copies import Copies
+from gossamer.rtl.hand_over import hand_over
 from gossamer.rtl.memory.bank import HalvedBank
 from gossamer.rtl.memory.banking import ADDRESS_BITS, Banking, at_its_place, rotate_left, rotate_right
 
@@ -51,13 +54,11 @@ class ActivationCopy(wiring.Component):
         m.submodules.banks = banks = Copies(self.bank, cut.banks, shared=("window_row",))
         _, bank, row = cut.split(self.address)
         first, late = Signal(len(bank)), Signal(len(bank))
-        words = Signal(len(self.window))
         m.d.comb += [banks.window_row.eq(row), banks.window_carry.eq(cut.carry(bank))]
         m.d.comb += [getattr(banks, name).eq(getattr(self, name)) for name in WRITES]
         m.d.sync += [
             first.eq(bank), late.eq(first),
-            words.eq(banks.read_data),  # as they come: block RAM is slow
-            self.window.eq(rotate_right(m, "turned", words, late, 8 * cut.word_bytes)),
+            self.window.eq(rotate_right(m, "turned", banks.read_data, late, 8 * cut.word_bytes)),
         ]  # fmt: skip
         return m
 
@@ -67,8 +68,8 @@ class WritePort(wiring.Component):
 
     Members
     -------
-    d_row, load_row: first row of VECTOR's result and of LOAD's piece. The bits of the same names say whether this bank
-    belongs to the window (`_use`), lies in the row after the first (`_carry`), and in the upper half (`_half`).
+    d_rows, load_rows: first and last row of VECTOR's result and of LOAD's piece. `_late`: this bank lies in the last.
+    d_use, load_use: whether this bank belongs to the window, [half]; of LOAD only if VECTOR lets it.
     d_data, load_data, load_enable: words to write, already turned to their banks.
     row, enable, data: what the bank sees in each half, one cycle later, [half].
     """
@@ -78,8 +79,7 @@ class WritePort(wiring.Component):
         self.cut = cut
         members = {}
         for client in ("d", "load"):
-            members[f"{client}_row"] = In(cut.row_bits)
-            members |= {f"{client}_{bit}": In(1) for bit in ("use", "carry", "half")}
+            members |= {f"{client}_rows": In(2 * cut.row_bits), f"{client}_late": In(1), f"{client}_use": In(2)}
         width = cut.word_bytes
         written = {"d_data": In(8 * width), "load_enable": In(width), "load_data": In(8 * width)}
         seen = {"row": Out(2 * cut.half_bits), "enable": Out(2 * width), "data": Out(2 * 8 * width)}
@@ -89,11 +89,13 @@ class WritePort(wiring.Component):
         """Return the hardware."""
         m = Module()
         width = self.cut.word_bytes
-        rows = {name: getattr(self, f"{name}_row") + getattr(self, f"{name}_carry") for name in ("d", "load")}
-        for half in range(2):
-            d, load = (getattr(self, f"{n}_use") & (getattr(self, f"{n}_half") == half) for n in ("d", "load"))
+        rows = [
+            getattr(self, f"{name}_rows").word_select(getattr(self, f"{name}_late"), self.cut.row_bits)
+            for name in ("d", "load")
+        ]
+        for half, (d, load) in enumerate(zip(self.d_use, self.load_use, strict=True)):
             m.d.sync += [
-                self.row.word_select(half, self.cut.half_bits).eq(Mux(d, rows["d"], rows["load"])),
+                self.row.word_select(half, self.cut.half_bits).eq(Mux(d, *rows)),
                 self.enable.word_select(half, width).eq(Mux(d, ~Const(0, width), Mux(load, self.load_enable, 0))),
                 self.data.word_select(half, 8 * width).eq(Mux(d, self.d_data, self.load_data)),
             ]
@@ -109,11 +111,13 @@ class ActivationBuffer(wiring.Component):
     vector_address: VECTOR's source, a multiple of group_size; vector_data: `vector.lanes` bytes, 3 cycles later.
     d_valid, d_address, d_words, d_data: VECTOR's result. The address is a multiple of group_size.
     load_valid, load_address, load_length, load_data, load_ready: a piece of up to a row at any byte address; load_last:
-        the address of its last byte.
+        the address of its last byte. load_held: a piece that was taken has not been written yet.
     store_address: any byte; store_data: a row from there on, 4 cycles later. Of both, what lies in as many words as
     there are banks: see `gossamer.arch.activation.shifted_bytes`.
 
-    Latency and throughput: everything once per cycle; what is written in cycle t is seen by addresses from t + 2 on.
+    Latency and throughput: everything once per cycle; what VECTOR gives in cycle t is seen by addresses from t + 3 on.
+    A piece that is taken in cycle t is written, if no result stands in its way, in t + 1, when it is held, and seen by
+    addresses from t + 3 on. `load_ready` is a register: a piece waits only if two others do.
     """
 
     def __init__(self, spec: SparseAccelerator) -> None:
@@ -140,6 +144,7 @@ class ActivationBuffer(wiring.Component):
                 "load_length": In(self.beat.bit_length()),
                 "load_data": In(8 * self.beat),
                 "load_ready": Out(1),
+                "load_held": Out(1),
                 "store_address": In(ADDRESS_BITS),
                 "store_data": Out(8 * self.beat),
             }
@@ -150,7 +155,7 @@ class ActivationBuffer(wiring.Component):
         m = Module()
         cut = self.cut
         m.submodules.copies = readers = Copies(ActivationCopy(self.spec), copies(self.spec), shared=WRITES)
-        m.submodules.ports = ports = Copies(WritePort(cut), cut.banks, shared=("d_row", "load_row"))
+        m.submodules.ports = ports = Copies(WritePort(cut), cut.banks, shared=("d_rows", "load_rows"))
         windows = [readers.window.word_select(n, 8 * cut.banks * cut.word_bytes) for n in range(readers.count)]
         m.d.comb += [getattr(readers, name).eq(getattr(ports, name)) for name in WRITES]
         m.d.comb += [
@@ -164,63 +169,86 @@ class ActivationBuffer(wiring.Component):
             delays.eq(Cat(byte, delays)),
             self.store_data.eq(windows[self.lanes + 1] >> (delays[-len(byte) :] << 3)),
         ]
-        self._arbitrate(m, ports)
-        self._write_data(m, ports)
+        self._results(m, ports)
+        self._pieces(m, ports)
         return m
 
-    def _window(self, m: Module, client: str, wanted: Value) -> tuple[Value, Value, Value, Value]:
-        """Return a client's first row, and by bank: whether its window uses it, its carry, its half.
+    def _use(self, words: Value, upper: Value) -> Value:
+        """Return whether a window with these words is in a bank, [bank][half], by the half each bank's word lies in."""
+        return Cat(Cat(word & ~half, word & half) for word, half in zip(words, upper, strict=True))
 
-        `wanted`: a bit per word of the window, the first one's lowest.
-        """
-        cut, address = self.cut, getattr(self, f"{client}_address")
-        _, bank, row = cut.split(address)
-        words = Signal(cut.banks, name=f"{client}_wanted")
-        use, carry, half = (Signal(cut.banks, name=f"{client}_{what}") for what in ("banks", "carry", "half"))
-        m.d.comb += [
-            words.eq(wanted),
-            use.eq(rotate_left(m, f"{client}_use", words, bank, 1)),
-            carry.eq(cut.carry(bank)),
-            half.eq(cut.halves(row, carry)),
-        ]
-        return row, use, carry, half
-
-    def _arbitrate(self, m: Module, ports: Copies) -> None:
-        """Say which banks VECTOR and LOAD write in this cycle."""
+    def _results(self, m: Module, ports: Copies) -> None:
+        """Register VECTOR's result, turned to its banks, and which of them it is written to."""
         cut = self.cut
-        _, first, _ = cut.split(self.load_address)
-        _, last, _ = cut.split(self.load_last)
-        more_words = (last - first)[: len(first)]
-        load_words = Cat(Const(1, 1), *(more_words >= word for word in range(1, cut.banks)))
-        d_words = low_ones(self.d_words, cut.banks)
-        d_row, d_use, d_carry, d_half = self._window(m, "d", Mux(self.d_valid, d_words, 0))
-        row, use, carry, half = self._window(m, "load", Mux(self.load_valid, load_words, 0))
-        m.d.comb += [
-            self.load_ready.eq(~(use & d_use & ~(half ^ d_half)).any()),
-            ports.d_row.eq(d_row),
-            ports.d_use.eq(d_use),
-            ports.d_carry.eq(d_carry),
-            ports.d_half.eq(d_half),
-            ports.load_row.eq(row),
-            ports.load_use.eq(Mux(self.load_ready, use, 0)),
-            ports.load_carry.eq(carry),
-            ports.load_half.eq(half),
-        ]
-
-    def _write_data(self, m: Module, ports: Copies) -> None:
-        """Turn what VECTOR and LOAD write to its banks."""
-        cut = self.cut
-        total = cut.banks * cut.word_bytes
-        _, d_bank, _ = cut.split(self.d_address)
-        byte, bank, _ = cut.split(self.load_address)
-        d_data, load_mask = Signal(8 * total), Signal(total)
-        word_bits = 8 * cut.word_bytes
+        _, bank, row = cut.split(self.d_address)
+        word_bits, total_bits = 8 * cut.word_bytes, 8 * cut.banks * cut.word_bytes
         if self.vector_words & (self.vector_words - 1):
-            m.d.comb += [d_data.eq(self.d_data), ports.d_data.eq(rotate_left(m, "d_turned", d_data, d_bank, word_bits))]
+            turned = rotate_left(m, "d_turned", _extended(m, "d_words_given", self.d_data, total_bits), bank, word_bits)
         else:
-            m.d.comb += ports.d_data.eq(at_its_place(m, "d_turned", self.d_data, d_bank, word_bits, 8 * total))
+            turned = at_its_place(m, "d_turned", self.d_data, bank, word_bits, total_bits)
+        end = Signal(range(2 * cut.banks + 1))
+        following = Signal(cut.row_bits)
+        late = cut.carry(bank)
+        m.d.comb += [end.eq(bank + self.d_words), following.eq(row + 1)]
+        words = Cat((~late[b] & (end > b)) | (end > b + cut.banks) for b in range(cut.banks))
+        upper = Cat(Mux(each, cut.half(following), cut.half(row)) for each in late)
+        for port, value in (
+            (ports.d_data, turned), (ports.d_rows, Cat(row, following)), (ports.d_late, late),
+            (ports.d_use, Mux(self.d_valid, self._use(words, upper), 0)),
+        ):  # fmt: skip
+            register = Signal(len(port))
+            m.d.sync += register.eq(value)
+            m.d.comb += port.eq(register)
+
+    def _pieces(self, m: Module, ports: Copies) -> None:
+        """Hold LOAD's piece, with its banks known, until VECTOR writes none of them in the same half; write it then.
+
+        Bytes are turned to their place in a word before they are held, words to their banks when they are written.
+        """
+        cut, total = self.cut, self.cut.banks * self.cut.word_bytes
+        byte, bank, row = cut.split(self.load_address)
+        _, last_bank, last_row = cut.split(self.load_last)
+        late = cut.carry(bank)
+        within = Cat(last_bank >= b for b in range(cut.banks))
+        words = Mux(row[0] ^ last_row[0], ~late | within, ~late & within)
+        upper = Cat(Mux(each, cut.half(last_row), cut.half(row)) for each in late)
+        place_bits = self.beat.bit_length() - 1
+        near = self.load_address[: min(len(byte), place_bits)]
+        mask = (low_ones(self.load_length, self.beat) << byte)[:total]
+        shown = {
+            "use": self._use(words, upper), "rows": Cat(row, last_row), "bank": bank, "mask": mask,
+            "data": rotate_left(m, "load_bytes", self.load_data, near, 8),
+        }  # fmt: skip
+        ready = Signal()
+        room, held, piece = hand_over(m, "piece", valid=self.load_valid, payload=Cat(shown.values()), ready=ready)
+        use, rows, first_bank, held_mask, data = _cut(piece, [len(value) for value in shown.values()])
+        far = first_bank[: place_bits - len(near)]
+        turned = rotate_left(m, "load_words", data, far, 8 * cut.word_bytes)
         m.d.comb += [
-            load_mask.eq(low_ones(self.load_length, self.beat) << byte),
-            ports.load_data.eq(at_its_place(m, "load_turned", self.load_data, self.load_address, 8, 8 * total)),
-            ports.load_enable.eq(rotate_left(m, "load_mask_turned", load_mask, bank, cut.word_bytes)),
-        ]
+            ready.eq(~(use & ports.d_use).any()),
+            self.load_ready.eq(room),
+            self.load_held.eq(held),
+            ports.load_rows.eq(rows),
+            ports.load_late.eq(cut.carry(first_bank)),
+            ports.load_use.eq(Mux(held & ready, use, 0)),
+            ports.load_data.eq(turned.replicate(8 * total // len(turned)) if 8 * total > len(turned) else turned),
+            ports.load_enable.eq(
+                rotate_left(m, "load_mask", _extended(m, "load_bytes_meant", held_mask, total), first_bank,
+                            cut.word_bytes)
+            ),
+        ]  # fmt: skip
+
+
+def _extended(m: Module, name: str, value: Value, width: int) -> Signal:
+    """Return a value with zeros up to a width."""
+    signal = Signal(width, name=name)
+    m.d.comb += signal.eq(value)
+    return signal
+
+
+def _cut(value: Value, widths: Sequence[int]) -> Iterator[Value]:
+    """Yield the parts of a value that are so wide, lowest first."""
+    start = 0
+    for width in widths:
+        yield value[start : start + width]
+        start += width

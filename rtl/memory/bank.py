@@ -15,7 +15,8 @@ class Bank(wiring.Component):
 
     Members
     -------
-    write_row, write_carry: row written is write_row + write_carry. write_enable: one bit per byte. write_data.
+    write_rows, write_late: two rows; the second is written if write_late is high, else the first.
+    write_enable: one bit per byte. write_data.
     read_row, read_carry: row read is read_row + read_carry.
     read_data: the word, one cycle after its row.
 
@@ -28,8 +29,8 @@ class Bank(wiring.Component):
         row_bits = self.memory.row_bits
         super().__init__(
             {
-                "write_row": In(row_bits),
-                "write_carry": In(1),
+                "write_rows": In(2 * row_bits),
+                "write_late": In(1),
                 "write_enable": In(word_bytes),
                 "write_data": In(8 * word_bytes),
                 "read_row": In(row_bits),
@@ -43,7 +44,7 @@ class Bank(wiring.Component):
         m = Module()
         m.submodules.memory = memory = Copies(self.memory)
         m.d.comb += [
-            memory.write_row.eq(self.write_row + self.write_carry),
+            memory.write_row.eq(self.write_rows.word_select(self.write_late, self.memory.row_bits)),
             memory.write_enable.eq(self.write_enable),
             memory.write_data.eq(self.write_data),
             memory.read_row.eq(self.read_row + self.read_carry),
@@ -57,7 +58,7 @@ class HalvedBank(wiring.Component):
 
     Members
     -------
-    window_row, window_carry: row read is window_row + window_carry; read_data: its word, one cycle later.
+    window_row, window_carry: row read is window_row + window_carry; read_data: its word, two cycles later.
     row, enable, data: what is written in each half, [half].
 
     Protocol: a word that is read in the cycle of a write to the same row must not be used.
@@ -87,9 +88,9 @@ class HalvedBank(wiring.Component):
         """Return the hardware."""
         m = Module()
         width = self.cut.word_bytes
-        row, upper = Signal(self.cut.row_bits), Signal()
+        row, upper, late_upper = Signal(self.cut.row_bits), Signal(), Signal()
         m.d.comb += row.eq(self.window_row + self.window_carry)
-        m.d.sync += upper.eq(self.cut.half(row))
+        m.d.sync += [upper.eq(self.cut.half(row)), late_upper.eq(upper)]
         words = []
         for half, (name, memory) in enumerate(self.memories.items()):
             m.submodules[name] = held = Copies(memory)
@@ -99,6 +100,8 @@ class HalvedBank(wiring.Component):
                 held.write_enable.eq(self.enable.word_select(half, width)),
                 held.write_data.eq(self.data.word_select(half, 8 * width)),
             ]
-            words.append(held.read_data)
-        m.d.comb += self.read_data.eq(Mux(upper, words[1], words[0]))
+            word = Signal(8 * width, name=f"{name}_word")
+            m.d.sync += word.eq(held.read_data)  # as it comes: block RAM is slow
+            words.append(word)
+        m.d.comb += self.read_data.eq(Mux(late_upper, words[1], words[0]))
         return m

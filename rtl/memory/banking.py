@@ -71,11 +71,6 @@ class Banking(BankSizes):
         """Return whether a row lies in the upper half: its most significant bit."""
         return row[self.row_bits - 1] if self.rows > 1 else Const(0, 1)
 
-    def halves(self, row: Value, carry: Value) -> Value:
-        """Return one bit per bank: its row of a window lies in the upper half."""
-        following = (row + 1)[: self.row_bits]
-        return Mux(self.half(following), carry, 0) | Mux(self.half(row), ~carry, 0)
-
     def split(self, address: Value) -> tuple[Value, Value, Value]:
         """Return byte within the word, bank and row of a byte address."""
         byte_bits, bank_bits = self.word_bytes.bit_length() - 1, self.banks.bit_length() - 1

@@ -1,6 +1,6 @@
 """A buffer whose pieces and windows start anywhere: one write port for LOAD, one read port for an engine."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,16 +8,17 @@ from gossamer.arch.banking import WindowSizes
 from gossamer.rtl.constant_arithmetic import low_ones
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.memory.bank import Bank
-from gossamer.rtl.memory.banking import ADDRESS_BITS, Banking, at_its_place, rotate_left, rotate_right
+from gossamer.rtl.memory.banking import ADDRESS_BITS, Banking, rotate_left, rotate_right
 
 
 class WriteWindow(wiring.Component):
-    """Turn a piece of up to B bytes at any byte address into a write of whole banks: two registers.
+    """Turn a piece of up to B bytes at any byte address into a write of whole banks: three registers.
 
     Members
     -------
     valid, address, length, data: a piece; its first byte in the least significant bits; length 1 .. B.
-    row, carry, enable, bank_data: what the banks see two cycles later; enable is 0 when there was no piece.
+    rows, late, enable, bank_data: what the banks see three cycles later: the first row and the one after, which of them
+        is a bank's; enable is 0 when there was no piece.
     """
 
     def __init__(self, name: str, cut: Banking, piece_bytes: int) -> None:
@@ -30,8 +31,8 @@ class WriteWindow(wiring.Component):
                 "address": In(ADDRESS_BITS),
                 "length": In(piece_bytes.bit_length()),
                 "data": In(8 * piece_bytes),
-                "row": Out(cut.row_bits),
-                "carry": Out(cut.banks),
+                "rows": Out(2 * cut.row_bits),
+                "late": Out(cut.banks),
                 "enable": Out(cut.banks * cut.word_bytes),
                 "bank_data": Out(8 * cut.banks * cut.word_bytes),
             }
@@ -43,24 +44,26 @@ class WriteWindow(wiring.Component):
         cut = self.cut
         total = cut.banks * cut.word_bytes
         byte, bank, row = cut.split(self.address)
-        mask = Signal(self.piece_bytes)
-        turned, placed = (Signal(8 * self.piece_bytes, name=name) for name in ("turned", "placed"))
-        shifted_mask = Signal(total)
-        first_bank, first_row = Signal(len(bank)), Signal(cut.row_bits)
-        m.d.comb += mask.eq(Mux(self.valid, low_ones(self.length, self.piece_bytes), 0))
-        m.d.sync += [
-            turned.eq(at_its_place(m, "turned_data", self.data, self.address, 8, 8 * self.piece_bytes)),
-            shifted_mask.eq(mask << byte),
-            first_bank.eq(bank),
-            first_row.eq(row),
-        ]
+        place = self.address[: self.piece_bytes.bit_length() - 1]
+        near, far = place[: len(place) // 2], place[len(place) // 2 :]
+        end = Signal(range(2 * total))
+        moved, turned, placed = (Signal(8 * self.piece_bytes, name=name) for name in ("moved", "turned", "placed"))
+        mask = Signal(total)
+        first_byte, first_far = Signal(len(byte)), Signal(len(far))
+        first_bank, late_bank = Signal(len(bank)), Signal(len(bank))
+        first_row, late_row = Signal(cut.row_bits), Signal(cut.row_bits)
         unit = cut.word_bytes
         m.d.sync += [
+            end.eq(Mux(self.valid, byte + self.length, 0)),
+            moved.eq(rotate_left(m, "near_data", self.data, near, 8)),
+            first_far.eq(far), first_byte.eq(byte), first_bank.eq(bank), first_row.eq(row),
+            mask.eq(low_ones(end, total) & ~low_ones(first_byte, total)),
+            turned.eq(rotate_left(m, "far_data", moved, first_far, 8 << len(near))),
+            late_bank.eq(first_bank), late_row.eq(first_row),
             placed.eq(turned),
-            self.enable.eq(rotate_left(m, "turned_mask", shifted_mask, first_bank, unit)),
-            self.carry.eq(cut.carry(first_bank)),
-            self.row.eq(first_row),
-        ]
+            self.enable.eq(rotate_left(m, "turned_mask", mask, late_bank, unit)),
+            self.late.eq(cut.carry(late_bank)), self.rows.eq(Cat(late_row, (late_row + 1)[: cut.row_bits])),
+        ]  # fmt: skip
         m.d.comb += self.bank_data.eq(placed.replicate(total // self.piece_bytes))
         return m
 
@@ -75,7 +78,7 @@ class WindowBuffer(wiring.Component):
         later.
 
     Latency and throughput: one piece and one window per cycle; a piece given in cycle t is seen by addresses from
-    cycle t + 3 on.
+    cycle t + 4 on.
     """
 
     def __init__(self, name: str, sizes: WindowSizes) -> None:
@@ -102,15 +105,15 @@ class WindowBuffer(wiring.Component):
         m = Module()
         cut, name = self.cut, self.module_name
         bank_of = Bank(f"{name}_bank", cut.word_bytes, cut.rows, self.kind)
-        m.submodules.banks = banks = Copies(bank_of, cut.banks, shared=("write_row", "read_row"))
+        m.submodules.banks = banks = Copies(bank_of, cut.banks, shared=("write_rows", "read_row"))
         m.submodules.window = window = Copies(WriteWindow(f"{name}_write", cut, self.piece_bytes))
         m.d.comb += [
             window.valid.eq(self.write_valid),
             window.address.eq(self.write_address),
             window.length.eq(self.write_length),
             window.data.eq(self.write_data),
-            banks.write_row.eq(window.row),
-            banks.write_carry.eq(window.carry),
+            banks.write_rows.eq(window.rows),
+            banks.write_late.eq(window.late),
             banks.write_enable.eq(window.enable),
             banks.write_data.eq(window.bank_data),
         ]

@@ -2,9 +2,10 @@
 // knows the real one.
 //
 // Covered: A and B with 0 to 2 registers, direct or from the cascade; INMODE; D and pre-adder; C, M and P registers;
-// all inputs of W, X, Y, Z; the four sums of ALUMODE; CARRYIN; all cascades of A, B and P; clock enables; resets.
-// Stops with $fatal at what is not: SIMD, logic functions, pattern detection, wide XOR, other carry inputs, inverted
-// pins, multiplier and A:B together.
+// all inputs of W, X, Y, Z; the four sums of ALUMODE; CARRYIN; all cascades of A, B and P; clock enables; resets; the
+// sum of ALUMODE 0 in two halves (TWO24).
+// Stops with $fatal at what is not: SIMD in quarters, logic functions, pattern detection, wide XOR, other carry inputs,
+// inverted pins, multiplier and A:B together.
 module DSP48E2 #(
   parameter integer ACASCREG = 1,
   parameter integer ADREG = 1,
@@ -120,8 +121,9 @@ module DSP48E2 #(
       $fatal(1, "DSP48E2: AMULTSEL must be A or AD, BMULTSEL B or AD");
     if (PREADDINSEL != "A" && PREADDINSEL != "B") $fatal(1, "DSP48E2: PREADDINSEL must be A or B");
     if (USE_MULT != "MULTIPLY" && USE_MULT != "NONE") $fatal(1, "DSP48E2: this model has no USE_MULT of DYNAMIC");
-    if (USE_SIMD != "ONE48" || USE_WIDEXOR != "FALSE" || USE_PATTERN_DETECT != "NO_PATDET")
-      $fatal(1, "DSP48E2: this model has neither SIMD nor wide XOR nor pattern detection");
+    if (USE_SIMD == "TWO24" && USE_MULT != "NONE") $fatal(1, "DSP48E2: SIMD needs USE_MULT of NONE");
+    if (USE_SIMD != "ONE48" && USE_SIMD != "TWO24" || USE_WIDEXOR != "FALSE" || USE_PATTERN_DETECT != "NO_PATDET")
+      $fatal(1, "DSP48E2: this model has neither SIMD in quarters nor wide XOR nor pattern detection");
     if (INVERTED) $fatal(1, "DSP48E2: this model has no inverted pins");
   end
 
@@ -221,9 +223,12 @@ module DSP48E2 #(
     endcase
   end
   wire [47:0] others = w + x + y + {47'h0, carryin};
+  wire [23:0] low_half = w[23:0] + x[23:0] + y[23:0] + z[23:0] + {23'h0, carryin};
+  wire [23:0] high_half = w[47:24] + x[47:24] + y[47:24] + z[47:24];
   reg [47:0] sum;
   always @(*)
-    case (alumode)
+    if (USE_SIMD == "TWO24") sum = {high_half, low_half};
+    else case (alumode)
       4'b0000: sum = z + others;
       4'b0001: sum = ~z + others;
       4'b0010: sum = ~(z + others);
@@ -233,6 +238,8 @@ module DSP48E2 #(
     if (RSTC) c_register <= 0; else if (CEC) c_register <= C;
     if (RSTP) p_register <= 0; else if (CEP) p_register <= sum;
     if (alumode[3:2] != 2'b00) $fatal(1, "DSP48E2: this model has no logic functions, ALUMODE is %b", alumode);
+    if (USE_SIMD == "TWO24" && (alumode != 4'b0000 || carryin))
+      $fatal(1, "DSP48E2: this model has only sums without carry in SIMD, ALUMODE is %b", alumode);
     if (carryinsel != 3'b000) $fatal(1, "DSP48E2: this model has no carry but CARRYIN, CARRYINSEL is %b", carryinsel);
     if ((opmode[1:0] == 2'b01) != (opmode[3:2] == 2'b01)) $fatal(1, "DSP48E2: M takes X and Y, OPMODE is %b", opmode);
     if (opmode[1:0] == 2'b01 && USE_MULT == "NONE" || opmode[1:0] == 2'b11 && USE_MULT != "NONE")

@@ -132,6 +132,16 @@ def test_lines_do_not_grow_with_the_array(target: Target) -> None:
     assert lines(large) < 2000
 
 
+@pytest.mark.parametrize("target", [Target.GENERIC, Target.ECP5])
+def test_a_long_chain_in_one_segment_can_be_generated(target: Target) -> None:
+    """Its activations are delayed in more flip-flops than one register of Amaranth can have: 65,536."""
+    shape = replace(SHAPES["tiny"], chain_length=64, lanes=1, target=target)
+    delayed = sum(range(1, 65)) * shape.word_bits
+    assert delayed > 65_536
+    delays = next(module for module in modules(shape) if module.name == "activation_delays")
+    assert "reg [4095 - n*64:0] held;" in delays.text
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

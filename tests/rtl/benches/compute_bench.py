@@ -16,7 +16,7 @@ LATENCY = 3
 FIELD_FAULT = 4
 """`gossamer.arch.registers.ErrorCause.FIELD`."""
 
-SETUP_CYCLES = 3
+SETUP_CYCLES = 5
 """From the start of an instruction to the first cycle in which a read of its half conflicts."""
 
 VISIBLE_CYCLES = 4
@@ -192,7 +192,7 @@ async def halves(dut) -> None:
     checked = conflicts = 0
     dut.acc_channel.value = 0
     for at in range(int(case["cycles"][1]) + LATENCY):
-        # The upper half is COMPUTE's from the third cycle after the start, when it knows its entries, to the last.
+        # The upper half is COMPUTE's from the fifth cycle after the start, when it knows its entries, to the last.
         busy = SETUP_CYCLES <= at < case["cycles"][1]
         asked.append(random.choice(other if busy and random.random() < 0.3 else own))
         dut.acc_valid.value = 1

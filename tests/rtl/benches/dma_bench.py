@@ -41,7 +41,7 @@ class Bench:
         if self.settings["mutant"]:
             dut.mutant.value = self.settings["mutant"]
         for name in ("rst", "start", "stop", "fetch_ready", "fetch_dispatched", "load__start", "store__start",
-                     "write_ready", "read_ready"):  # fmt: skip
+                     "write_ready", "write_held", "read_ready"):  # fmt: skip
             self.drive(name, 0)
         self.drive("base", self.settings["base"])
         self.drive("instructions", len(self.words))

@@ -75,7 +75,7 @@ async def window_buffer(dut: Any) -> None:
     """Pieces at any byte address, windows at multiples of the read unit."""
     rng = await start(dut)
     capacity, read_bytes, unit, piece = (int(os.environ[name]) for name in ("CAPACITY", "READ", "UNIT", "PIECE"))
-    memory, checks, pieces = Memory(capacity, 3), Checks(), 0
+    memory, checks, pieces = Memory(capacity, 4), Checks(), 0
     for cycle in range(CYCLES):
         valid = rng.random() < 0.7
         length = rng.choice([piece, rng.randint(1, piece)])
@@ -98,13 +98,25 @@ async def window_buffer(dut: Any) -> None:
 
 @cocotb.test()
 async def activation_buffer(dut: Any) -> None:
-    """All clients at once: nobody who reads, and VECTOR never, is refused; LOAD retries."""
+    """All clients at once: nobody who reads, and VECTOR never, is refused; two pieces of LOAD wait, a third is refused.
+
+    The first of them is written unless VECTOR's result of the cycle before goes to the same half of the same bank.
+    """
     rng = await start(dut)
     names = ("CAPACITY", "GROUP", "LENGTH", "LANES", "VECTOR", "BEAT", "BANKS")
     capacity, group, length, lanes, vector, beat, banks = (int(os.environ[name]) for name in names)
-    memory, checks = Memory(capacity, 2), Checks()
+    memory, checks = Memory(capacity, 3), Checks()
     piece = None
-    loaded = refused = written = 0
+    taken: deque[tuple[int, bytes]] = deque()
+    loaded = refused = delayed = written = 0
+    blocked: set[tuple[int, bool]] = set()
+    rows = -(-capacity // (banks * group))
+    half_rows = 1 << max(0, (rows - 1).bit_length() - 1)
+
+    def halves(first: int, size: int) -> set[tuple[int, bool]]:
+        """Return the banks that bytes lie in, and in which half of each."""
+        places = (divmod(word, banks) for word in range(first // group, (first + size - 1) // group + 1))
+        return {(bank, row >= half_rows) for row, bank in places}
 
     def aligned(size: int) -> int:
         return rng.randrange(0, (capacity - size) // group + 1) * group
@@ -134,16 +146,22 @@ async def activation_buffer(dut: Any) -> None:
             checks.expect(cycle + 3, "act_data", lane * group * length, memory.read(cycle, at, group * length))
         checks.expect(cycle + 3, "vector_data", 0, memory.read(cycle, source, vector))
         checks.expect(cycle + 4, "store_data", 0, memory.read(cycle, store, min(beat, whole)))
+        assert int(dut.load_held.value) == bool(taken)
+        assert int(dut.load_ready.value) == (len(taken) < 2)
+        if taken and not halves(taken[0][0], len(taken[0][1])) & blocked:
+            memory.write(cycle - 1, *taken.popleft())
+        delayed += len(taken)
+        blocked = halves(d, words * group) if result else set()
         if result:
             memory.write(cycle, d, values[: words * group])
             written += 1
         if piece is not None and int(dut.load_ready.value):
-            memory.write(cycle, *piece)
+            taken.append(piece)
             piece, loaded = None, loaded + 1
         elif piece is not None:
-            assert result, "LOAD was refused although VECTOR wrote nothing"
             refused += 1
         await RisingEdge(dut.clk)
     assert min(loaded, written) > CYCLES // 8
     assert refused > 0
+    assert delayed > CYCLES // 20
     assert checks.compared > CYCLES

@@ -1,4 +1,4 @@
-"""Cut the handshake between two parts of the DMA."""
+"""Cut a handshake by two registers."""
 
 from amaranth.hdl import Module, Mux, Signal, Value
 
