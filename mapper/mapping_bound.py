@@ -1,11 +1,11 @@
 """Bound the cycles of a mapping from below, fast enough for every tiling of a layer: what search is pruned with.
 
-The schedule (`gossamer.dataflow.mapping`, `gossamer.sim.conv_schedule`) fixes the instructions of every engine. An engine
-runs them one after another, so that the layer takes at least the sum of their shortest times, plus what must be over
-before the engine's first and what comes after its last. COMPUTE and VECTOR have closed forms. A LOAD takes at least its
-setup, the memory's latency and a cycle per row of bytes; all bytes together at least what the channels need. The bound is
-never above the cycles that `gossamer.sim.analytic` finds (tests/cross/test_mapping_search.py), and a mapping whose bound
-is not below another's cycles cannot be better than that one.
+The schedule (`gossamer.dataflow.mapping`, `gossamer.sim.conv_schedule`) fixes the instructions of every engine. An
+engine runs them one after another, so that the layer takes at least the sum of their shortest times, plus what must
+be over before the engine's first and what comes after its last. COMPUTE and VECTOR have closed forms. A LOAD takes at
+least its setup, the memory's latency and a cycle per row of bytes; all bytes together at least what the channels
+need. The bound is never above the cycles that `gossamer.sim.analytic` finds (tests/cross/test_mapping_search.py), and
+a mapping whose bound is not below another's cycles cannot be better than that one.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ from gossamer.sim.kernels import kernel
 
 Ints = NDArray[np.int64]
 
-_REQUANTIZE = int(Opcode.REQUANTIZE)
+_REQUANTIZE, _ADD = int(Opcode.REQUANTIZE), int(Opcode.ADD)
 TICK_SCALE = 65536.0
 
 WEIGHTS_TOO_LARGE, SUMS_TOO_LARGE, TILES_TOO_LARGE, REASONS = range(4)
@@ -28,7 +28,7 @@ WEIGHTS_TOO_LARGE, SUMS_TOO_LARGE, TILES_TOO_LARGE, REASONS = range(4)
 # What a layer is: entries of `layer` int64 [LAYER].
 (BATCH, ROWS, COLUMNS, OUT_ROWS, OUT_COLUMNS, OUT_WORDS, BLOCKS, BLOCK_OUT_WORDS, WORDS, KERNEL_Y, KERNEL_X, STRIDE_Y,
  STRIDE_X, DILATION_Y, DILATION_X, PAD_Y, PAD_X, STEPS, INDEX_BITS, SHARED, PARAMETER_BYTES, RESIDENT_PARAMETERS,
- LAYER) = range(23)  # fmt: skip
+ JOINED_BYTES, LAYER) = range(24)  # fmt: skip
 # Columns of `kinds` int64 [n, KIND]: blocks of equal output channels and input words.
 KIND_CHANNELS, KIND_WORDS, KIND_COUNT, KIND = range(4)
 # What a config offers: entries of `chip` int64 [CHIP]. TICKS: channel time of a byte on all channels together, in
@@ -64,7 +64,7 @@ def _loaded_extents(
 def _transfer(chip: Ints, count: int, size_bytes: int, setup: int) -> float:
     """Return the least cycles of `count` LOADs or STOREs that move `size_bytes` together."""
     moving = max(size_bytes / chip[ROW_BYTES], size_bytes * chip[TICKS] / TICK_SCALE)
-    return count * (setup + chip[LATENCY]) + moving
+    return float(count * (setup + chip[LATENCY]) + moving)
 
 
 @kernel(allocates=False)
@@ -113,6 +113,8 @@ def fits_tile(layer: Ints, chip: Ints, choice: Ints) -> bool:
     words = min(layer[OUT_WORDS], choice[GROUP] * layer[BLOCK_OUT_WORDS])
     loaded = SLOTS * rows * columns * choice[SPLIT_WORDS] * chip[GROUP_SIZE]
     written = SLOTS * choice[TILE_ROWS] * choice[TILE_COLUMNS] * words * chip[GROUP_SIZE]
+    if layer[JOINED_BYTES] > 0:
+        loaded += written
     return bool(loaded <= chip[LOADED] and written <= chip[WRITTEN] and loaded + written <= chip[ACTIVATION])
 
 
@@ -153,6 +155,16 @@ def _block_cycles(layer: Ints, chip: Ints, choice: Ints, positions: int, words: 
 
 
 @kernel(allocates=False)
+def _joined_cycles(layer: Ints, chip: Ints, choice: Ints, positions: int) -> int:
+    """Return the cycles that join one tile of all groups with the second operand."""
+    full, words = layer[BLOCKS] // choice[GROUP], choice[GROUP] * layer[BLOCK_OUT_WORDS]
+    total = 0
+    if layer[OUT_WORDS] >= full * words:
+        total = full * vector_duration(_ADD, positions, words, 1, chip[GROUP_SIZE], chip[VECTOR_LANES], 1)
+    return total
+
+
+@kernel(allocates=False)
 def lower_bound(layer: Ints, kinds: Ints, chip: Ints, choice: Ints) -> float:
     """Return cycles that a layer under a legal choice cannot do with less than."""
     down, across = ceil_ratio(layer[OUT_ROWS], choice[TILE_ROWS]), ceil_ratio(layer[OUT_COLUMNS], choice[TILE_COLUMNS])
@@ -175,6 +187,8 @@ def lower_bound(layer: Ints, kinds: Ints, chip: Ints, choice: Ints) -> float:
             if positions * number == 0:
                 continue
             last_positions = positions
+            if layer[JOINED_BYTES] > 0:
+                vector += number * _joined_cycles(layer, chip, choice, positions)
             for kind in range(kinds.shape[0]):
                 cycles = _block_cycles(layer, chip, choice, positions, kinds[kind, KIND_WORDS])
                 words = ceil_ratio(kinds[kind, KIND_CHANNELS], group_size)
@@ -194,7 +208,7 @@ def lower_bound(layer: Ints, kinds: Ints, chip: Ints, choice: Ints) -> float:
         weight_bytes += kinds[kind, KIND_COUNT] * (values + values * layer[INDEX_BITS] // 8)
         parts += kinds[kind, KIND_COUNT] * parts_of(layer, choice, kinds[kind, KIND_WORDS])
     weight_loads, parameter_loads = parts * planes, 1
-    parameter_bytes = layer[BLOCKS] * layer[PARAMETER_BYTES]
+    parameter_bytes = layer[BLOCKS] * layer[PARAMETER_BYTES] + layer[JOINED_BYTES]
     if choice[ORDER] == 1 and parts > SLOTS:
         weight_loads, weight_bytes = tiles * weight_loads, tiles * weight_bytes
     if not layer[RESIDENT_PARAMETERS]:
@@ -207,7 +221,7 @@ def lower_bound(layer: Ints, kinds: Ints, chip: Ints, choice: Ints) -> float:
     once = layer[BATCH] * lines * pixels * group_size
     if layer[SHARED]:
         input_loads, input_bytes = tiles * most, once * layer[WORDS]
-        again = choice[ORDER] == 0 and input_loads > SLOTS or choice[ORDER] == 1 and most > SLOTS
+        again = (choice[ORDER] == 0 and input_loads > SLOTS) or (choice[ORDER] == 1 and most > SLOTS)
         if again:
             input_loads, input_bytes = groups * input_loads, groups * input_bytes
     else:
@@ -218,6 +232,8 @@ def lower_bound(layer: Ints, kinds: Ints, chip: Ints, choice: Ints) -> float:
     output_bytes = layer[BATCH] * layer[OUT_ROWS] * layer[OUT_COLUMNS] * layer[OUT_WORDS] * group_size
     last_bytes = last_positions * group_size  # at least a word of every position
     last_store = STORE_SETUP_CYCLES + chip[LATENCY] + last_bytes / chip[ROW_BYTES]
+    if layer[JOINED_BYTES] > 0:
+        input_loads, input_bytes = input_loads + tiles * groups, input_bytes + output_bytes
     # What comes before the first COMPUTE: instructions, the weights of a part, some input.
     load_setup = LOAD_SETUP_CYCLES + LOAD_WRITE_CYCLES
     head = chip[LATENCY] + _transfer(chip, planes + 1, weight_bytes // max(1, weight_loads // planes) // 2, load_setup)
@@ -227,9 +243,11 @@ def lower_bound(layer: Ints, kinds: Ints, chip: Ints, choice: Ints) -> float:
     store = _transfer(chip, tiles * groups, output_bytes, STORE_SETUP_CYCLES)
     moved = (weight_bytes + input_bytes + parameter_bytes + output_bytes) * chip[TICKS] / TICK_SCALE
     tail = last_vector + last_store
-    return max(
-        max(head + compute + tail, chip[LATENCY] + load + last_compute + tail),
-        max(max(head + last_compute + vector + last_store, head + last_compute + last_vector + store), moved),
+    return float(
+        max(
+            max(head + compute + tail, chip[LATENCY] + load + last_compute + tail),
+            max(max(head + last_compute + vector + last_store, head + last_compute + last_vector + store), moved),
+        )
     )
 
 

@@ -1,9 +1,9 @@
 """Choose the mapping of a multiply-accumulate layer: the best of all legal ones, found and proved by branch and bound.
 
 Every tiling of the space (loop order, tile, group of blocks, split of the reduction) has a lower bound
-(`gossamer.mapper.mapping_bound`). They are costed exactly, by the analytic model, in the order of their bounds; when the
-next bound is not below the best cost, no tiling is better. If that takes too long the search ends earlier and says how
-much better another tiling might be.
+(`gossamer.mapper.mapping_bound`). They are costed exactly, by the analytic model, in the order of their bounds; when
+the next bound is not below the best cost, no tiling is better. If that takes too long the search ends earlier and
+says how much better another tiling might be.
 """
 
 from collections import Counter
@@ -143,7 +143,8 @@ class Space:
     def __init__(self, shape: ConvShape, chip: Chip) -> None:
         self.shape = shape
         blocks = len(shape.blocks)
-        self.resident = blocks * shape.parameter_bytes <= chip[PARAMETER]
+        room = chip[PARAMETER] - shape.joined_bytes
+        self.resident = blocks * shape.parameter_bytes <= room
         limit = min(MAX_POSITIONS, chip[ACCUMULATOR])
         columns = _cuts(shape.out_columns, limit, chip[LANES] if shape.out_rows == 1 else 1)
         rows, groups = _cuts(shape.out_rows, limit), np.array(_halves(blocks), dtype=np.int64)
@@ -152,7 +153,7 @@ class Space:
         illegal = np.zeros(REASONS, dtype=np.int64)
         found, least = np.zeros((self.tilings, CHOICE), dtype=np.int64), np.zeros(self.tilings)
         count = 0
-        if self.resident or SLOTS * shape.parameter_bytes <= chip[PARAMETER]:
+        if self.resident or SLOTS * shape.parameter_bytes <= room:
             count = bounds(
                 _layer_numbers(shape, chip, self.resident), _block_kinds(shape), np.array(chip.numbers, dtype=np.int64),
                 rows, columns, groups, splits, found, least, illegal, np.zeros(CHOICE, dtype=np.int64),
@@ -224,7 +225,7 @@ def _layer_numbers(shape: ConvShape, chip: Chip, resident: bool) -> Ints:
         shape.batch, shape.rows, shape.columns, shape.out_rows, shape.out_columns,
         ceil_div(shape.out_channels, chip[GROUP_SIZE]), len(shape.blocks), words, shape.block_words, *shape.kernel,
         *shape.stride, *shape.dilation, *shape.pads, shape.steps, shape.index_bits, shape.shares_input,
-        shape.parameter_bytes, resident,
+        shape.parameter_bytes, resident, shape.joined_bytes,
     )  # fmt: skip
     return layer
 

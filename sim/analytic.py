@@ -33,10 +33,11 @@ from gossamer.sim.conv_steps import FULL
 from gossamer.sim.jobs import JOB_COLUMNS, run_jobs
 from gossamer.sim.offchip import OffChipTiming, offchip_timing
 
-JOBS_PER_STEP = 8
-"""Most a step can have: two weight planes, parameters, input, a piece of the next, COMPUTE, REQUANTIZE, STORE."""
-JOBS_PER_LAYER = 2
-"""The LOAD of all parameters, and END."""
+JOBS_PER_STEP = 10
+"""Most a step can have: two weight planes, parameters, input, a piece of the next, a second operand, COMPUTE,
+REQUANTIZE, a join, STORE."""
+JOBS_PER_LAYER = 3
+"""The LOADs of all parameters, and END."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +121,6 @@ def _shape_array(shape: ConvShape, spec: SparseAccelerator, memory: OffChipTimin
         shape.out_columns, ceil_div(shape.out_channels, array.group_size), *shape.kernel, *shape.stride,
         *shape.dilation, *shape.pads, shape.steps, shape.index_bits, int(shape.shares_input), shape.parameter_bytes,
         *mapping, array.group_size, array.chains, array.chain_length, array.lanes, array.weight_rows_per_cycle,
-        spec.vector.lanes, memory.row_bytes,
+        spec.vector.lanes, memory.row_bytes, shape.joined_bytes,
     ]  # fmt: skip
     return np.array(numbers, dtype=np.int64).reshape(LAYER_ENTRIES)

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quantized_layers import convolution
+from quantized_layers import convolution, joined
 from scipy.stats import spearmanr
 
 from gossamer.arch.config import fingerprint, load_config
 from gossamer.arch.isa import Engine
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import ConvMapping, ConvShape
+from gossamer.dataflow.network import BinaryKind
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper.codegen import mac_layers
 from gossamer.mapper.codegen.convolution_shape import PARAMETER_ALIGN_BYTES
@@ -53,10 +54,11 @@ def random_layer(random: np.random.Generator, *, large: bool, most_macs: float) 
         if size**2 / stride**2 * inputs * outputs * kernel**2 / groups > most_macs:
             continue
         pattern = PATTERNS[int(random.integers(0, len(PATTERNS)))] if groups == 1 and inputs >= 8 else None
-        return convolution(
+        case = convolution(
             random, "layer", (1, size, size, inputs), outputs, (kernel, kernel), stride=(stride, stride),
             pads=(kernel // 2,) * 4, groups=groups, pattern=pattern,
         )  # fmt: skip
+        return joined(random, case, BinaryKind.ADD) if random.random() < 0.2 else case
 
 
 class Layers:
@@ -121,7 +123,9 @@ def case_of(random: np.random.Generator, **changes: Any) -> Any:
     """Return a small convolution with some of its properties changed."""
     usual: dict[str, Any] = {"kernel": (3, 3), "pads": (1, 1, 1, 1), "outputs": 24, "input_shape": (1, 9, 11, 16)}
     case = {**usual, **changes}
-    return convolution(random, "layer", case.pop("input_shape"), case.pop("outputs"), case.pop("kernel"), **case)
+    kind = case.pop("joined", None)
+    layer = convolution(random, "layer", case.pop("input_shape"), case.pop("outputs"), case.pop("kernel"), **case)
+    return layer if kind is None else joined(random, layer, kind)
 
 
 MAPPINGS = 3
@@ -140,8 +144,12 @@ SCHEDULES: list[dict[str, Any]] = [
     {"input_shape": (1, 14, 14, 72), "outputs": 120, "groups": 3},
     {"input_shape": (1, 8, 8, 256), "outputs": 72, "kernel": (5, 5), "pads": (2, 2, 2, 2)},
     {"input_shape": (1, 10, 12, 520), "outputs": 136},
+    {"joined": BinaryKind.ADD},
+    {"joined": BinaryKind.MULTIPLY, "input_shape": (1, 10, 12, 520), "outputs": 136},
+    {"joined": BinaryKind.SUBTRACT, "input_shape": (2, 14, 14, 64), "outputs": 200, "kernel": (1, 1), "pads": (0,) * 4},
+    {"joined": BinaryKind.ADD, "input_shape": (1, 14, 14, 64), "outputs": 32, "stride": (2, 2)},
 ]
-"""Batches, dilation, tiles wholly or mostly of padding, groups, ragged blocks, split reductions."""
+"""Batches, dilation, tiles wholly or mostly of padding, groups, ragged blocks, split reductions, joined layers."""
 
 
 def few_parameters(spec: SparseAccelerator) -> SparseAccelerator:

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quantized_layers import convolution
+from quantized_layers import convolution, joined
 
 from gossamer.arch.config import fingerprint, load_config
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import ConvMapping, ConvShape
+from gossamer.dataflow.network import BinaryKind
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper.codegen import mac_layers
 from gossamer.mapper.compile import compile_network
@@ -26,6 +27,7 @@ LAYERS: list[dict[str, Any]] = [
     {"outputs": 96, "input_shape": (1, 14, 14, 96), "groups": 96},
     {"outputs": 130, "input_shape": (1, 6, 5, 72), "pattern": NmPattern(2, 4)},
     {"outputs": 16, "input_shape": (1, 20, 9, 8), "dilation": (2, 3), "pads": (2, 3, 2, 3)},
+    {"outputs": 72, "input_shape": (1, 7, 6, 40), "joined": BinaryKind.ADD},
 ]
 
 
@@ -39,8 +41,9 @@ def layer_of(number: int) -> Any:
     """Return a small convolution."""
     usual: dict[str, Any] = {"kernel": (3, 3), "pads": (1, 1, 1, 1), "input_shape": (1, 9, 11, 16)}
     case = {**usual, **LAYERS[number]}
-    random = np.random.default_rng(SEED)
-    return convolution(random, "layer", case.pop("input_shape"), case.pop("outputs"), case.pop("kernel"), **case)
+    random, kind = np.random.default_rng(SEED), case.pop("joined", None)
+    layer = convolution(random, "layer", case.pop("input_shape"), case.pop("outputs"), case.pop("kernel"), **case)
+    return layer if kind is None else joined(random, layer, kind)
 
 
 class Compiler:
@@ -98,7 +101,7 @@ def check_against_every_tiling(monkeypatch: pytest.MonkeyPatch, name: str, numbe
     assert search.costed < len(space.choices)
 
 
-QUICK = [("ecp5-tiny", 2), ("kv260-edge", 1), ("kv260-edge", 5), ("u280-sparse", 1), ("u280-sparse", 2)]
+QUICK = [("ecp5-tiny", 2), ("kv260-edge", 2), ("u280-sparse", 1), ("u280-sparse", 2)]
 
 
 @pytest.mark.parametrize(("name", "number"), QUICK)

@@ -10,9 +10,9 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import SLOTS, ConvMapping, LoopOrder, accumulator_slot
 from gossamer.dataflow.numerics import QuantParams
 from gossamer.dataflow.sparsity import NmPattern
+from gossamer.mapper import tiling
 from gossamer.mapper.allocate import place_tensor
 from gossamer.mapper.codegen.convolution_shape import conv_shape
-from gossamer.mapper import tiling
 from gossamer.mapper.tiling import Space, branch_and_bound, chip_numbers, choose_mapping, search_mapping
 from gossamer.sim.analytic import LayerModel
 
