@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from gossamer.arch.accumulator import tile_entries
 from gossamer.arch.activation import half_bytes
+from gossamer.arch.config import fingerprint
 from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import index_pitch_bytes
 from gossamer.arch.spec import SparseAccelerator
@@ -38,16 +39,14 @@ from gossamer.mapper.mapping_bound import (
     PARAMETER,
     REASONS,
     ROW_BYTES,
-    SUMS_TOO_LARGE,
     TICKS,
-    TILES_TOO_LARGE,
     VECTOR_LANES,
     WEIGHT_RATE,
     WEIGHT_ROWS,
-    WEIGHTS_TOO_LARGE,
     WRITTEN,
     bounds,
 )
+from gossamer.mapper.mapping_cache import keep_numbers, key_of, read_numbers
 from gossamer.sim.analytic import LayerModel
 from gossamer.sim.offchip import offchip_timing
 
@@ -56,6 +55,12 @@ MAX_POSITIONS = 2**16 - 1
 
 SEARCH_JOBS = 4_000_000
 """Instructions costed at most in the search for one mapping: some seconds."""
+
+ILLEGAL = ("weights and indices", "partial sums", "input and output tiles")
+"""What does not fit its buffer, in the order of `gossamer.mapper.mapping_bound`."""
+
+KEPT = CHOICE + 5 + REASONS
+"""Integers a search is kept as."""
 
 Ints = NDArray[np.int64]
 
@@ -160,19 +165,11 @@ class Space:
             )  # fmt: skip
         order = np.argsort(least[:count], kind="stable")
         self.choices, self.least = found[order], least[order]
-        self.illegal = {
-            "weights and indices": int(illegal[WEIGHTS_TOO_LARGE]), "partial sums": int(illegal[SUMS_TOO_LARGE]),
-            "input and output tiles": int(illegal[TILES_TOO_LARGE]),
-        }  # fmt: skip
+        self.illegal = dict(zip(ILLEGAL, illegal.tolist(), strict=True))
 
     def mapping(self, number: int) -> ConvMapping:
         """Return a legal mapping; they are numbered in the order of their bounds."""
-        order, tile_rows, tile_columns, group, split_rows, split_columns, split_words = self.choices[number].tolist()
-        return ConvMapping(
-            shape=self.shape, order=LoopOrder.ACTIVATIONS_OUTER if order else LoopOrder.WEIGHTS_OUTER,
-            tile_rows=tile_rows, tile_columns=tile_columns, group_blocks=group, split_rows=split_rows,
-            split_columns=split_columns, split_words=split_words, resident_parameters=self.resident,
-        )  # fmt: skip
+        return _mapping(self.shape, self.choices[number].tolist(), self.resident)
 
 
 def search_mapping(shape: ConvShape, spec: SparseAccelerator, who: str, *, reserved_bytes: int = 0) -> Search:
@@ -193,10 +190,48 @@ def choose_mapping(shape: ConvShape, spec: SparseAccelerator, who: str, *, reser
 
 @lru_cache(maxsize=4096)
 def _search(shape: ConvShape, spec: SparseAccelerator, reserved_bytes: int) -> Search | None:
+    key = key_of(shape, fingerprint(spec), reserved_bytes)
+    kept = read_numbers(key, KEPT)
+    if kept is not None:
+        return _kept_search(shape, kept)
     space = Space(shape, chip_numbers(spec, reserved_bytes))
     if not len(space.choices):
         space = Space(shape, chip_numbers(spec, reserved_bytes, apart=False))
-    return branch_and_bound(space, LayerModel(shape, spec)) if len(space.choices) else None
+    if not len(space.choices):
+        return None
+    search = branch_and_bound(space, LayerModel(shape, spec))
+    keep_numbers(key, _numbers_kept(search))
+    return search
+
+
+def _numbers_kept(search: Search) -> list[int]:
+    """Return a search as KEPT integers."""
+    mapping = search.mapping
+    choice = (
+        int(mapping.order is LoopOrder.ACTIVATIONS_OUTER), mapping.tile_rows, mapping.tile_columns,
+        mapping.group_blocks, mapping.split_rows, mapping.split_columns, mapping.split_words,
+    )  # fmt: skip
+    counts = search.cycles, search.least, search.tilings, search.costed, *search.illegal.values()
+    return [*choice, int(mapping.resident_parameters), *counts]
+
+
+def _kept_search(shape: ConvShape, numbers: list[int]) -> Search:
+    """Return the search of `_numbers_kept`."""
+    choice, resident, cycles, least, tilings, costed, *illegal = numbers[:CHOICE], *numbers[CHOICE:]
+    return Search(
+        mapping=_mapping(shape, choice, bool(resident)), cycles=cycles, least=least, tilings=tilings, costed=costed,
+        illegal=dict(zip(ILLEGAL, illegal, strict=True)),
+    )  # fmt: skip
+
+
+def _mapping(shape: ConvShape, choice: list[int], resident: bool) -> ConvMapping:
+    """Return the mapping of CHOICE integers."""
+    order, tile_rows, tile_columns, group, split_rows, split_columns, split_words = choice
+    return ConvMapping(
+        shape=shape, order=LoopOrder.ACTIVATIONS_OUTER if order else LoopOrder.WEIGHTS_OUTER, tile_rows=tile_rows,
+        tile_columns=tile_columns, group_blocks=group, split_rows=split_rows, split_columns=split_columns,
+        split_words=split_words, resident_parameters=resident,
+    )  # fmt: skip
 
 
 def branch_and_bound(space: Space, model: LayerModel) -> Search:

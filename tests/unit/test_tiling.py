@@ -4,30 +4,14 @@ from itertools import product
 
 import numpy as np
 import pytest
-from layer_programs import sized_spec
+from layer_programs import shape_of, sized_spec
 
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import SLOTS, ConvMapping, LoopOrder, accumulator_slot
-from gossamer.dataflow.numerics import QuantParams
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper import tiling
-from gossamer.mapper.allocate import place_tensor
-from gossamer.mapper.codegen.convolution_shape import conv_shape
 from gossamer.mapper.tiling import Space, branch_and_bound, chip_numbers, choose_mapping, search_mapping
 from gossamer.sim.analytic import LayerModel
-
-QUANT = QuantParams(0.1, 0)
-
-
-def shape_of(spec, rows, columns, channels, outputs, kernel, *, stride=1, groups=1, pattern=None):
-    """Return the shape of a layer with same padding."""
-    group = spec.array.group_size
-    source = place_tensor("a", (1, rows, columns, channels), QUANT, group, 0)
-    out = (1, -(-rows // stride), -(-columns // stride), outputs)
-    return conv_shape(
-        spec, source, place_tensor("b", out, QUANT, group, 0), who="layer", kernel=(kernel, kernel),
-        stride=(stride, stride), pads=(kernel // 2, kernel // 2), groups=groups, pattern=pattern,
-    )  # fmt: skip
 
 
 def check_fits(mapping: ConvMapping, spec: SparseAccelerator) -> None:
