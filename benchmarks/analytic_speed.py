@@ -18,7 +18,6 @@ from gossamer.dataflow.mapping import ConvMapping
 from gossamer.mapper.codegen import mac_layers
 from gossamer.request import SimulationRequest
 from gossamer.sim.analytic import layer_cycles, mapping_jobs
-from gossamer.sim.offchip import offchip_timing
 from gossamer.simulation import compile_for
 
 CONFIGS = ("ecp5-tiny", "kv260-edge", "u280-sparse")
@@ -61,7 +60,7 @@ def main() -> None:
         assert isinstance(spec, SparseAccelerator)
         mappings = resnet_mappings(name, spec).values()
         spent = [best_microseconds(mapping, spec, runs) for mapping in mappings]
-        jobs = [len(mapping_jobs(mapping, spec, offchip_timing(spec))) for mapping in mappings]
+        jobs = [len(mapping_jobs(mapping, spec)) for mapping in mappings]
         print(
             f"{name:12s} {len(spent)} layers: median {np.median(spent):.0f} us, mean {np.mean(spent):.0f} us, "
             f"most {np.max(spent):.0f} us; median {np.median(jobs):.0f} instructions",

@@ -9,8 +9,10 @@ output tile. Loops, outermost first::
     ACTIVATIONS_OUTER:  tile, group, split, block     weights stream; an unsplit input tile is loaded once
 
 One step of the innermost loop is one COMPUTE. After the last split of a group the blocks are requantized into the
-output tile, which one STORE writes. Every operand has two slots (ping-pong), so the loads of the next step run during
-this one. The functions of plain integers below are the only statement of sizes; search kernels compile them.
+output tile, which one STORE writes. A layer with a second operand (the addition behind a convolution) loads a tile of
+it for every output tile, and one more VECTOR instruction joins the two before the STORE. Every operand has two slots
+(ping-pong), so the loads of the next step run during this one. The functions of plain integers below are the only
+statement of sizes; search kernels compile them.
 """
 
 from collections.abc import Iterator
@@ -40,6 +42,8 @@ class ConvShape:
     `pads` are top and left (negative: the input is entered further in); bottom and right follow from the output size.
     `steps`, `slots`, `index_bits`: weights as COMPUTE consumes them. `shares_input`: every block reads all words.
     `parameter_bytes`: of the largest block, padded. `dense_pixels`: input pixels follow each other without gaps.
+    `joined_bytes`: parameters, padded, of the VECTOR instruction that joins results with a second operand of their
+    size; 0 if there is none.
     """
 
     batch: int
@@ -60,6 +64,7 @@ class ConvShape:
     shares_input: bool
     parameter_bytes: int
     dense_pixels: bool
+    joined_bytes: int = 0
 
     @property
     def block_words(self) -> int:

@@ -5,12 +5,13 @@ import numpy as np
 from gossamer.arch.encoding import encode_columns
 from gossamer.arch.isa import Opcode
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.dataflow.network import Conv2d, ConvTranspose2d, MatMul, Network, Permute, View
+from gossamer.dataflow.network import Binary, Conv2d, ConvTranspose2d, MatMul, Network, Permute, View
 from gossamer.dataflow.program import Program
 from gossamer.mapper.allocate import TensorPlace
 from gossamer.mapper.codegen.mac_layers import emit_mac_layer
 from gossamer.mapper.codegen.vector import emit_vector_layer
 from gossamer.mapper.emit import PARAMETER_BYTES, Emitter
+from gossamer.mapper.joining import join_layers
 from gossamer.mapper.placement import place_tensors
 from gossamer.mapper.tokens import derive_accesses, derive_tokens, engine_numbers
 
@@ -21,9 +22,14 @@ def compile_network(network: Network, spec: SparseAccelerator, *, config_fingerp
     Raises MappingError naming the layer if it has no legal tile on this config, or is not quantized.
     """
     emitter = Emitter(spec)
-    places = place_tensors(network, emitter.memory)
+    network, joins = join_layers(network)
+    places = place_tensors(network, emitter.memory, joins)
     for layer in network.layers:
         match layer:
+            case Conv2d() if layer.output in joins:
+                emit_mac_layer(emitter, network, layer, places, joins[layer.output])
+            case Binary() if any(name in joins for name in layer.inputs):
+                pass  # emitted with the convolution before it
             case Conv2d() | ConvTranspose2d() | MatMul():
                 emit_mac_layer(emitter, network, layer, places)
             case View():

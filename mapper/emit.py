@@ -54,16 +54,21 @@ class Emitter:
     def __len__(self) -> int:
         return len(self._opcodes)
 
-    def begin_layer(self, record: LayerRecord) -> None:
-        """Attribute the instructions that follow to a layer and free the scratch memory of the one before."""
+    def begin_layer(self, record: LayerRecord, joined: LayerRecord | None = None) -> None:
+        """Attribute the instructions that follow to a layer and free the scratch memory of the one before.
+
+        `joined`: a layer whose instructions come among those of this one.
+        """
         self._layer = len(self.layers)
         self.layers.append(record)
+        if joined is not None:
+            self.layers.append(joined)
         self.memory.release_scratch()
 
-    def append(self, opcode: int, row: tuple[int, ...]) -> None:
+    def append(self, opcode: int, row: tuple[int, ...], *, joined: bool = False) -> None:
         """Append an instruction whose operands are already in the order of `OPERANDS[opcode]` (VECTOR: + par_bytes)."""
         self._opcodes.append(opcode)
-        self._layer_of.append(self._layer)
+        self._layer_of.append(self._layer + joined)
         self._rows[opcode].append(row)
 
     def load(self, space: Space, *, dram: int, dst: int, run_bytes: int, ny: int = 1, nx: int = 1, dram_y: int = 0,

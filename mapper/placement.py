@@ -5,6 +5,7 @@ producers; an aligned slice is a window of its input. Tensors that share bytes f
 memory; families share memory over time by their lifetimes. What cannot be shared stays a real layer that copies.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from gossamer.arch.errors import MappingError
@@ -114,12 +115,16 @@ class Placement:
         starts = {("batch", "row", "column", "word")[axis]: first // self.group_size if axis == CHANNELS else first}
         self.relative[name] = Relative(owner.root, owner.place.slice(name, shape, self._quant(name), **starts))
 
-    def requests(self) -> list[Request]:
-        """Return the memory every family needs, and from which layer to which."""
+    def requests(self, joined: Collection[str]) -> list[Request]:
+        """Return the memory every family needs, and from which layer to which.
+
+        `joined`: tensors that need none. Their reader follows their producer and writes while that one reads.
+        """
         network = self.network
         first: dict[str, int] = {}
         last: dict[str, int] = {}
-        for number, layer in enumerate(network.layers):
+        for place, layer in enumerate(network.layers):
+            number = place - any(name in joined for name in layer.inputs)
             for name in (*layer.inputs, layer.output):
                 root = self.relative[name].root
                 first.setdefault(root, number)
@@ -134,15 +139,21 @@ class Placement:
                 last=last.get(root, len(network.layers)),
             )
             for root in roots
+            if root not in joined
         ]  # fmt: skip
 
 
-def place_tensors(network: Network, memory: OffChip) -> dict[str, TensorPlace]:
-    """Return the off-chip place of every tensor of a quantized network. Raises MappingError if one has no format."""
+def place_tensors(network: Network, memory: OffChip, joined: Collection[str] = ()) -> dict[str, TensorPlace]:
+    """Return the off-chip place of every tensor of a quantized network. Raises MappingError if one has no format.
+
+    `joined`: tensors that never leave the chip (`gossamer.mapper.joining`) and have no place.
+    """
     placement = Placement(network, memory.group_size)
-    addresses = memory.plan(placement.requests())
+    addresses = memory.plan(placement.requests(joined))
     places = {}
     for name, relative in placement.relative.items():
+        if name in joined:
+            continue
         place = relative.place
         places[name] = TensorPlace(
             name=name, shape=place.shape, quant=place.quant, group_size=place.group_size,

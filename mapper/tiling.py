@@ -1,6 +1,13 @@
-"""Choose the mapping of a multiply-accumulate layer: enumerate the legal ones, keep the one an estimate likes best."""
+"""Choose the mapping of a multiply-accumulate layer: the best of all legal ones, found and proved by branch and bound.
 
-from collections.abc import Iterable
+Every tiling of the space (loop order, tile, group of blocks, split of the reduction) has a lower bound
+(`gossamer.mapper.mapping_bound`). They are costed exactly, by the analytic model, in the order of their bounds; when
+the next bound is not below the best cost, no tiling is better. If that takes too long the search ends earlier and
+says how much better another tiling might be.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -9,59 +16,79 @@ from numpy.typing import NDArray
 
 from gossamer.arch.accumulator import tile_entries
 from gossamer.arch.activation import half_bytes
+from gossamer.arch.config import fingerprint
 from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import index_pitch_bytes
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import ceil_div
 from gossamer.dataflow.mapping import SLOTS, ConvMapping, ConvShape, LoopOrder
-from gossamer.mapper.tiling_estimate import (
+from gossamer.mapper.mapping_bound import (
     ACCUMULATOR,
     ACTIVATION,
-    BEAT_BYTES,
-    BURST_BYTES,
     CHAIN_LENGTH,
     CHAINS,
-    CHANNEL_RATE,
-    CHANNELS,
     CHIP,
     CHOICE,
     GROUP_SIZE,
     INDEX_ROWS,
-    INTERLEAVE,
+    KIND,
     LANES,
     LATENCY,
     LAYER,
     LOADED,
-    OUTSTANDING,
     PARAMETER,
-    PORTS,
-    RATE_SCALE,
+    REASONS,
     ROW_BYTES,
+    TICKS,
     VECTOR_LANES,
     WEIGHT_RATE,
     WEIGHT_ROWS,
     WRITTEN,
-    search,
-)  # fmt: skip
+    bounds,
+)
+from gossamer.mapper.mapping_cache import keep_numbers, key_of, read_numbers
+from gossamer.sim.analytic import LayerModel
 from gossamer.sim.offchip import offchip_timing
 
 MAX_POSITIONS = 2**16 - 1
 """Rows and columns of an instruction are 16-bit fields."""
 
-Ints = NDArray[np.int64]
+SEARCH_JOBS = 4_000_000
+"""Instructions costed at most in the search for one mapping: some seconds."""
 
-KEPT_TILES = 3
-"""Tiles kept per reduction split, group and loop order."""
+ILLEGAL = ("weights and indices", "partial sums", "input and output tiles")
+"""What does not fit its buffer, in the order of `gossamer.mapper.mapping_bound`."""
+
+KEPT = CHOICE + 5 + REASONS
+"""Integers a search is kept as."""
+
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Chip:
-    """What tiling needs to know of a config: `numbers` in the order of `gossamer.mapper.tiling_estimate`."""
+    """What tiling needs to know of a config: `numbers` in the order of `gossamer.mapper.mapping_bound`."""
 
     numbers: tuple[int, ...]
 
     def __getitem__(self, entry: int) -> int:
         return self.numbers[entry]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What a search found.
+
+    `cycles`: of `mapping`, alone. `least`: no tiling of the space takes fewer; equal to `cycles` if the search ended by
+    itself. `tilings`: of the space, `illegal` of them for want of what; `costed`: exactly.
+    """
+
+    mapping: ConvMapping
+    cycles: int
+    least: int
+    tilings: int
+    illegal: Mapping[str, int]
+    costed: int
 
 
 def chip_numbers(spec: SparseAccelerator, reserved_bytes: int = 0, *, apart: bool = True) -> Chip:
@@ -85,11 +112,8 @@ def chip_numbers(spec: SparseAccelerator, reserved_bytes: int = 0, *, apart: boo
     numbers[GROUP_SIZE], numbers[CHAINS], numbers[CHAIN_LENGTH] = array.group_size, array.chains, array.chain_length
     numbers[LANES], numbers[WEIGHT_RATE] = array.lanes, array.weight_rows_per_cycle
     numbers[VECTOR_LANES] = spec.vector.lanes
-    numbers[PORTS], numbers[BEAT_BYTES], numbers[ROW_BYTES] = memory.ports, memory.beat_bytes, memory.row_bytes
-    numbers[BURST_BYTES] = memory.burst_bytes
-    numbers[CHANNELS], numbers[INTERLEAVE] = memory.channels, memory.interleave_bytes
-    numbers[CHANNEL_RATE] = max(1, int(memory.channel_bytes_per_cycle * RATE_SCALE / memory.channels))
-    numbers[LATENCY], numbers[OUTSTANDING] = memory.latency_cycles, memory.max_outstanding
+    numbers[ROW_BYTES], numbers[LATENCY] = memory.row_bytes, memory.latency_cycles
+    numbers[TICKS] = memory.beat_ticks // (memory.channels * memory.beat_bytes)  # rounded down: a bound
     return Chip(tuple(numbers))
 
 
@@ -110,58 +134,98 @@ def _halves(length: int) -> list[int]:
     return sizes
 
 
-def _split_options(shape: ConvShape) -> list[list[tuple[int, int, int]]]:
-    """Return reduction splits in stages: a later stage is tried only if nothing of the earlier ones is legal."""
+def _splits(shape: ConvShape) -> list[tuple[int, int, int]]:
+    """Return the parts (kernel rows, kernel columns, words) a reduction may be cut into."""
     kernel_rows, kernel_columns = shape.kernel
-    return [
-        [(kernel_rows, kernel_columns, words) for words in _halves(shape.block_words)],
-        [(rows, kernel_columns, 1) for rows in _halves(kernel_rows)],
-        [(1, columns, 1) for columns in _halves(kernel_columns)],
-    ]
+    taps = [(rows, kernel_columns) for rows in _halves(kernel_rows)]
+    taps += [(1, columns) for columns in _halves(kernel_columns)[1:]]
+    return [(*each, words) for each in taps for words in _halves(shape.block_words)]
 
 
-def choose_mapping(shape: ConvShape, spec: SparseAccelerator, who: str, *, reserved_bytes: int = 0) -> ConvMapping:
-    """Return the fastest mapping found; equal shapes are searched once. `reserved_bytes` of activations stay free.
+class Space:
+    """All tilings of a shape that a search considers: `choices` int64 [n, CHOICE], and `least` float64 [n] cycles."""
+
+    def __init__(self, shape: ConvShape, chip: Chip) -> None:
+        self.shape = shape
+        blocks = len(shape.blocks)
+        room = chip[PARAMETER] - shape.joined_bytes
+        self.resident = blocks * shape.parameter_bytes <= room
+        limit = min(MAX_POSITIONS, chip[ACCUMULATOR])
+        columns = _cuts(shape.out_columns, limit, chip[LANES] if shape.out_rows == 1 else 1)
+        rows, groups = _cuts(shape.out_rows, limit), np.array(_halves(blocks), dtype=np.int64)
+        splits = np.array(_splits(shape), dtype=np.int64)
+        self.tilings = 2 * len(rows) * len(columns) * len(groups) * len(splits)
+        illegal = np.zeros(REASONS, dtype=np.int64)
+        found, least = np.zeros((self.tilings, CHOICE), dtype=np.int64), np.zeros(self.tilings)
+        count = 0
+        if self.resident or SLOTS * shape.parameter_bytes <= room:
+            count = bounds(
+                _layer_numbers(shape, chip, self.resident), _block_kinds(shape), np.array(chip.numbers, dtype=np.int64),
+                rows, columns, groups, splits, found, least, illegal, np.zeros(CHOICE, dtype=np.int64),
+            )  # fmt: skip
+        order = np.argsort(least[:count], kind="stable")
+        self.choices, self.least = found[order], least[order]
+        self.illegal = dict(zip(ILLEGAL, illegal.tolist(), strict=True))
+
+    def mapping(self, number: int) -> ConvMapping:
+        """Return a legal mapping; they are numbered in the order of their bounds."""
+        return _mapping(self.shape, self.choices[number].tolist(), self.resident)
+
+
+def search_mapping(shape: ConvShape, spec: SparseAccelerator, who: str, *, reserved_bytes: int = 0) -> Search:
+    """Return the fastest mapping of a shape; equal shapes are searched once. `reserved_bytes` of activations stay free.
 
     Raises MappingError naming the layer, the buffer, its need and capacity if not even the smallest tile fits.
     """
-    mapping = _choose(shape, chip_numbers(spec, reserved_bytes))
-    if mapping is None:
-        chip = chip_numbers(spec, reserved_bytes, apart=False)
-        mapping = _choose(shape, chip)
-    if mapping is None:
-        raise MappingError(f"{who}: {_shortage(shape, chip)}")
-    return mapping
+    found = _search(shape, spec, reserved_bytes)
+    if found is None:
+        raise MappingError(f"{who}: {_shortage(shape, chip_numbers(spec, reserved_bytes, apart=False))}")
+    return found
 
 
-def candidates(shape: ConvShape, chip: Chip) -> list[ConvMapping]:
-    """Return legal mappings of a shape, best estimate first; empty if none is legal."""
-    blocks = len(shape.blocks)
-    resident = blocks * shape.parameter_bytes <= chip[PARAMETER]
-    if not resident and SLOTS * shape.parameter_bytes > chip[PARAMETER]:
-        return []
-    layer = np.zeros(LAYER, dtype=np.int64)
-    layer[:] = (
-        shape.batch, shape.out_rows, shape.out_columns, ceil_div(shape.out_channels, chip[GROUP_SIZE]), blocks,
-        _block_out_words(shape, chip), shape.block_words, *shape.kernel, *shape.stride, *shape.dilation, shape.steps,
-        shape.index_bits, shape.shares_input, shape.parameter_bytes, resident, shape.dense_pixels,
+def choose_mapping(shape: ConvShape, spec: SparseAccelerator, who: str, *, reserved_bytes: int = 0) -> ConvMapping:
+    """Return the mapping that `search_mapping` finds."""
+    return search_mapping(shape, spec, who, reserved_bytes=reserved_bytes).mapping
+
+
+@lru_cache(maxsize=4096)
+def _search(shape: ConvShape, spec: SparseAccelerator, reserved_bytes: int) -> Search | None:
+    key = key_of(shape, fingerprint(spec), reserved_bytes)
+    kept = read_numbers(key, KEPT)
+    if kept is not None:
+        return _kept_search(shape, kept)
+    space = Space(shape, chip_numbers(spec, reserved_bytes))
+    if not len(space.choices):
+        space = Space(shape, chip_numbers(spec, reserved_bytes, apart=False))
+    if not len(space.choices):
+        return None
+    search = branch_and_bound(space, LayerModel(shape, spec))
+    keep_numbers(key, _numbers_kept(search))
+    return search
+
+
+def _numbers_kept(search: Search) -> list[int]:
+    """Return a search as KEPT integers."""
+    mapping = search.mapping
+    choice = (
+        int(mapping.order is LoopOrder.ACTIVATIONS_OUTER), mapping.tile_rows, mapping.tile_columns,
+        mapping.group_blocks, mapping.split_rows, mapping.split_columns, mapping.split_words,
     )  # fmt: skip
-    limit = min(MAX_POSITIONS, chip[ACCUMULATOR])
-    columns = _cuts(shape.out_columns, limit, chip[LANES] if shape.out_rows == 1 else 1)
-    rows, groups = _cuts(shape.out_rows, limit), np.array(_halves(blocks), dtype=np.int64)
-    numbers = np.array(chip.numbers, dtype=np.int64)
-    for options in _split_options(shape):
-        found = np.zeros((2 * len(groups) * len(options), KEPT_TILES, CHOICE), dtype=np.int64)
-        cycles = np.full(found.shape[:2], np.inf)
-        search(layer, numbers, rows, columns, groups, np.array(options, dtype=np.int64), found, cycles)
-        legal = np.flatnonzero(np.isfinite(cycles))
-        if legal.size:
-            order = legal[np.argsort(cycles.reshape(-1)[legal], kind="stable")]
-            return [_mapping(shape, choice, resident) for choice in found.reshape(-1, CHOICE)[order].tolist()]
-    return []
+    counts = search.cycles, search.least, search.tilings, search.costed, *search.illegal.values()
+    return [*choice, int(mapping.resident_parameters), *counts]
+
+
+def _kept_search(shape: ConvShape, numbers: list[int]) -> Search:
+    """Return the search of `_numbers_kept`."""
+    choice, resident, cycles, least, tilings, costed, *illegal = numbers[:CHOICE], *numbers[CHOICE:]
+    return Search(
+        mapping=_mapping(shape, choice, bool(resident)), cycles=cycles, least=least, tilings=tilings, costed=costed,
+        illegal=dict(zip(ILLEGAL, illegal, strict=True)),
+    )  # fmt: skip
 
 
 def _mapping(shape: ConvShape, choice: list[int], resident: bool) -> ConvMapping:
+    """Return the mapping of CHOICE integers."""
     order, tile_rows, tile_columns, group, split_rows, split_columns, split_words = choice
     return ConvMapping(
         shape=shape, order=LoopOrder.ACTIVATIONS_OUTER if order else LoopOrder.WEIGHTS_OUTER, tile_rows=tile_rows,
@@ -170,18 +234,47 @@ def _mapping(shape: ConvShape, choice: list[int], resident: bool) -> ConvMapping
     )  # fmt: skip
 
 
-@lru_cache(maxsize=4096)
-def _choose(shape: ConvShape, chip: Chip) -> ConvMapping | None:
-    return next(iter(candidates(shape, chip)), None)
+def branch_and_bound(space: Space, model: LayerModel) -> Search:
+    """Return the best mapping of a space that has one: cost in the order of bounds until no bound is below the best."""
+    best, cycles, jobs, number = space.mapping(0), np.inf, 0, 0
+    while number < len(space.choices) and space.least[number] < cycles and jobs < SEARCH_JOBS:
+        mapping = space.mapping(number)
+        listed = model.jobs(mapping)
+        cost, _ = model.run(listed)
+        if cost < cycles:
+            best, cycles = mapping, cost
+        jobs += len(listed)
+        number += 1
+    rest = space.least[number] if number < len(space.choices) else cycles
+    return Search(
+        mapping=best, cycles=int(cycles), least=int(min(cycles, np.ceil(rest))), tilings=space.tilings,
+        illegal=space.illegal, costed=number,
+    )  # fmt: skip
 
 
-def _block_out_words(shape: ConvShape, chip: Chip) -> int:
-    return max(ceil_div(block.channels, chip[GROUP_SIZE]) for block in shape.blocks)
+def _layer_numbers(shape: ConvShape, chip: Chip, resident: bool) -> Ints:
+    """Return int64 [LAYER] of `gossamer.mapper.mapping_bound`."""
+    words = max(ceil_div(block.channels, chip[GROUP_SIZE]) for block in shape.blocks)
+    layer = np.zeros(LAYER, dtype=np.int64)
+    layer[:] = (
+        shape.batch, shape.rows, shape.columns, shape.out_rows, shape.out_columns,
+        ceil_div(shape.out_channels, chip[GROUP_SIZE]), len(shape.blocks), words, shape.block_words, *shape.kernel,
+        *shape.stride, *shape.dilation, *shape.pads, shape.steps, shape.index_bits, shape.shares_input,
+        shape.parameter_bytes, resident, shape.joined_bytes,
+    )  # fmt: skip
+    return layer
+
+
+def _block_kinds(shape: ConvShape) -> Ints:
+    """Return int64 [n, KIND]: how many blocks there are of each size."""
+    counts = Counter((block.channels, block.words) for block in shape.blocks)
+    return np.array([(*size, count) for size, count in counts.items()], dtype=np.int64).reshape(-1, KIND)
 
 
 def _shortage(shape: ConvShape, chip: Chip) -> str:
     """Say which buffer cannot hold the smallest possible tile."""
     row = chip[CHAINS]
+    out_words = max(ceil_div(block.channels, chip[GROUP_SIZE]) for block in shape.blocks)
     smallest = [
         ("weight", SLOTS * shape.steps * row, chip[WEIGHT_ROWS] * row, "bytes for two tiles of one word and one tap"),
         ("index", SLOTS * shape.steps if shape.index_bits else 0, chip[INDEX_ROWS], "rows for two tiles of one word"),
@@ -190,7 +283,7 @@ def _shortage(shape: ConvShape, chip: Chip) -> str:
             "positions for two tiles of one position",
         ),
         (
-            "activation", SLOTS * (1 + _block_out_words(shape, chip)) * chip[GROUP_SIZE], chip[ACTIVATION],
+            "activation", SLOTS * (1 + out_words) * chip[GROUP_SIZE], chip[ACTIVATION],
             "bytes for two input and two output words",
         ),
         ("parameter", SLOTS * shape.parameter_bytes, chip[PARAMETER], "bytes for two blocks of channels"),

@@ -23,7 +23,7 @@ ZERO, ONE = _numbers
 (BATCH, ROWS, COLUMNS, WORDS, OUT_ROWS, OUT_COLUMNS, OUT_WORDS, KERNEL_Y, KERNEL_X, STRIDE_Y, STRIDE_X, DILATION_Y,
  DILATION_X, PAD_Y, PAD_X, STEPS, INDEX_BITS, SHARED, PARAMETER_BYTES, RESIDENT, TILE_ROWS, TILE_COLUMNS, GROUP,
  SPLIT_Y, SPLIT_X, SPLIT_WORDS, ALL_PARAMETERS, GROUP_SIZE, CHAINS, CHAIN_LENGTH, LANES, WEIGHT_RATE, VECTOR_LANES,
- PORT_BYTES, LAYER_ENTRIES) = range(35)  # fmt: skip
+ PORT_BYTES, JOINED_BYTES, LAYER_ENTRIES) = range(36)  # fmt: skip
 # Columns of `blocks` int64 [n, BLOCK_COLUMNS]; BLOCK_PARTS: splits of its reduction.
 BLOCK_FIRST, BLOCK_CHANNELS, BLOCK_WORD, BLOCK_WORDS, BLOCK_PARTS, BLOCK_COLUMNS = range(6)
 # Columns of `tiles` int64 [n, TILE_ENTRIES].
@@ -32,8 +32,8 @@ TILE_BATCH, TILE_ROW, TILE_HEIGHT, TILE_COLUMN, TILE_WIDTH, TILE_ENTRIES = range
 # weight values and indices begin off chip.
 (SPLIT_ROW, SPLIT_HEIGHT, SPLIT_COLUMN, SPLIT_WIDTH, SPLIT_WORD, SPLIT_DEPTH, WEIGHT_ROWS, VALUES_AT, INDICES_AT,
  SPLIT_ENTRIES) = range(10)  # fmt: skip
-# Entries of `regions`: where parameters, input and output begin.
-PARAMETERS_AT, INPUT_AT, OUTPUT_AT, REGIONS = range(4)
+# Entries of `regions`: where parameters, input, output, the second operand and its parameters begin.
+PARAMETERS_AT, INPUT_AT, OUTPUT_AT, OPERAND_AT, JOINED_AT, REGIONS = range(6)
 
 
 @kernel(allocates=False)
@@ -105,11 +105,17 @@ def place_regions(
         for part in range(blocks[block, BLOCK_PARTS]):
             splits[block, part, INDICES_AT] += values_end
     regions[PARAMETERS_AT] = values_end + indices_end
-    tensors = regions[PARAMETERS_AT] + _aligned(blocks.shape[0] * layer[PARAMETER_BYTES])
+    regions[JOINED_AT] = regions[PARAMETERS_AT] + _aligned(blocks.shape[0] * layer[PARAMETER_BYTES])
+    tensors = regions[JOINED_AT] + _aligned(layer[JOINED_BYTES])
     in_bytes = layer[BATCH] * layer[ROWS] * layer[COLUMNS] * layer[WORDS] * layer[GROUP_SIZE]
     out_bytes = layer[BATCH] * layer[OUT_ROWS] * layer[OUT_COLUMNS] * layer[OUT_WORDS] * layer[GROUP_SIZE]
-    regions[INPUT_AT] = regions[OUTPUT_AT] = tensors
+    regions[INPUT_AT] = regions[OUTPUT_AT] = regions[OPERAND_AT] = tensors
     if in_bytes > out_bytes:
         regions[OUTPUT_AT] += _aligned(in_bytes)
+        regions[OPERAND_AT] += _aligned(in_bytes)
     else:
         regions[INPUT_AT] += _aligned(out_bytes)
+    if layer[JOINED_BYTES] > 0:
+        regions[OPERAND_AT] += _aligned(out_bytes)
+        if in_bytes <= out_bytes:
+            regions[INPUT_AT] += _aligned(out_bytes)

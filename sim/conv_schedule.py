@@ -14,6 +14,9 @@ from gossamer.sim.conv_layout import (
     BLOCK_PARTS,
     GROUP,
     INDEX_BITS,
+    JOINED_AT,
+    JOINED_BYTES,
+    ONE,
     OUT_COLUMNS,
     OUT_ROWS,
     REGIONS,
@@ -38,6 +41,7 @@ from gossamer.sim.conv_steps import (
     HELD,
     IN_KEY,
     IN_USED,
+    LOAD,
     P_USED,
     PLACE,
     SLOTS,
@@ -57,7 +61,7 @@ from gossamer.sim.conv_steps import (
     load_plane,
     place_weights,
 )
-from gossamer.sim.conv_transfers import piece_count
+from gossamer.sim.conv_transfers import describe_rows, piece_count
 from gossamer.sim.durations import ceil_ratio
 from gossamer.sim.engine import ADDRESS
 from gossamer.sim.jobs import NONE
@@ -158,6 +162,9 @@ def _run_loops(
         outer_count, inner_count = inner_count, outer_count
     weight_slots = 1 if layer[RESIDENT] and groups == 1 else SLOTS
     place[IN_USED], place[P_USED], place[W_USED] = SLOTS - 1, SLOTS - 1, weight_slots - 1
+    if layer[JOINED_BYTES] > 0:
+        at = append_job(jobs, place, LOAD, NONE, NONE, NONE)
+        describe_rows(jobs, at, regions[JOINED_AT], ONE, layer[JOINED_BYTES], layer[JOINED_BYTES])
     for outer in range(outer_count):
         share = _step_count(layer, blocks, outer, inner_count) - 1
         position, ahead_count, ahead_done, ahead_slot = 0, 0, 0, 0

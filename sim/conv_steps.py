@@ -25,8 +25,10 @@ from gossamer.sim.conv_layout import (
     INDEX_BITS,
     INDICES_AT,
     INPUT_AT,
+    JOINED_BYTES,
     LANES,
     ONE,
+    OPERAND_AT,
     OUTPUT_AT,
     PARAMETER_BYTES,
     PARAMETERS_AT,
@@ -55,22 +57,23 @@ from gossamer.sim.kernels import kernel
 SLOTS = 2
 _numbers: Any = [
     np.int64(number)
-    for number in (engine.LOAD, engine.COMPUTE, engine.VECTOR, engine.STORE, engine.END, Opcode.REQUANTIZE)
+    for number in (engine.LOAD, engine.COMPUTE, engine.VECTOR, engine.STORE, engine.END, Opcode.REQUANTIZE, Opcode.ADD)
 ]
-LOAD, COMPUTE, VECTOR, STORE, END, REQUANTIZE_OPCODE = _numbers
+LOAD, COMPUTE, VECTOR, STORE, END, REQUANTIZE_OPCODE, ADD_OPCODE = _numbers
 """Not Python ints, see `gossamer.sim.engine.UNKNOWN`."""
 FULL = -1
 """Returned when the job array is too small."""
 
 # Rows of `held` int64 [HELD, n]: what the slots hold and which job loaded, read or stored it last. W_NEXT: first entry
 # of a weight slot's previous content that loads may still overwrite.
-(IN_KEY, IN_LOAD, IN_READ, W_KEY, W_NEXT, P_KEY, P_LOAD, P_READ, SUM_READ, OUT_STORE, HELD) = range(11)
+(IN_KEY, IN_LOAD, IN_READ, W_KEY, W_NEXT, P_KEY, P_LOAD, P_READ, SUM_READ, OUT_STORE, OPERAND_LOAD, OPERAND_READ,
+ HELD) = range(13)  # fmt: skip
 # Axes of `weights` int64 [SLOTS, CONTENTS, entries, ENTRY_COLUMNS]: the segments a weight slot holds and those it held
 # before, in the order of their rows.
 CURRENT, PREVIOUS, CONTENTS = range(3)
 FIRST_ROW, END_ROW, LOADED, READ, ENTRY_COLUMNS = range(5)
 # Entries of `place`.
-IN_USED, W_USED, P_USED, COUNT, SUM_TURN, OUT_TURN, PLACE = range(7)
+IN_USED, W_USED, P_USED, COUNT, SUM_TURN, OUT_TURN, OPERAND_TURN, PLACE = range(8)
 # Entries of `step`: tile, first and last + 1 block of the group, block, part, slots of input, weights and parameters,
 # entry of the weight slot, whether there is a step, most parts of any block of the group.
 (STEP_TILE, STEP_FIRST, STEP_END, STEP_BLOCK, STEP_PART, STEP_INPUT, STEP_WEIGHTS, STEP_PARAMETERS, STEP_ENTRY,
@@ -257,7 +260,33 @@ def _input_of_step(
     step[STEP_INPUT] = slot
 
 
-# Compute, requantize, store
+@kernel(allocates=False)
+def _operand_of_step(
+    layer: NDArray[np.int64], blocks: NDArray[np.int64], tiles: NDArray[np.int64], regions: NDArray[np.int64],
+    jobs: NDArray[np.int64], place: NDArray[np.int64], held: NDArray[np.int64], step: NDArray[np.int64],
+) -> None:  # fmt: skip
+    """Append the LOAD of the second operand of the output tile that begins with a step."""
+    if step[STEP_PART] != 0 or step[STEP_BLOCK] != step[STEP_FIRST]:
+        return
+    slot = place[OPERAND_TURN] % SLOTS
+    place[OPERAND_TURN] += 1
+    at = append_job(jobs, place, LOAD, held[OPERAND_READ, slot], NONE, NONE)
+    describe_output(
+        layer, jobs, at, regions[OPERAND_AT], tiles[step[STEP_TILE]], blocks[step[STEP_FIRST], BLOCK_FIRST],
+        _group_words(layer, blocks, step),
+    )  # fmt: skip
+    held[OPERAND_LOAD, slot] = at
+
+
+@kernel(allocates=False)
+def _group_words(layer: NDArray[np.int64], blocks: NDArray[np.int64], step: NDArray[np.int64]) -> int:
+    """Return the output words of the group a step belongs to."""
+    first, last = step[STEP_FIRST], step[STEP_END] - 1
+    channels = blocks[last, BLOCK_FIRST] + blocks[last, BLOCK_CHANNELS] - blocks[first, BLOCK_FIRST]
+    return ceil_ratio(channels, layer[GROUP_SIZE])
+
+
+# Compute, requantize, join, store
 
 
 @kernel(allocates=False)
@@ -310,12 +339,15 @@ def append_work(
             return
     if blocks[block, BLOCK_PARTS] != step[STEP_PARTS]:
         return
-    channels = blocks[end - 1, BLOCK_FIRST] + blocks[end - 1, BLOCK_CHANNELS] - blocks[first, BLOCK_FIRST]
-    store = append_job(jobs, place, STORE, requantize, NONE, NONE)
-    describe_output(
-        layer, jobs, store, regions[OUTPUT_AT], tile, blocks[first, BLOCK_FIRST],
-        ceil_ratio(channels, layer[GROUP_SIZE]),
-    )  # fmt: skip
+    written, group_words = requantize, _group_words(layer, blocks, step)
+    if layer[JOINED_BYTES] > 0:
+        written = append_job(jobs, place, VECTOR, requantize, held[OPERAND_LOAD, out], NONE)
+        jobs[written, DURATION] = vector_duration(
+            ADD_OPCODE, positions, group_words, ONE, layer[GROUP_SIZE], layer[VECTOR_LANES], ONE
+        )
+        held[OPERAND_READ, out] = written
+    store = append_job(jobs, place, STORE, written, NONE, NONE)
+    describe_output(layer, jobs, store, regions[OUTPUT_AT], tile, blocks[first, BLOCK_FIRST], group_words)
     held[OUT_STORE, out] = store
     place[OUT_TURN] += 1
     if most > 1:
@@ -333,6 +365,8 @@ def append_step(
     _weights_of_step(layer, blocks, splits, jobs, place, held, weights, entries, step, weight_slots)
     _parameters_of_step(layer, blocks, regions, jobs, place, held, step)
     _input_of_step(layer, blocks, tiles, splits, regions, jobs, place, held, step)
+    if layer[JOINED_BYTES] > 0:
+        _operand_of_step(layer, blocks, tiles, regions, jobs, place, held, step)
     if not pending[STEP_GIVEN] and layer[ALL_PARAMETERS]:
         at = append_job(jobs, place, LOAD, NONE, NONE, NONE)
         size_bytes = layer[PARAMETER_BYTES]

@@ -23,7 +23,15 @@ from gossamer.dataflow.mapping import (
 )
 from gossamer.dataflow.numerics import Requantization
 from gossamer.mapper.allocate import TensorPlace
-from gossamer.mapper.codegen.convolution_loads import InputTiles, Row, WeightSource, fill_lines, plane_loads, run_pieces
+from gossamer.mapper.codegen.convolution_loads import (
+    InputTiles,
+    Row,
+    WeightSource,
+    fill_lines,
+    load_row,
+    plane_loads,
+    run_pieces,
+)
 from gossamer.mapper.codegen.convolution_shape import PARAMETER_ALIGN_BYTES
 from gossamer.mapper.codegen.packing import active_chains
 from gossamer.mapper.codegen.parameters import requantize_block, requantize_block_bytes
@@ -32,7 +40,21 @@ from gossamer.mapper.emit import Emitter
 CHUNKS = 8
 """Parts at most that a background load of an input tile is cut into."""
 
-Work = list[tuple[Opcode, Row]]
+Work = list[tuple[Opcode, Row, bool]]
+"""Instructions: opcode, operands, and whether it belongs to the layer that is joined to this one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """What follows a layer in the same tiles: its result joined with `operand`, of the same size, by a VECTOR opcode.
+
+    `block`: the instruction's parameters. `first`: the layer's result is source A, and `operand` source B.
+    """
+
+    opcode: Opcode
+    operand: TensorPlace
+    block: bytes
+    first: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +96,14 @@ class ConvEmitter:
     """Emission of one mapped layer.
 
     `correction`: int8 values v; for each, the products of v with every weight are added to every sum (the zero point of
-    a matrix product's first operand, when the second is known only at run time).
+    a matrix product's first operand, when the second is known only at run time). `joined`: the target is its result.
     """
 
     def __init__(self, emitter: Emitter, mapping: ConvMapping, source: TensorPlace, target: TensorPlace,
                  weights: WeightSource, params: Requantization, *, who: str, fill: int,
-                 correction: tuple[int, ...] = ()) -> None:  # fmt: skip
+                 correction: tuple[int, ...] = (), joined: Joined | None = None) -> None:  # fmt: skip
         self.emitter, self.mapping, self.shape = emitter, mapping, mapping.shape
-        self.target, self.weights, self.correction = target, weights, correction
+        self.target, self.weights, self.correction, self.joined = target, weights, correction, joined
         self.group_size = emitter.group_size
         self.inputs = InputTiles(mapping.shape, source, fill)
         self.parts = [mapping.splits(number) for number in range(len(self.shape.blocks))]
@@ -93,17 +115,19 @@ class ConvEmitter:
         self._parameter_slots = Slots(SLOTS)
         self._segments: dict[int, dict[tuple[int, int], int]] = {}
         self._loaded: dict[int, set[tuple[int, int]]] = {}
-        self._sum_turn = self._out_turn = 0
+        self._sum_turn = self._out_turn = self._operand_turn = 0
 
     def _allocate(self, who: str, weight_slots: int) -> None:
         emitter, mapping, group_size = self.emitter, self.mapping, self.group_size
         array = emitter.spec.array
         self.in_bytes, self.out_bytes = mapping.input_tile_bytes(group_size), mapping.output_tile_bytes(group_size)
         constant_bytes = len(self.correction) * mapping.split_words * group_size
+        operand_bytes = self.out_bytes if self.joined else 0
         self.in_base, self.out_base = emitter.activation.alloc_apart(
-            SLOTS * self.in_bytes + constant_bytes, SLOTS * self.out_bytes, group_size, who=who
+            SLOTS * (self.in_bytes + operand_bytes) + constant_bytes, SLOTS * self.out_bytes, group_size, who=who
         )
-        self.constant_base = self.in_base + SLOTS * self.in_bytes
+        self.operand_base = self.in_base + SLOTS * self.in_bytes
+        self.constant_base = self.operand_base + SLOTS * operand_bytes
         self.slot_rows, self.pitch = mapping.resident_rows, index_pitch_bytes(array.chains, mapping.shape.index_bits)
         rows = weight_slots * self.slot_rows
         self.w_base = emitter.weight.alloc(rows * array.chains, array.chains, who=who)
@@ -111,7 +135,11 @@ class ConvEmitter:
         self.sum_slot = accumulator_slot(mapping.tile_rows * mapping.tile_columns, array.lanes)
         self.sum_base = emitter.accumulator.alloc_pair(mapping.accumulator_slots // 2 * self.sum_slot, who=who)
         count = len(self.shape.blocks) if mapping.resident_parameters else SLOTS
-        self.par_base = emitter.parameter.alloc(count * self.shape.parameter_bytes, PARAMETER_ALIGN_BYTES, who=who)
+        blocks_bytes = count * self.shape.parameter_bytes
+        self.par_base = emitter.parameter.alloc(
+            blocks_bytes + self.shape.joined_bytes, PARAMETER_ALIGN_BYTES, who=who
+        )  # fmt: skip
+        self.joined_par = self.par_base + blocks_bytes
 
     def _place_parameters(self, params: Requantization) -> None:
         """Place the parameter blocks off chip, one every `parameter_bytes`."""
@@ -124,6 +152,8 @@ class ConvEmitter:
             blocks.append(data.ljust(self.shape.parameter_bytes, b"\0"))
         self.has_table = params.table is not None
         self.par_dram = self.emitter.memory.constant(b"".join(blocks))
+        if self.joined:
+            self.joined_dram = self.emitter.memory.constant(self.joined.block.ljust(self.shape.joined_bytes, b"\0"))
 
     # Loops
 
@@ -148,29 +178,38 @@ class ConvEmitter:
     def emit(self) -> None:
         """Emit the layer."""
         iterations = [list(steps) for _, steps in groupby(self._steps(), key=lambda step: step.outer)]
-        self._append([(Opcode.LOAD, row) for row in self._constant_loads()])
+        self._append_loads(self._constant_loads())
+        if self.joined:
+            size = self.shape.joined_bytes
+            loads = plane_loads(Space.PARAMETER, self.joined_dram, self.joined_par, 1, size, size)
+            self._append_loads(loads, joined=True)
         pending: Work = []
         for number, steps in enumerate(iterations):
             ahead: list[Row] = []
             share = len(steps) - 1
             for position, step in enumerate(steps):
                 loads = self._step_loads(step)
+                self._append_loads(loads)
+                if self.joined and step.part == 0 and step.block == step.group[0]:
+                    self._append_loads(self._operand_loads(step), joined=True)
                 if number == position == 0 and self.mapping.resident_parameters:
-                    loads += self._parameter_loads(0, len(self.shape.blocks), 0)
-                self._append([(Opcode.LOAD, row) for row in loads])
+                    self._append_loads(self._parameter_loads(0, len(self.shape.blocks), 0))
                 self._append(pending)
                 pending = self._step_work(step)
                 if position < share:
                     if position == 0 and number + 1 < len(iterations):
                         ahead = self._loads_ahead(iterations[number + 1][0], share)
                     part = ahead[len(ahead) * position // share : len(ahead) * (position + 1) // share]
-                    self._append([(Opcode.LOAD, row) for row in part])
+                    self._append_loads(part)
         self._append(pending)
 
     def _append(self, work: Work) -> None:
         append = self.emitter.append
-        for opcode, row in work:
-            append(opcode, row)
+        for opcode, row, joined in work:
+            append(opcode, row, joined=joined)
+
+    def _append_loads(self, rows: list[Row], *, joined: bool = False) -> None:
+        self._append([(Opcode.LOAD, row, joined) for row in rows])
 
     # Loads
 
@@ -263,11 +302,13 @@ class ConvEmitter:
             return work
         out = self.out_base + self._out_turn % SLOTS * self.out_bytes
         words = self.mapping.group_words(step.group, self.group_size)
-        work.append((Opcode.REQUANTIZE, self._requantize(step, sums, out, words)))
+        work.append((Opcode.REQUANTIZE, self._requantize(step, sums, out, words), False))
         if self.mapping.split_count == 1:
             self._sum_turn += 1
         if step.block == self._last_block(step.group):
-            work.append((Opcode.STORE, self._store(step, out, words)))
+            if self.joined:
+                work.append((self.joined.opcode, self._join(self.joined, step, out, words), True))
+            work.append((Opcode.STORE, self._store(step, out, words), self.joined is not None))
             self._out_turn += 1
             if self.mapping.split_count > 1:
                 self._sum_turn += 1
@@ -300,14 +341,14 @@ class ConvEmitter:
             tile.columns, n_ry, n_rx, dilation_y * line if n_ry > 1 else 0, dilation_x * pixel if n_rx > 1 else 0,
             run_words, w, i, shape.steps, shape.slots, shape.index_bits, sums, int(step.part == 0), chains,
         )  # fmt: skip
-        work: Work = [(Opcode.COMPUTE, row)]
+        work: Work = [(Opcode.COMPUTE, row, False)]
         for number in range(len(self.correction)):
             constant = self.constant_base + number * self.mapping.split_words * self.group_size
             row = (
                 constant, 0, 0, tile.rows, tile.columns, 1, 1, 0, 0, run_words, w, i, shape.steps, shape.slots,
                 shape.index_bits, sums, 0, chains,
             )  # fmt: skip
-            work.append((Opcode.COMPUTE, row))
+            work.append((Opcode.COMPUTE, row, False))
         return work
 
     def _requantize(self, step: Step, sums: int, out: int, words: int) -> Row:
@@ -324,9 +365,38 @@ class ConvEmitter:
             step.tile.rows, step.tile.columns, count, par, par_bytes,
         )  # fmt: skip
 
+    def _operand_loads(self, step: Step) -> list[Row]:
+        """Return the LOAD of the second operand's tile for the output tile that starts with a step."""
+        assert self.joined is not None
+        words = self.mapping.group_words(step.group, self.group_size)
+        base = self.operand_base + self._operand_turn % SLOTS * self.out_bytes
+        self._operand_turn += 1
+        dram, dram_y, dram_x, ny, nx, run, dst, dst_y, dst_x = self._output_runs(step, self.joined.operand, base, words)
+        return [
+            load_row(
+                Space.ACTIVATION, dram=dram, dst=dst, run_bytes=run, ny=ny, nx=nx, dram_y=dram_y, dram_x=dram_x,
+                dst_y=dst_y, dst_x=dst_x,
+            )
+        ]  # fmt: skip
+
+    def _join(self, joined: Joined, step: Step, out: int, words: int) -> Row:
+        """Return the VECTOR instruction that joins an output tile with the operand's, in place."""
+        operand = self.operand_base + self._out_turn % SLOTS * self.out_bytes
+        pixel = words * self.group_size
+        line = step.tile.columns * pixel
+        a, b = (out, operand) if joined.first else (operand, out)
+        return (
+            a, line, pixel, 0, 0, 1, 1, b, line, pixel, 0, out, line, pixel, step.tile.rows, step.tile.columns, words,
+            self.joined_par, len(joined.block),
+        )  # fmt: skip
+
     def _store(self, step: Step, out: int, words: int) -> Row:
-        """Return the STORE of a group's output tile: [rows][columns][words] at `out`, without gaps."""
-        tile, target = step.tile, self.target
+        """Return the STORE of a group's output tile."""
+        return self._output_runs(step, self.target, out, words)
+
+    def _output_runs(self, step: Step, target: TensorPlace, out: int, words: int) -> Row:
+        """Return the operands of a STORE to `target` of a group's tile: [rows][columns][words] at `out`, no gaps."""
+        tile = step.tile
         pixel = words * self.group_size
         line = tile.columns * pixel
         dram = target.at(tile.batch, tile.row, tile.column, self.shape.blocks[step.group[0]].first // self.group_size)

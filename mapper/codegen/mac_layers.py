@@ -10,33 +10,42 @@ from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import Space
 from gossamer.arch.timing import ceil_div
 from gossamer.dataflow.mapping import Block, ConvShape, Split
-from gossamer.dataflow.network import Conv2d, ConvTranspose2d, Layer, MatMul, Network, effective_macs
+from gossamer.dataflow.network import Binary, Conv2d, ConvTranspose2d, Layer, MatMul, Network, effective_macs
 from gossamer.dataflow.numerics import Requantization
 from gossamer.dataflow.program import LayerRecord
 from gossamer.mapper.allocate import TensorPlace
-from gossamer.mapper.codegen.convolution import ConvEmitter
+from gossamer.mapper.codegen.convolution import ConvEmitter, Joined
 from gossamer.mapper.codegen.convolution_loads import PackedWeights, Row, fill_lines, load_row
 from gossamer.mapper.codegen.convolution_shape import conv_shape, flatten
 from gossamer.mapper.codegen.packing import active_chains, pack_weights
+from gossamer.mapper.codegen.parameters import vector_block
+from gossamer.mapper.codegen.vector import BINARY_OPCODES, vector_params, vector_record
 from gossamer.mapper.emit import Emitter
 from gossamer.mapper.tiling import choose_mapping
 
 MacLayer = Conv2d | ConvTranspose2d | MatMul
 
 
-def emit_mac_layer(emitter: Emitter, network: Network, layer: MacLayer, places: Mapping[str, TensorPlace]) -> None:
-    """Emit a quantized multiply-accumulate layer between the places of its tensors. Raises MappingError."""
+def emit_mac_layer(
+    emitter: Emitter, network: Network, layer: MacLayer, places: Mapping[str, TensorPlace],
+    joined: Binary | None = None,
+) -> None:  # fmt: skip
+    """Emit a quantized multiply-accumulate layer between the places of its tensors. Raises MappingError.
+
+    `joined`: a layer that is emitted with this one, of which nothing but the joined result leaves the chip.
+    """
     if layer.params is None:
         raise MappingError(f"{layer.name}: the layer has no requantization: quantize the network first")
-    source, target = places[layer.inputs[0]], places[layer.output]
+    source, target = places[layer.inputs[0]], places[(joined or layer).output]
     match layer:
         case Conv2d():
-            parts = [_convolution(emitter, layer, source, target, layer.params)]
+            what = None if joined is None else joined_operand(emitter, layer, joined, places)
+            parts = [_convolution(emitter, layer, source, target, layer.params, what)]
         case ConvTranspose2d():
             parts = _phases(emitter, layer, source, target, layer.params)
         case MatMul():
             parts = _products(emitter, layer, source, places[layer.inputs[1]], target, layer.params)
-    emitter.begin_layer(_record(network, layer, parts))
+    emitter.begin_layer(_record(network, layer, parts), None if joined is None else vector_record(network, joined))
     for part, _ in parts:
         part.emit()
 
@@ -73,6 +82,7 @@ def _prepare(
     target: TensorPlace,
     *,
     groups: int = 1,
+    joined: Joined | None = None,
 ) -> Part:
     """Map and pack a convolution with constant weights int8 (out, kernel rows, kernel columns, in / groups)."""
     mapping = choose_mapping(shape, emitter.spec, who)
@@ -81,23 +91,42 @@ def _prepare(
         weight, mapping, groups=groups, chain_length=array.chain_length, group_size=array.group_size, who=who
     )
     weights = PackedWeights(emitter, mapping, planes)
-    part = ConvEmitter(emitter, mapping, source, target, weights, params, who=who, fill=source.quant.zero_point)
+    part = ConvEmitter(
+        emitter, mapping, source, target, weights, params, who=who, fill=source.quant.zero_point, joined=joined
+    )  # fmt: skip
     return part, weights
 
 
 def _convolution(
-    emitter: Emitter, layer: Conv2d, source: TensorPlace, target: TensorPlace, params: Requantization
-) -> Part:
+    emitter: Emitter, layer: Conv2d, source: TensorPlace, target: TensorPlace, params: Requantization,
+    joined: Joined | None,
+) -> Part:  # fmt: skip
     kernel = (layer.weight.shape[1], layer.weight.shape[2])
     pointwise = kernel == (1, 1) and layer.stride == (1, 1) and not any(layer.pads)
-    if pointwise and source.is_contiguous and target.is_contiguous:
+    contiguous = source.is_contiguous and target.is_contiguous and (joined is None or joined.operand.is_contiguous)
+    if pointwise and contiguous:
         source, target = flatten(source), flatten(target)
+        joined = joined and replace(joined, operand=flatten(joined.operand))
     shape = conv_shape(
         emitter.spec, source, target, who=layer.name, kernel=kernel, stride=layer.stride, dilation=layer.dilation,
         pads=(layer.pads[0], layer.pads[1]), groups=layer.groups, pattern=layer.pattern,
-        has_table=params.table is not None,
+        has_table=params.table is not None, joined_bytes=0 if joined is None else len(joined.block),
     )  # fmt: skip
-    return _prepare(emitter, layer.name, shape, layer.weight, params, source, target, groups=layer.groups)
+    return _prepare(
+        emitter, layer.name, shape, layer.weight, params, source, target, groups=layer.groups, joined=joined
+    )  # fmt: skip
+
+
+def joined_operand(emitter: Emitter, layer: Conv2d, joined: Binary, places: Mapping[str, TensorPlace]) -> Joined:
+    """Return what joins a convolution's result with the other operand of a layer that reads it."""
+    first = joined.inputs[0] == layer.output
+    operand = places[joined.inputs[1 if first else 0]]
+    opcode = BINARY_OPCODES[joined.kind]
+    block = vector_block(
+        opcode, vector_params(joined, joined.params), channels=operand.shape[3], words=operand.words,
+        group_size=emitter.group_size,
+    )  # fmt: skip
+    return Joined(opcode=opcode, operand=operand, block=block, first=first)
 
 
 def _phases(

@@ -47,7 +47,7 @@ SECOND = 2
 """Operand number of source B; 0 is the destination, 1 source A."""
 
 _WHOLE_ROWS = (Opcode.SOFTMAX, Opcode.LAYER_NORM, Opcode.LRN)
-_BINARY_OPCODES = {
+BINARY_OPCODES = {
     BinaryKind.ADD: Opcode.ADD,
     BinaryKind.SUBTRACT: Opcode.ADD,
     BinaryKind.MULTIPLY: Opcode.MULTIPLY,
@@ -65,15 +65,15 @@ def emit_vector_layer(emitter: Emitter, network: Network, layer: Layer, places: 
     emitter.begin_layer(vector_record(network, layer))
     match layer:
         case Binary():
-            emit_stream(emitter, layer, _BINARY_OPCODES[layer.kind], _params(layer, layer.params), out, sources)
+            emit_stream(emitter, layer, BINARY_OPCODES[layer.kind], vector_params(layer, layer.params), out, sources)
         case Unary():
-            emit_stream(emitter, layer, Opcode.TABLE, _params(layer, layer.params), out, sources)
+            emit_stream(emitter, layer, Opcode.TABLE, vector_params(layer, layer.params), out, sources)
         case Softmax():
-            emit_stream(emitter, layer, Opcode.SOFTMAX, _params(layer, layer.params), out, sources)
+            emit_stream(emitter, layer, Opcode.SOFTMAX, vector_params(layer, layer.params), out, sources)
         case LayerNorm():
-            emit_stream(emitter, layer, Opcode.LAYER_NORM, _params(layer, layer.params), out, sources)
+            emit_stream(emitter, layer, Opcode.LAYER_NORM, vector_params(layer, layer.params), out, sources)
         case Lrn():
-            emit_stream(emitter, layer, Opcode.LRN, _params(layer, layer.params), out, sources)
+            emit_stream(emitter, layer, Opcode.LRN, vector_params(layer, layer.params), out, sources)
         case Pool2d():
             emit_pool(emitter, layer, out, sources[0])
         case Concat():
@@ -98,7 +98,8 @@ def vector_record(network: Network, layer: Layer) -> LayerRecord:
     )  # fmt: skip
 
 
-def _params(layer: Layer, params: VectorParams | None) -> VectorParams:
+def vector_params(layer: Layer, params: VectorParams | None) -> VectorParams:
+    """Return the parameters of a layer. Raises MappingError if it has none yet."""
     if params is None:
         raise MappingError(f"{layer.name}: has no quantized parameters; quantize the network before compiling it")
     return params

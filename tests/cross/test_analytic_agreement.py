@@ -9,19 +9,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quantized_layers import convolution
+from quantized_layers import convolution, joined
 from scipy.stats import spearmanr
 
 from gossamer.arch.config import fingerprint, load_config
 from gossamer.arch.isa import Engine
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import ConvMapping, ConvShape
+from gossamer.dataflow.network import BinaryKind
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper.codegen import mac_layers
 from gossamer.mapper.codegen.convolution_shape import PARAMETER_ALIGN_BYTES
 from gossamer.mapper.codegen.parameters import requantize_block_bytes
 from gossamer.mapper.compile import compile_network
-from gossamer.mapper.tiling import candidates, chip_numbers
+from gossamer.mapper.tiling import Space, chip_numbers
 from gossamer.sim import engine
 from gossamer.sim.analytic import layer_cycles, mapping_jobs
 from gossamer.sim.jobs import DEPENDS, JOB_COLUMNS, NONE, run_jobs
@@ -53,10 +54,11 @@ def random_layer(random: np.random.Generator, *, large: bool, most_macs: float) 
         if size**2 / stride**2 * inputs * outputs * kernel**2 / groups > most_macs:
             continue
         pattern = PATTERNS[int(random.integers(0, len(PATTERNS)))] if groups == 1 and inputs >= 8 else None
-        return convolution(
+        case = convolution(
             random, "layer", (1, size, size, inputs), outputs, (kernel, kernel), stride=(stride, stride),
             pads=(kernel // 2,) * 4, groups=groups, pattern=pattern,
         )  # fmt: skip
+        return joined(random, case, BinaryKind.ADD) if random.random() < 0.2 else case
 
 
 class Layers:
@@ -121,11 +123,14 @@ def case_of(random: np.random.Generator, **changes: Any) -> Any:
     """Return a small convolution with some of its properties changed."""
     usual: dict[str, Any] = {"kernel": (3, 3), "pads": (1, 1, 1, 1), "outputs": 24, "input_shape": (1, 9, 11, 16)}
     case = {**usual, **changes}
-    return convolution(random, "layer", case.pop("input_shape"), case.pop("outputs"), case.pop("kernel"), **case)
+    kind = case.pop("joined", None)
+    layer = convolution(random, "layer", case.pop("input_shape"), case.pop("outputs"), case.pop("kernel"), **case)
+    return layer if kind is None else joined(random, layer, kind)
 
 
 MAPPINGS = 3
-"""Mappings tried of each schedule: the best estimate, and others from the list of the search."""
+FAR = 4
+"""Mappings tried of each schedule: that with the lowest bound, and others of the best quarter of the space."""
 
 SCHEDULES: list[dict[str, Any]] = [
     {},
@@ -139,8 +144,12 @@ SCHEDULES: list[dict[str, Any]] = [
     {"input_shape": (1, 14, 14, 72), "outputs": 120, "groups": 3},
     {"input_shape": (1, 8, 8, 256), "outputs": 72, "kernel": (5, 5), "pads": (2, 2, 2, 2)},
     {"input_shape": (1, 10, 12, 520), "outputs": 136},
+    {"joined": BinaryKind.ADD},
+    {"joined": BinaryKind.MULTIPLY, "input_shape": (1, 10, 12, 520), "outputs": 136},
+    {"joined": BinaryKind.SUBTRACT, "input_shape": (2, 14, 14, 64), "outputs": 200, "kernel": (1, 1), "pads": (0,) * 4},
+    {"joined": BinaryKind.ADD, "input_shape": (1, 14, 14, 64), "outputs": 32, "stride": (2, 2)},
 ]
-"""Batches, dilation, tiles wholly or mostly of padding, groups, ragged blocks, split reductions."""
+"""Batches, dilation, tiles wholly or mostly of padding, groups, ragged blocks, split reductions, joined layers."""
 
 
 def few_parameters(spec: SparseAccelerator) -> SparseAccelerator:
@@ -165,15 +174,15 @@ def test_every_instruction_has_the_times_it_has_in_the_generated_program(
 
         def choose(shape: ConvShape, spec: SparseAccelerator, who: str, take: int = take) -> ConvMapping:
             nonlocal mapping
-            found = candidates(shape, chip_numbers(spec))
-            mapping = found[len(found) * take // MAPPINGS]
+            space = Space(shape, chip_numbers(spec))
+            mapping = space.mapping(len(space.choices) * take // MAPPINGS // FAR)
             return mapping
 
         monkeypatch.setattr(mac_layers, "choose_mapping", choose)
         run = run_program(compile_network(case.network, spec, config_fingerprint=fingerprint(spec)), spec)
         assert mapping is not None
         assert mapping.resident_parameters or few
-        jobs = mapping_jobs(mapping, spec, memory)
+        jobs = mapping_jobs(mapping, spec)
         times = np.empty((len(jobs), engine.TIME_COLUMNS), dtype=np.int64)
         assert run_jobs(jobs, memory.as_array(), spec.dispatch.queue_depth, times) == run.total_cycles
         assert jobs[:, engine.ENGINE].tolist() == run.work[:, engine.ENGINE].tolist()

@@ -20,6 +20,7 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.network import Conv2d, Network, effective_macs
 from gossamer.dataflow.program import Program
 from gossamer.dataflow.program_file import load_program, save_program
+from gossamer.mapper.joining import join_layers
 from gossamer.mapper.onnx_import.reader import load_onnx
 from gossamer.mapper.pruning.prune import prune
 from gossamer.mapper.quantization.quantize import quantize
@@ -107,7 +108,9 @@ def test_every_tensor_equals_the_layer_kernels(name: str, spec_name: str, folder
     # A network that answers the same to everything would make the comparison empty.
     distinct = [np.unique(case.expected[layer.output]).size for layer in case.network.layers]
     assert np.median(distinct) > 60
-    assert assert_values(case.network, program, spec, case.inputs, case.expected) >= 0.9 * len(case.network.layers)
+    _, joins = join_layers(case.network)  # their tensors stay on chip
+    most = len(case.network.layers) - len(joins)
+    assert assert_values(case.network, program, spec, case.inputs, case.expected) >= 0.9 * most
     assert_conserved(case.network, program, spec)
 
 

@@ -11,8 +11,10 @@ from gossamer.arch.encoding import encode_columns
 from gossamer.arch.isa import Opcode
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.network import Network
+from gossamer.dataflow.numerics import QuantParams
 from gossamer.dataflow.program import Program, RegionKind
 from gossamer.mapper.allocate import Request, TensorPlace, place_tensor, tensor_bytes
+from gossamer.mapper.codegen.convolution_shape import conv_shape
 from gossamer.mapper.codegen.vector import emit_vector_layer
 from gossamer.mapper.emit import PARAMETER_BYTES, Emitter
 from gossamer.mapper.tokens import derive_accesses, derive_tokens, engine_numbers
@@ -89,3 +91,14 @@ def check_layers(
         for name in network.outputs:
             np.testing.assert_array_equal(found.outputs[name], expected[name])
     return program
+
+
+def shape_of(spec, rows, columns, channels, outputs, kernel, *, stride=1, groups=1, pattern=None):
+    """Return the shape of a layer with same padding."""
+    group = spec.array.group_size
+    source = place_tensor("a", (1, rows, columns, channels), QuantParams(0.1, 0), group, 0)
+    out = (1, -(-rows // stride), -(-columns // stride), outputs)
+    return conv_shape(
+        spec, source, place_tensor("b", out, QuantParams(0.1, 0), group, 0), who="layer", kernel=(kernel, kernel),
+        stride=(stride, stride), pads=(kernel // 2, kernel // 2), groups=groups, pattern=pattern,
+    )  # fmt: skip

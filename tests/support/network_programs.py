@@ -8,7 +8,7 @@ from gossamer.arch.config import fingerprint
 from gossamer.arch.encoding import decode_columns
 from gossamer.arch.isa import Opcode, Space
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.dataflow.network import Concat, Network, Slice, View
+from gossamer.dataflow.network import Binary, Concat, Network, Slice, View
 from gossamer.dataflow.program import Program, RegionKind, TensorBinding
 from gossamer.mapper.compile import compile_network
 from gossamer.sim.golden.executor import execute_memory, read_tensor
@@ -83,14 +83,16 @@ def assert_values(network: Network, program: Program, spec: SparseAccelerator, i
 
 
 def _assert_parts(network: Network, seen: set[str]) -> None:
-    """Every tensor that was not compared must be a part of one that was, or of a network input."""
+    """Every tensor that was not compared must be a part of one that was, or of an input, or only joined into one."""
     whole = seen | set(network.inputs)
     pending = [layer for layer in network.layers if layer.output not in whole]
     for _ in range(len(pending)):
         for layer in pending:
             joined = any(c.output in whole for c in network.consumers(layer.output) if isinstance(c, Concat | View))
             taken = isinstance(layer, Slice | View) and layer.inputs[0] in whole
-            if joined or taken:
+            readers = list(network.consumers(layer.output))
+            inside = len(readers) == 1 and isinstance(readers[0], Binary) and readers[0].output in whole
+            if joined or taken or inside:
                 whole.add(layer.output)
     missing = [layer.output for layer in pending if layer.output not in whole]
     assert not missing, f"tensors that were not compared: {missing}"

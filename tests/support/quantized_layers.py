@@ -202,6 +202,21 @@ def binary(rng, name, kind, a_shape, b_shape, *, low=-128, high=127) -> Case:
     return one_layer(rng, layer, [a_shape, b_shape], a_shape, [IN, other], out)
 
 
+def joined(rng, case: Case, kind: BinaryKind, *, first: bool = True) -> Case:
+    """Return a convolution with an elementwise layer behind it; `first`: its first input is the convolution's."""
+    shape = case.network.tensors["out"].shape
+    layer = binary(rng, "joined", kind, shape, shape).layer
+    layer = replace(layer, inputs=("out", "b") if first else ("b", "out"), output="joined")
+    tensors = {
+        **case.network.tensors, "b": Tensor(name="b", shape=shape, quant=OUT),
+        "joined": Tensor(name="joined", shape=shape, quant=OUT),
+    }  # fmt: skip
+    network = Network(
+        name="joined", inputs=("a", "b"), outputs=("joined",), tensors=tensors, layers=(case.layer, layer)
+    )  # fmt: skip
+    return Case(network, layer, {**case.values, "b": random_int8(rng, shape)})
+
+
 def unary(rng, name, shape) -> Case:
     """Return the table of a sigmoid."""
     out = QuantParams(scale=1 / 256, zero_point=-128)

@@ -1,32 +1,17 @@
-"""Chosen mappings against what they must hold on chip, and the estimate against the analytic model."""
+"""Mappings of a space against what they must hold on chip; what a search says of itself."""
 
 from itertools import product
 
 import numpy as np
 import pytest
-from layer_programs import sized_spec
+from layer_programs import shape_of, sized_spec
 
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import SLOTS, ConvMapping, LoopOrder, accumulator_slot
-from gossamer.dataflow.numerics import QuantParams
 from gossamer.dataflow.sparsity import NmPattern
-from gossamer.mapper.allocate import place_tensor
-from gossamer.mapper.codegen.convolution_shape import conv_shape
-from gossamer.mapper.tiling import candidates, chip_numbers, choose_mapping
-from gossamer.sim.analytic import layer_cycles
-
-QUANT = QuantParams(0.1, 0)
-
-
-def shape_of(spec, rows, columns, channels, outputs, kernel, *, stride=1, groups=1, pattern=None):
-    """Return the shape of a layer with same padding."""
-    group = spec.array.group_size
-    source = place_tensor("a", (1, rows, columns, channels), QUANT, group, 0)
-    out = (1, -(-rows // stride), -(-columns // stride), outputs)
-    return conv_shape(
-        spec, source, place_tensor("b", out, QUANT, group, 0), who="layer", kernel=(kernel, kernel),
-        stride=(stride, stride), pads=(kernel // 2, kernel // 2), groups=groups, pattern=pattern,
-    )  # fmt: skip
+from gossamer.mapper import tiling
+from gossamer.mapper.tiling import Space, branch_and_bound, chip_numbers, choose_mapping, search_mapping
+from gossamer.sim.analytic import LayerModel
 
 
 def check_fits(mapping: ConvMapping, spec: SparseAccelerator) -> None:
@@ -46,7 +31,7 @@ def check_fits(mapping: ConvMapping, spec: SparseAccelerator) -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_every_candidate_fits(seed: int) -> None:
+def test_every_mapping_of_a_space_fits(seed: int) -> None:
     rng = np.random.default_rng(seed)
     chains = int(rng.choice([16, 32]))
     spec = sized_spec(
@@ -57,11 +42,11 @@ def test_every_candidate_fits(seed: int) -> None:
     pattern = NmPattern(2, 4) if seed % 2 else None
     kernel = int(rng.integers(1, 6))
     shape = shape_of(spec, 20, 13, channels, outputs, kernel, stride=int(rng.integers(1, 3)), pattern=pattern)
-    found = candidates(shape, chip_numbers(spec))
-    assert found
-    assert choose_mapping(shape, spec, "layer") == found[0]
-    for mapping in found:
-        check_fits(mapping, spec)
+    space = Space(shape, chip_numbers(spec))
+    assert len(space.choices) + sum(space.illegal.values()) == space.tilings
+    assert len(space.choices)
+    for number in range(len(space.choices)):
+        check_fits(space.mapping(number), spec)
 
 
 def test_tiles_cover_every_position_and_tap_once() -> None:
@@ -86,11 +71,13 @@ def test_tiles_cover_every_position_and_tap_once() -> None:
     assert sorted(taps) == list(product(range(3), range(3), range(5)))
 
 
-def test_choice_is_near_the_best_of_its_candidates() -> None:
-    """The quick estimate may misjudge, but not by much: within 15 % of the analytic model's best candidate."""
+def test_a_search_that_is_cut_short_says_what_it_may_have_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = sized_spec(group=8, chains=16, activation=1 << 15, weight=1 << 14, index=1 << 13, accumulator=1 << 14)
-    for case in ((14, 14, 64, 96, 3), (28, 28, 32, 64, 1), (7, 7, 128, 128, 1)):
-        shape = shape_of(spec, *case)
-        found = candidates(shape, chip_numbers(spec))
-        costs = [layer_cycles(mapping, spec).cycles for mapping in found[:12]]
-        assert costs[0] <= 1.15 * min(costs), case
+    shape = shape_of(spec, 14, 14, 64, 96, 3)
+    whole = search_mapping(shape, spec, "layer")
+    assert whole.least == whole.cycles
+    assert 1 < whole.costed < whole.tilings
+    monkeypatch.setattr(tiling, "SEARCH_JOBS", 1)
+    short = branch_and_bound(Space(shape, chip_numbers(spec)), LayerModel(shape, spec))
+    assert short.costed == 1
+    assert short.least <= whole.cycles <= short.cycles

@@ -1,0 +1,286 @@
+"""Bound the cycles of a mapping from below, fast enough for every tiling of a layer: what search is pruned with.
+
+The schedule (`gossamer.dataflow.mapping`, `gossamer.sim.conv_schedule`) fixes the instructions of every engine. An
+engine runs them one after another, so that the layer takes at least the sum of their shortest times, plus what must
+be over before the engine's first and what comes after its last. COMPUTE and VECTOR have closed forms. A LOAD takes at
+least its setup, the memory's latency and a cycle per row of bytes; all bytes together at least what the channels
+need. The bound is never above the cycles that `gossamer.sim.analytic` finds (tests/cross/test_mapping_search.py), and
+a mapping whose bound is not below another's cycles cannot be better than that one.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gossamer.arch.isa import Opcode
+from gossamer.arch.timing import LOAD_SETUP_CYCLES, LOAD_WRITE_CYCLES, STORE_SETUP_CYCLES
+from gossamer.dataflow.mapping import SLOTS
+from gossamer.sim.durations import ceil_ratio, compute_duration, vector_duration
+from gossamer.sim.kernels import kernel
+
+Ints = NDArray[np.int64]
+
+_REQUANTIZE, _ADD = int(Opcode.REQUANTIZE), int(Opcode.ADD)
+TICK_SCALE = 65536.0
+
+WEIGHTS_TOO_LARGE, SUMS_TOO_LARGE, TILES_TOO_LARGE, REASONS = range(4)
+"""Why a tiling is not legal: what the weight and index, the accumulator or the activation buffer cannot hold."""
+
+# What a layer is: entries of `layer` int64 [LAYER].
+(BATCH, ROWS, COLUMNS, OUT_ROWS, OUT_COLUMNS, OUT_WORDS, BLOCKS, BLOCK_OUT_WORDS, WORDS, KERNEL_Y, KERNEL_X, STRIDE_Y,
+ STRIDE_X, DILATION_Y, DILATION_X, PAD_Y, PAD_X, STEPS, INDEX_BITS, SHARED, PARAMETER_BYTES, RESIDENT_PARAMETERS,
+ JOINED_BYTES, LAYER) = range(24)  # fmt: skip
+# Columns of `kinds` int64 [n, KIND]: blocks of equal output channels and input words.
+KIND_CHANNELS, KIND_WORDS, KIND_COUNT, KIND = range(4)
+# What a config offers: entries of `chip` int64 [CHIP]. TICKS: channel time of a byte on all channels together, in
+# 1 / TICK_SCALE cycles. LOADED, WRITTEN: bytes of activations that LOAD and that VECTOR may fill.
+(ACTIVATION, LOADED, WRITTEN, WEIGHT_ROWS, INDEX_ROWS, ACCUMULATOR, PARAMETER, GROUP_SIZE, CHAINS, CHAIN_LENGTH, LANES,
+ WEIGHT_RATE, VECTOR_LANES, ROW_BYTES, TICKS, LATENCY, CHIP) = range(17)  # fmt: skip
+# What a mapping decides: entries of `choice` int64 [CHOICE]. ORDER: 0 weights outer, 1 activations outer.
+ORDER, TILE_ROWS, TILE_COLUMNS, GROUP, SPLIT_Y, SPLIT_X, SPLIT_WORDS, CHOICE = range(8)
+
+
+@kernel(allocates=False)
+def _extent(outputs: int, taps: int, stride: int, dilation: int) -> int:
+    """Return `gossamer.dataflow.mapping.input_extent`."""
+    return (outputs - 1) * stride + (taps - 1) * dilation + 1
+
+
+@kernel(allocates=False)
+def _loaded_extents(
+    outputs: int, tile: int, taps: int, split: int, stride: int, dilation: int, pad: int, inputs: int
+) -> int:  # fmt: skip
+    """Return the input rows (or columns) that all tiles and splits of an axis load together, without padding."""
+    total = 0
+    for first in range(0, outputs, tile):
+        count = min(tile, outputs - first)
+        for tap in range(0, taps, split):
+            low = first * stride - pad + tap * dilation
+            high = low + _extent(count, min(split, taps - tap), stride, dilation)
+            total += max(0, min(inputs, high) - max(0, low))
+    return total
+
+
+@kernel(allocates=False)
+def _transfer(chip: Ints, count: int, size_bytes: int, setup: int) -> float:
+    """Return the least cycles of `count` LOADs or STOREs that move `size_bytes` together."""
+    moving = max(size_bytes / chip[ROW_BYTES], size_bytes * chip[TICKS] / TICK_SCALE)
+    return float(count * (setup + chip[LATENCY]) + moving)
+
+
+@kernel(allocates=False)
+def _row_bytes(chip: Ints, channels: int) -> int:
+    """Return the bytes of an off-chip row of weight values."""
+    return ceil_ratio(ceil_ratio(channels, chip[GROUP_SIZE]) * chip[GROUP_SIZE], 8) * 8
+
+
+@kernel(allocates=False)
+def parts_of(layer: Ints, choice: Ints, words: int) -> int:
+    """Return the parts that the reduction of a block of `words` input words is cut into."""
+    return (
+        ceil_ratio(layer[KERNEL_Y], choice[SPLIT_Y])
+        * ceil_ratio(layer[KERNEL_X], choice[SPLIT_X])
+        * ceil_ratio(words, choice[SPLIT_WORDS])
+    )
+
+
+@kernel(allocates=False)
+def fits_weights(layer: Ints, chip: Ints, choice: Ints) -> bool:
+    """Return whether weight and index buffer hold the slots of a choice; independent of its tile."""
+    limit = chip[WEIGHT_ROWS]
+    if layer[INDEX_BITS] > 0:
+        limit = min(limit, chip[INDEX_ROWS])
+    if choice[ORDER] == 0:
+        rows = choice[GROUP] * layer[KERNEL_Y] * layer[KERNEL_X] * layer[WORDS] * layer[STEPS]
+        slots = SLOTS if choice[GROUP] < layer[BLOCKS] else 1
+        return bool(slots * rows <= limit)
+    return bool(SLOTS * choice[SPLIT_Y] * choice[SPLIT_X] * choice[SPLIT_WORDS] * layer[STEPS] <= limit)
+
+
+@kernel(allocates=False)
+def fits_sums(layer: Ints, chip: Ints, choice: Ints) -> bool:
+    """Return whether a half of the accumulator holds a tile, or a group of them while the reduction is split."""
+    sums = ceil_ratio(choice[TILE_ROWS] * choice[TILE_COLUMNS], chip[LANES]) * chip[LANES]
+    if parts_of(layer, choice, layer[WORDS]) > 1:
+        sums *= choice[GROUP]
+    return bool(sums <= chip[ACCUMULATOR])
+
+
+@kernel(allocates=False)
+def fits_tile(layer: Ints, chip: Ints, choice: Ints) -> bool:
+    """Return whether the activation buffer holds the slots of a choice."""
+    rows = _extent(choice[TILE_ROWS], choice[SPLIT_Y], layer[STRIDE_Y], layer[DILATION_Y])
+    columns = _extent(choice[TILE_COLUMNS], choice[SPLIT_X], layer[STRIDE_X], layer[DILATION_X])
+    words = min(layer[OUT_WORDS], choice[GROUP] * layer[BLOCK_OUT_WORDS])
+    loaded = SLOTS * rows * columns * choice[SPLIT_WORDS] * chip[GROUP_SIZE]
+    written = SLOTS * choice[TILE_ROWS] * choice[TILE_COLUMNS] * words * chip[GROUP_SIZE]
+    if layer[JOINED_BYTES] > 0:
+        loaded += written
+    return bool(loaded <= chip[LOADED] and written <= chip[WRITTEN] and loaded + written <= chip[ACTIVATION])
+
+
+@kernel(allocates=False)
+def _part_cycles(
+    layer: Ints, chip: Ints, choice: Ints, positions: int, rows: int, columns: int, words: int
+) -> int:  # fmt: skip
+    """Return the cycles of the COMPUTE of one part of `rows` x `columns` taps and `words` words."""
+    if columns == 1 or layer[DILATION_X] == 1:
+        runs, run_words = rows, columns * words
+    else:
+        runs, run_words = rows * columns, words
+    return compute_duration(
+        positions, runs, run_words, layer[STEPS], chip[CHAIN_LENGTH], chip[LANES], chip[WEIGHT_RATE]
+    )
+
+
+@kernel(allocates=False)
+def _block_cycles(layer: Ints, chip: Ints, choice: Ints, positions: int, words: int) -> int:
+    """Return the cycles of all COMPUTEs of one block over one tile."""
+    total = 0
+    for ragged_y in range(2):
+        rows, down = choice[SPLIT_Y], layer[KERNEL_Y] // choice[SPLIT_Y]
+        if ragged_y:
+            rows, down = layer[KERNEL_Y] % choice[SPLIT_Y], 1
+        for ragged_x in range(2):
+            columns, across = choice[SPLIT_X], layer[KERNEL_X] // choice[SPLIT_X]
+            if ragged_x:
+                columns, across = layer[KERNEL_X] % choice[SPLIT_X], 1
+            for ragged in range(2):
+                depth, deep = choice[SPLIT_WORDS], words // choice[SPLIT_WORDS]
+                if ragged:
+                    depth, deep = words % choice[SPLIT_WORDS], 1
+                if rows * columns * depth * down * across * deep:
+                    cycles = _part_cycles(layer, chip, choice, positions, rows, columns, depth)
+                    total += down * across * deep * cycles
+    return total
+
+
+@kernel(allocates=False)
+def _joined_cycles(layer: Ints, chip: Ints, choice: Ints, positions: int) -> int:
+    """Return the cycles that join one tile of all groups with the second operand."""
+    full, words = layer[BLOCKS] // choice[GROUP], choice[GROUP] * layer[BLOCK_OUT_WORDS]
+    total = 0
+    if layer[OUT_WORDS] >= full * words:
+        total = full * vector_duration(_ADD, positions, words, 1, chip[GROUP_SIZE], chip[VECTOR_LANES], 1)
+    return total
+
+
+@kernel(allocates=False)
+def lower_bound(layer: Ints, kinds: Ints, chip: Ints, choice: Ints) -> float:
+    """Return cycles that a layer under a legal choice cannot do with less than."""
+    down, across = ceil_ratio(layer[OUT_ROWS], choice[TILE_ROWS]), ceil_ratio(layer[OUT_COLUMNS], choice[TILE_COLUMNS])
+    tiles, group_size = layer[BATCH] * down * across, chip[GROUP_SIZE]
+    groups = ceil_ratio(layer[BLOCKS], choice[GROUP])
+    most = parts_of(layer, choice, layer[WORDS])
+    planes = 1 if layer[INDEX_BITS] == 0 else 2
+    # COMPUTE and VECTOR, by the four kinds of tiles; the last tile in loop order is the last of them that exists.
+    compute, vector = 0, 0
+    last_compute, last_vector, last_positions = 0, 0, 0
+    for ragged_y in range(2):
+        height, number_y = choice[TILE_ROWS], layer[OUT_ROWS] // choice[TILE_ROWS]
+        if ragged_y:
+            height, number_y = layer[OUT_ROWS] % choice[TILE_ROWS], 1
+        for ragged_x in range(2):
+            width, number_x = choice[TILE_COLUMNS], layer[OUT_COLUMNS] // choice[TILE_COLUMNS]
+            if ragged_x:
+                width, number_x = layer[OUT_COLUMNS] % choice[TILE_COLUMNS], 1
+            positions, number = height * width, layer[BATCH] * number_y * number_x
+            if positions * number == 0:
+                continue
+            last_positions = positions
+            if layer[JOINED_BYTES] > 0:
+                vector += number * _joined_cycles(layer, chip, choice, positions)
+            for kind in range(kinds.shape[0]):
+                cycles = _block_cycles(layer, chip, choice, positions, kinds[kind, KIND_WORDS])
+                words = ceil_ratio(kinds[kind, KIND_CHANNELS], group_size)
+                one = vector_duration(_REQUANTIZE, positions, words, 1, group_size, chip[VECTOR_LANES], 1)
+                compute += number * kinds[kind, KIND_COUNT] * cycles
+                vector += number * kinds[kind, KIND_COUNT] * one
+                if kind == 0 or one < last_vector:
+                    last_vector = one
+                cycles = cycles // parts_of(layer, choice, kinds[kind, KIND_WORDS])
+                if kind == 0 or cycles < last_compute:
+                    last_compute = cycles
+    # Weights and parameters.
+    weight_bytes, parts = 0, 0
+    for kind in range(kinds.shape[0]):
+        rows = layer[KERNEL_Y] * layer[KERNEL_X] * kinds[kind, KIND_WORDS] * layer[STEPS]
+        values = rows * _row_bytes(chip, kinds[kind, KIND_CHANNELS])
+        weight_bytes += kinds[kind, KIND_COUNT] * (values + values * layer[INDEX_BITS] // 8)
+        parts += kinds[kind, KIND_COUNT] * parts_of(layer, choice, kinds[kind, KIND_WORDS])
+    weight_loads, parameter_loads = parts * planes, 1
+    parameter_bytes = layer[BLOCKS] * layer[PARAMETER_BYTES] + layer[JOINED_BYTES]
+    if choice[ORDER] == 1 and parts > SLOTS:
+        weight_loads, weight_bytes = tiles * weight_loads, tiles * weight_bytes
+    if not layer[RESIDENT_PARAMETERS]:
+        parameter_loads = layer[BLOCKS]
+    # Input.
+    lines = _loaded_extents(layer[OUT_ROWS], choice[TILE_ROWS], layer[KERNEL_Y], choice[SPLIT_Y], layer[STRIDE_Y],
+                            layer[DILATION_Y], layer[PAD_Y], layer[ROWS])  # fmt: skip
+    pixels = _loaded_extents(layer[OUT_COLUMNS], choice[TILE_COLUMNS], layer[KERNEL_X], choice[SPLIT_X],
+                             layer[STRIDE_X], layer[DILATION_X], layer[PAD_X], layer[COLUMNS])  # fmt: skip
+    once = layer[BATCH] * lines * pixels * group_size
+    if layer[SHARED]:
+        input_loads, input_bytes = tiles * most, once * layer[WORDS]
+        again = (choice[ORDER] == 0 and input_loads > SLOTS) or (choice[ORDER] == 1 and most > SLOTS)
+        if again:
+            input_loads, input_bytes = groups * input_loads, groups * input_bytes
+    else:
+        input_loads, input_bytes = tiles * parts, 0
+        for kind in range(kinds.shape[0]):
+            input_bytes += once * kinds[kind, KIND_COUNT] * kinds[kind, KIND_WORDS]
+    # Output.
+    output_bytes = layer[BATCH] * layer[OUT_ROWS] * layer[OUT_COLUMNS] * layer[OUT_WORDS] * group_size
+    last_bytes = last_positions * group_size  # at least a word of every position
+    last_store = STORE_SETUP_CYCLES + chip[LATENCY] + last_bytes / chip[ROW_BYTES]
+    if layer[JOINED_BYTES] > 0:
+        input_loads, input_bytes = input_loads + tiles * groups, input_bytes + output_bytes
+    # What comes before the first COMPUTE: instructions, the weights of a part, some input.
+    load_setup = LOAD_SETUP_CYCLES + LOAD_WRITE_CYCLES
+    head = chip[LATENCY] + _transfer(chip, planes + 1, weight_bytes // max(1, weight_loads // planes) // 2, load_setup)
+    load = _transfer(
+        chip, weight_loads + input_loads + parameter_loads, weight_bytes + input_bytes + parameter_bytes, load_setup
+    )
+    store = _transfer(chip, tiles * groups, output_bytes, STORE_SETUP_CYCLES)
+    moved = (weight_bytes + input_bytes + parameter_bytes + output_bytes) * chip[TICKS] / TICK_SCALE
+    tail = last_vector + last_store
+    return float(
+        max(
+            max(head + compute + tail, chip[LATENCY] + load + last_compute + tail),
+            max(max(head + last_compute + vector + last_store, head + last_compute + last_vector + store), moved),
+        )
+    )
+
+
+@kernel(allocates=False)
+def bounds(
+    layer: Ints, kinds: Ints, chip: Ints, rows: Ints, columns: Ints, groups: Ints, splits: Ints, found: Ints,
+    least: NDArray[np.float64], illegal: Ints, choice: Ints,
+) -> int:  # fmt: skip
+    """List the legal choices of a space with their bounds; return how many there are.
+
+    splits int64 [n, 3] (kernel rows, kernel columns, words); found int64 [all, CHOICE]; least float64 [all]; illegal
+    int64 [REASONS] counts the others; choice int64 [CHOICE] is scratch.
+    """
+    count, tiles = 0, rows.size * columns.size
+    for s in range(splits.shape[0]):
+        choice[SPLIT_Y], choice[SPLIT_X], choice[SPLIT_WORDS] = splits[s, 0], splits[s, 1], splits[s, 2]
+        for g in range(groups.size):
+            choice[GROUP] = groups[g]
+            for order in range(2):
+                choice[ORDER] = order
+                if not fits_weights(layer, chip, choice):
+                    illegal[WEIGHTS_TOO_LARGE] += tiles
+                    continue
+                for r in range(rows.size):
+                    for c in range(columns.size):
+                        choice[TILE_ROWS], choice[TILE_COLUMNS] = rows[r], columns[c]
+                        if not fits_sums(layer, chip, choice):
+                            illegal[SUMS_TOO_LARGE] += 1
+                        elif not fits_tile(layer, chip, choice):
+                            illegal[TILES_TOO_LARGE] += 1
+                        else:
+                            for k in range(CHOICE):
+                                found[count, k] = choice[k]
+                            least[count] = lower_bound(layer, kinds, chip, choice)
+                            count += 1
+    return count

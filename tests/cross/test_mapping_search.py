@@ -1,0 +1,120 @@
+"""The mapping search against brute force: every tiling of a space, costed by the model and run by the simulator."""
+
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+from quantized_layers import convolution, joined
+
+from gossamer.arch.config import fingerprint, load_config
+from gossamer.arch.spec import SparseAccelerator
+from gossamer.dataflow.mapping import ConvMapping, ConvShape
+from gossamer.dataflow.network import BinaryKind
+from gossamer.dataflow.sparsity import NmPattern
+from gossamer.mapper.codegen import mac_layers
+from gossamer.mapper.compile import compile_network
+from gossamer.mapper.tiling import Space, chip_numbers, search_mapping
+from gossamer.sim.analytic import LayerModel
+from gossamer.sim.timing import run_program
+
+SEED = int(os.environ.get("GOSSAMER_SEED", "1"))
+CONFIGS = ("ecp5-tiny", "kv260-edge", "u280-sparse")
+LAYERS: list[dict[str, Any]] = [
+    {"outputs": 24},
+    {"outputs": 40, "input_shape": (2, 7, 9, 24), "stride": (2, 2)},
+    {"outputs": 72, "input_shape": (1, 1, 1, 264), "kernel": (1, 1), "pads": (0, 0, 0, 0), "pattern": NmPattern(2, 8)},
+    {"outputs": 96, "input_shape": (1, 14, 14, 96), "groups": 96},
+    {"outputs": 130, "input_shape": (1, 6, 5, 72), "pattern": NmPattern(2, 4)},
+    {"outputs": 16, "input_shape": (1, 20, 9, 8), "dilation": (2, 3), "pads": (2, 3, 2, 3)},
+    {"outputs": 72, "input_shape": (1, 7, 6, 40), "joined": BinaryKind.ADD},
+]
+
+
+def sparse_config(name: str) -> SparseAccelerator:
+    spec = load_config(name)
+    assert isinstance(spec, SparseAccelerator)
+    return spec
+
+
+def layer_of(number: int) -> Any:
+    """Return a small convolution."""
+    usual: dict[str, Any] = {"kernel": (3, 3), "pads": (1, 1, 1, 1), "input_shape": (1, 9, 11, 16)}
+    case = {**usual, **LAYERS[number]}
+    random, kind = np.random.default_rng(SEED), case.pop("joined", None)
+    layer = convolution(random, "layer", case.pop("input_shape"), case.pop("outputs"), case.pop("kernel"), **case)
+    return layer if kind is None else joined(random, layer, kind)
+
+
+class Compiler:
+    """Compiles a layer with a given mapping; remembers its shape."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, spec: SparseAccelerator) -> None:
+        self.spec = spec
+        self.mapping: ConvMapping | None = None
+        self.shape: ConvShape | None = None
+        choose = mac_layers.choose_mapping
+
+        def given(shape: ConvShape, spec: SparseAccelerator, who: str) -> ConvMapping:
+            self.shape = shape
+            return self.mapping or choose(shape, spec, who)
+
+        monkeypatch.setattr(mac_layers, "choose_mapping", given)
+
+    def cycles(self, case: Any, mapping: ConvMapping | None = None) -> int:
+        """Return the cycles the timing simulator gives a layer; with the mapping of the search if none is given."""
+        self.mapping = mapping
+        program = compile_network(case.network, self.spec, config_fingerprint=fingerprint(self.spec))
+        return run_program(program, self.spec).total_cycles
+
+
+@pytest.mark.parametrize("number", range(len(LAYERS)))
+@pytest.mark.parametrize("name", CONFIGS)
+def test_no_mapping_is_faster_than_its_bound(monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
+    spec = sparse_config(name)
+    compiler = Compiler(monkeypatch, spec)
+    chosen = compiler.cycles(layer_of(number))
+    assert compiler.shape is not None
+    space, model = Space(compiler.shape, chip_numbers(spec)), LayerModel(compiler.shape, spec)
+    assert (np.diff(space.least) >= 0).all()
+    tightness = []
+    for choice in np.unique(np.linspace(0, len(space.choices) - 1, 250).astype(int)):
+        cycles, _ = model.run(model.jobs(space.mapping(choice)))
+        assert space.least[choice] <= cycles
+        assert chosen <= cycles
+        tightness.append(space.least[choice] / cycles)
+    assert np.median(tightness) > 0.3  # a bound of 0 is a bound too, and prunes nothing
+
+
+def check_against_every_tiling(monkeypatch: pytest.MonkeyPatch, name: str, number: int, most: int) -> None:
+    """The search finds what running the whole space finds."""
+    spec, case = sparse_config(name), layer_of(number)
+    compiler = Compiler(monkeypatch, spec)
+    found = compiler.cycles(case)
+    assert compiler.shape is not None
+    space = Space(compiler.shape, chip_numbers(spec))
+    print(f"{name} {number}: {len(space.choices)} tilings")
+    assert 10 < len(space.choices) <= most
+    best = min(compiler.cycles(case, space.mapping(choice)) for choice in range(len(space.choices)))
+    search = search_mapping(compiler.shape, spec, "layer")
+    assert search.cycles == search.least == found == best
+    assert search.costed < len(space.choices)
+
+
+QUICK = [("ecp5-tiny", 2), ("kv260-edge", 2), ("u280-sparse", 1), ("u280-sparse", 2)]
+
+
+@pytest.mark.parametrize(("name", "number"), QUICK)
+def test_the_search_finds_what_running_every_tiling_finds(
+    monkeypatch: pytest.MonkeyPatch, name: str, number: int
+) -> None:
+    check_against_every_tiling(monkeypatch, name, number, 700)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(len(LAYERS)))
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_search_finds_what_running_every_tiling_of_larger_spaces_finds(
+    monkeypatch: pytest.MonkeyPatch, name: str, number: int
+) -> None:
+    check_against_every_tiling(monkeypatch, name, number, 6000)
