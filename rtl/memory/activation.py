@@ -6,6 +6,7 @@ each half of its rows: a piece waits only if VECTOR writes the same half of the 
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
@@ -77,7 +78,7 @@ class WritePort(wiring.Component):
     def __init__(self, cut: Banking) -> None:
         self.module_name = "activation_write_port"
         self.cut = cut
-        members = {}
+        members: dict[str, Any] = {}
         for client in ("d", "load"):
             members |= {f"{client}_rows": In(2 * cut.row_bits), f"{client}_late": In(1), f"{client}_use": In(2)}
         width = cut.word_bytes
