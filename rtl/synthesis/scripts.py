@@ -29,7 +29,8 @@ def preparation_script(target: Target, top: str, files: Sequence[str], units: Se
     """Return the script that cuts a design into units, each flattened and written as RTLIL of its name.
 
     Constants and unused ports are carried across the cuts, as if there were none; three rounds, after which nothing
-    changed in the cores that were tried.
+    changed in the cores that were tried. Registers that are outputs lose their initial value: Yosys 0.70 stops where
+    one that has it turns out to be unused.
     """
     lines = [
         *(f"read_verilog -lib -specify {path}" for path in _BOXES[target]),
@@ -39,6 +40,7 @@ def preparation_script(target: Target, top: str, files: Sequence[str], units: Se
         *(f"setattr -mod -set keep_hierarchy 1 {name}" for name in units),
         "flatten",
         "opt_clean",
+        "setattr -unset init o:*",
         *("opt_hier", "opt_expr", "opt_clean") * 3,
         "setattr -mod -unset keep_hierarchy A:keep_hierarchy",
         "delete t:$scopeinfo",
