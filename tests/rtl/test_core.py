@@ -107,12 +107,15 @@ def assert_layer_values(network, candidate, memory: np.ndarray) -> None:
         assert len(np.unique(values[binding.name])) > 10, "the values must not be constant"
 
 
-def assert_steady_state(built: BuiltCore, patterns: Sequence[NmPattern | None], folder: Path) -> None:
+def assert_steady_state(
+    built: BuiltCore, patterns: Sequence[NmPattern | None], folder: Path, rows: int, columns: int
+) -> None:
     """Require chains x chain_length x lanes kept MACs per busy cycle beyond the fills, by the counters of the RTL."""
     array = built.spec.array
     channels = 2 * array.chain_length * array.group_size
     networks = [
-        pattern_network([each], shape=(1, 6, 8, channels), outputs=array.chains, kernel=(1, 1)) for each in patterns
+        pattern_network([each], shape=(1, rows, columns, channels), outputs=array.chains, kernel=(1, 1))
+        for each in patterns
     ]
     candidates = [
         candidate_of(network, built.spec, name=str(each or "dense"))
@@ -124,7 +127,7 @@ def assert_steady_state(built: BuiltCore, patterns: Sequence[NmPattern | None], 
     for candidate, pattern in zip(candidates, patterns, strict=True):
         registers = results[candidate.name].registers
         (layer,) = candidate.program.layers
-        assert layer.dense_macs == 6 * 8 * channels * array.chains
+        assert layer.dense_macs == rows * columns * channels * array.chains
         kept_macs = layer.dense_macs if pattern is None else layer.dense_macs * pattern.n // pattern.m
         assert layer.macs <= kept_macs  # a kept weight can be 0
         steady = registers["COMPUTE_BUSY"] - registers["COMPUTE_INSTRUCTIONS"] * fill
@@ -133,11 +136,11 @@ def assert_steady_state(built: BuiltCore, patterns: Sequence[NmPattern | None], 
 
 
 def test_every_multiplier_works_in_every_cycle_but_the_fill(core: BuiltCore, tmp_path: Path) -> None:
-    assert_steady_state(core, PATTERNS, tmp_path)
+    assert_steady_state(core, PATTERNS, tmp_path, 6, 8)
 
 
 def test_so_it_does_with_groups_of_16(wide_core: BuiltCore, tmp_path: Path) -> None:
-    assert_steady_state(wide_core, (None, NmPattern(2, 16), NmPattern(4, 16), NmPattern(8, 16)), tmp_path)
+    assert_steady_state(wide_core, (None, NmPattern(2, 16), NmPattern(4, 16), NmPattern(8, 16)), tmp_path, 4, 8)
 
 
 def request(model: str, sparsity: str) -> SimulationRequest:
