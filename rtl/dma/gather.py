@@ -57,7 +57,7 @@ class ReadQueue(wiring.Component):
         m = Module()
         beats = self.rows.beat_bytes // self.port.beat_bytes
         depth = self.port.max_outstanding * self.rows.burst_bytes // self.rows.beat_bytes
-        m.submodules.held = held = Fifo(width=8 * self.rows.beat_bytes + 1, depth=depth, registered=False)
+        m.submodules.rows = held = Fifo(width=8 * self.rows.beat_bytes + 1, depth=depth, registered=False)
         m.submodules.bursts = bursts = Fifo(width=1 + OFFSET_BITS, depth=self.port.max_outstanding, registered=True)
         before = Signal(8 * (self.rows.beat_bytes - self.port.beat_bytes), reset_less=True)
         place = Signal(range(beats))

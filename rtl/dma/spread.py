@@ -59,7 +59,7 @@ class WriteQueue(wiring.Component):
         m = Module()
         width, beats = self.port.beat_bytes, self.rows.beat_bytes // self.port.beat_bytes
         depth = BURSTS_HELD * self.rows.burst_bytes // self.rows.beat_bytes
-        m.submodules.held = held = Fifo(width=9 * self.rows.beat_bytes + 1, depth=depth, registered=False)
+        m.submodules.rows = held = Fifo(width=9 * self.rows.beat_bytes + 1, depth=depth, registered=False)
         whole = Signal(range(BURSTS_HELD + 1))
         place = Signal(range(beats))
         goes = Signal()

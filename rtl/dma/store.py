@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from gossamer.arch.isa import FIELDS, Opcode
 from gossamer.arch.registers import ErrorCause
 from gossamer.arch.timing import STORE_SETUP_CYCLES
+from gossamer.rtl.constant_arithmetic import low_ones
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.dma.bursts import BurstCutter
 from gossamer.rtl.dma.fifo import Fifo
@@ -190,7 +191,7 @@ class Store(wiring.Component):
         begin, end = notes[-1][:shift], notes[-1][shift:-1]
         m.d.sync += [
             place.eq(begin), ends.eq(notes[-1][-1]),
-            strobe.eq(Cat((begin <= byte) & (end >= byte) for byte in range(width))),
+            strobe.eq(~low_ones(begin, width) & Cat(Const(1, 1), low_ones(end, width - 1))),
         ]  # fmt: skip
         m.d.comb += [
             data.eq(self.read_data << (place << 3)),

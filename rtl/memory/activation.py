@@ -191,7 +191,8 @@ class ActivationBuffer(wiring.Component):
         following = Signal(cut.row_bits)
         late = cut.carry(bank)
         m.d.comb += [end.eq(bank + self.d_words), following.eq(row + 1)]
-        words = Cat((~late[b] & (end > b)) | (end > b + cut.banks) for b in range(cut.banks))
+        before_end = low_ones(end, 2 * cut.banks)
+        words = (~late & before_end[: cut.banks]) | before_end[cut.banks :]
         upper = Cat(Mux(each, cut.half(following), cut.half(row)) for each in late)
         for port, value in (
             (ports.d_data, turned), (ports.d_rows, Cat(row, following)), (ports.d_late, late),
@@ -210,7 +211,7 @@ class ActivationBuffer(wiring.Component):
         byte, bank, row = cut.split(self.load_address)
         _, last_bank, last_row = cut.split(self.load_last)
         late = cut.carry(bank)
-        within = Cat(last_bank >= b for b in range(cut.banks))
+        within = Cat(Const(1, 1), low_ones(last_bank, cut.banks - 1))
         words = Mux(row[0] ^ last_row[0], ~late | within, ~late & within)
         upper = Cat(Mux(each, cut.half(last_row), cut.half(row)) for each in late)
         place_bits = self.beat.bit_length() - 1

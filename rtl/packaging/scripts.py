@@ -12,7 +12,6 @@ _WAIVERS = (
     ("WIDTHEXPAND", "operands of arithmetic are unsigned and extend with zeros, as intended"),
     ("WIDTHTRUNC", "results are cut to the width of their register on purpose: counters wrap"),
     ("UNUSEDSIGNAL", "carry bits, and fields of the instruction word that an engine does not need"),
-    ("UNUSEDPARAM", "simulation models of primitives have parameters that one use does not set"),
     ("PROCASSINIT", "registers have a power-up value besides their reset: FPGAs load it with the bitstream"),
     ("DECLFILENAME", "modules that only one other uses stand in its file, as `owner.part`"),
     ("SYMRSVDWORD", "`interrupt` is a C++ word; Verilator renames it"),
@@ -21,6 +20,7 @@ _WAIVERS = (
 
 _PRIMITIVE_WAIVERS = (
     ("PINCONNECTEMPTY", "dsp_cascade*", "outputs of a DSP slice that are not used"),
+    ("PINCONNECTEMPTY", "dsp_adder*", "the same"),
     ("PINMISSING", "registered_multiplier", "C, shift inputs, which only a multiplier can drive, and unused outputs"),
     ("PINMISSING", "part_product", "the same"),
 )

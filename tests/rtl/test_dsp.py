@@ -259,11 +259,14 @@ UNCOVERED = {
     "logic": ("dsp_cascade", r"ALUMODE\(4'b0000\)", "ALUMODE(4'b0100)", "no logic functions"),
     "bypass": ("registered_multiplier", r'BYPASS\("DISABLED"\)', 'BYPASS("ENABLED")', "no bypass"),
 }
+LINK = r"\.PCIN\(cascade\[48\*n \+: 48\]\)"
 COUNT_MUTANTS = {
-    "fabric adder in a link": (r"\.PCIN\((cascade\[48\*n \+: 48\])\)", r".PCIN(\1 + 48'h1)", "PCOUT"),
-    "PCOUT used in fabric": (r"assign sums = \{", "assign sums = {cascade[95:48] ^ ", "PCOUT reaches pin"),
-    "cascade cut": (r"\.PCIN\(cascade\[48\*n \+: 48\]\)", ".PCIN(48'h0)", "assert 8 == 16"),
+    "fabric adder in a link": ("dsp_cascade", r"\.PCIN\((cascade\[48\*n \+: 48\])\)", r".PCIN(\1 + 48'h1)", "PCOUT"),
+    "PCOUT used in fabric": ("dsp_cascade", r"assign sums = \{", r"\g<0>cascade[95:48] ^ ", "PCOUT reaches pin"),
+    "cascade cut": ("dsp_cascade", LINK, ".PCIN(48'h0)", r"assert 8 == \(16 \+ 0\)"),
+    "link between adders cut": ("dsp_adder_4_16_18", LINK, ".PCIN(48'h0)", r"assert 24 == \(32 \+ 16\)"),
 }
+"""Synthesis removes what stands before a cut: half of the stages, and half of the adders with the stages they add."""
 
 
 def mutated(sources: tuple[VerilogModule, ...], name: str, pattern: str, replacement: str) -> tuple[VerilogModule, ...]:
@@ -307,8 +310,8 @@ def test_models_stop_at_uses_they_do_not_cover(use: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("mutant", COUNT_MUTANTS)
 def test_mutants_fail_the_counts(mutant: str, tmp_path: Path) -> None:
-    pattern, replacement, message = COUNT_MUTANTS[mutant]
-    changed = mutated(array_of(SMALL), "dsp_cascade", pattern, replacement)
-    netlist = synthesize(changed, tmp_path)
+    name, pattern, replacement, message = COUNT_MUTANTS[mutant]
+    shape = shape_of(name)
+    netlist = synthesize(mutated(array_of(shape), name, pattern, replacement), tmp_path)
     with pytest.raises(AssertionError, match=message):
-        check_counts(netlist, SMALL)
+        check_counts(netlist, shape)

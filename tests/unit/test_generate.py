@@ -170,12 +170,15 @@ def test_lint_is_clean_with_the_waivers(target: Target, tmp_path: Path) -> None:
         command, cwd=tmp_path / "core", env=environment, capture_output=True, text=True, check=False
     )
     assert (process.returncode, process.stderr) == (0, "")
-    broken = (tmp_path / "core" / "verilog" / "semaphore.v").read_text().replace("assign available = | tokens", "")
-    (tmp_path / "core" / "verilog" / "semaphore.v").write_text(broken)
+    slave = tmp_path / "core" / "verilog" / "axi_lite_slave.v"
+    broken, count = re.subn(r"assign s_axi_wready = [^;]+;", "", slave.read_text())
+    assert count == 1
+    slave.write_text(broken)
     process = subprocess.run(
         command, cwd=tmp_path / "core", env=environment, capture_output=True, text=True, check=False
     )
     assert process.returncode != 0, "lint must see an output that nothing drives"
+    assert re.search("UNDRIVEN.*s_axi_wready", process.stderr)
 
 
 def test_readme_has_every_register_field_and_cause(tmp_path: Path) -> None:

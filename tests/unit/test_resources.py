@@ -97,7 +97,8 @@ def test_memory_primitives_never_beat_the_bits_and_never_fall() -> None:
 def test_u280_sparse_by_hand() -> None:
     """DSPs and memories of the shipped config, each worked out from its structure."""
     parts = estimate_resources(sparse("u280-sparse")).components
-    assert parts["array"].dsp == 128 * 16 * 4 // 2 == 4096
+    # two lanes to a DSP; 4 segments of the sums of 128 chains and 4 lanes: of two sums, two segments to a DSP
+    assert parts["array"].dsp == 128 * 16 * 4 // 2 + 128 * 4 // 2 * (4 // 2) == 4096 + 512
     # 5 products a lane; LAYER_NORM: 2 small ones, 25 x 25 and 25 x 26 in 2 slices each, two 32 x 32; LRN: 2 and 9 x 32
     assert parts["vector engine"].dsp == 5 * 128 + (2 + 6 + 8) + (2 + 2)
     assert (parts["compute control"].dsp, parts["dma"].dsp) == (1, 2)
@@ -111,7 +112,7 @@ def test_u280_sparse_by_hand() -> None:
     assert blocks(parts["accumulator"]) == (0, 4 * 64 * 2 * 2, 0)
     # windows of 128 bytes that start at any 4: 2 banks of 1,024 bits (64 block RAMs of 16), 2,048 deep
     assert blocks(parts["parameter buffer"]) == (0, 2 * 64, 0)
-    assert blocks(parts["array"]) == (4096, 0, 0)
+    assert blocks(parts["array"]) == (4096 + 512, 0, 0)
 
 
 def blocks(part: Resources) -> tuple[int, int, int]:
@@ -175,7 +176,9 @@ def test_what_is_counted_is_what_the_rtl_contains() -> None:
 @pytest.mark.parametrize(("lanes", "per_stage"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])
 def test_two_lanes_share_a_dsp_and_an_odd_lane_takes_one(lanes: int, per_stage: int) -> None:
     spec = sparse("u280-sparse", *HUGE, f"array.lanes={lanes}")
-    assert estimate_resources(spec).components["array"].dsp == 128 * 16 * per_stage
+    pairs_of_sums, adders_of_4_segments = 128 * lanes // 2, 2  # chains are even: sums pair up with odd lanes too
+    adders = pairs_of_sums * adders_of_4_segments
+    assert estimate_resources(spec).components["array"].dsp == 128 * 16 * per_stage + adders
     narrow = sparse("u280-sparse", *HUGE, f"array.lanes={lanes}", "device.family=series7", "device.uram=0", *(
         f"buffers.{name}.memory=bram36" for name in ("activation", "weight", "index")))  # fmt: skip
     assert estimate_resources(narrow).components["array"].dsp == 128 * 16 * lanes
@@ -230,15 +233,18 @@ def test_total_is_the_sum_and_shares_follow() -> None:
 
 
 def test_what_does_not_fit_is_refused_with_need_budget_and_breakdown() -> None:
+    # half as long chains, of two segments: 256 * 8 * 4 / 2 and 256 * 4 / 2 DSPs, as many as at 128 chains, and they fit
+    shape = ["array.chains=256", "array.chain_length=8", "array.weight_rows_per_cycle=2"]
     with pytest.raises(ConfigError, match="needs") as caught:
-        load_config("u280-sparse", ["array.chains=256", "buffers.accumulator.memory=uram288"])
+        load_config("u280-sparse", [*shape, "buffers.accumulator.memory=uram288"])
     lines = str(caught.value).splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("u280-sparse.yaml:6:1: device: needs 1,")
-    # 4 lanes x 128 cells x 2 halves; 4 banks of 256 bytes (28 and 1 URAMs of 9) and of 128 bytes (14 and 1)
+    # 4 lanes x 128 cells x 2 halves; 2 banks of 256 bytes (28 URAMs of 9, and 4 bytes), 8,192 deep (2): the 2 x 4 bytes
+    # fit one; 8 banks of 64 bytes (7 and 1)
     assert "uram (estimated) but u280 has 960: accumulator 1,024, activation buffer 576, " in lines[0]
-    assert lines[0].endswith("weight buffer 116, index buffer 60")
-    assert f"needs {1024 + 576 + 116 + 60:,} uram" in lines[0]
+    assert lines[0].endswith("weight buffer 114, index buffer 64")
+    assert f"needs {1024 + 576 + 114 + 64:,} uram" in lines[0]
 
 
 def test_every_resource_can_be_the_one_that_is_short() -> None:
