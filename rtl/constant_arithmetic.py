@@ -3,7 +3,7 @@
 Synthesis puts a `*` into a DSP slice, of which the array needs every one; sums of shifted values stay in fabric.
 """
 
-from amaranth.hdl import Cat, Const, Mux, Value
+from amaranth.hdl import Const, Mux, Value
 
 
 def times_constant(value: Value, factor: int) -> Value:
@@ -26,18 +26,12 @@ def total(terms: list[Value]) -> Value:
 
 
 def low_ones(count: Value, width: int) -> Value:
-    """Return `width` bits of which the lowest `count` are set: a comparison each, not a shift and a subtraction."""
-    return Cat(*(_exceeds(count, bit) for bit in range(width)))
+    """Return `width` bits of which the lowest `count` are set, of an unsigned value.
 
-
-def _exceeds(value: Value, limit: int) -> Value:
-    """Return value > limit of an unsigned value, as ANDs and ORs: synthesis would make a carry chain of it."""
-    if limit >> len(value):
-        return Const(0, 1)
-    exceeds: Value = Const(0, 1)
-    for at, bit in enumerate(value):
-        exceeds = bit & exceeds if limit >> at & 1 else bit | exceeds
-    return exceeds
+    Ones are shifted out: of a constant, synthesis leaves ANDs and ORs of count for each bit, where a comparison would
+    be a carry chain. One line of Verilog at any width.
+    """
+    return ~(Const((1 << width) - 1, width) << count)[:width]
 
 
 def quotient(value: Value, divisor: int) -> Value:
