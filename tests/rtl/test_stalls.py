@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hand_programs import binding, constants_address, program_of
 
 from gossamer.arch.config import load_config
+from gossamer.arch.isa import ENGINES, Engine, Opcode
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.rtl_run import STALL_PROBABILITY
 from gossamer.sim.stalls import STALL_CHANNELS
@@ -16,7 +18,11 @@ from gossamer.verification import Candidate, VerificationReport, verify_programs
 from gossamer.verify_candidates import random_candidate
 
 SEED = int(os.environ.get("GOSSAMER_SEED", "1"))
-PROGRAMS = 10
+RANDOM_PROGRAMS = 10
+SHORT_STORES = (16, 20, 24, 32)
+"""STOREs of each Program of `short_stores`."""
+
+PROGRAMS = RANDOM_PROGRAMS + len(SHORT_STORES)
 
 
 @pytest.fixture(scope="module", params=[(), ("axi.ports=4",)], ids=["one port", "four ports"])
@@ -28,7 +34,37 @@ def spec(request: pytest.FixtureRequest) -> SparseAccelerator:
 
 @pytest.fixture(scope="module")
 def candidates(spec: SparseAccelerator) -> list[Candidate]:
-    return [random_candidate(spec, SEED + number) for number in range(PROGRAMS)]
+    return [
+        *(random_candidate(spec, SEED + number) for number in range(RANDOM_PROGRAMS)),
+        *(short_stores(spec, count) for count in SHORT_STORES),
+    ]
+
+
+def short_stores(spec: SparseAccelerator, count: int) -> Candidate:
+    """Return a Program of STOREs of one beat, one after another.
+
+    The data of longer bursts hides the pauses of AW, here only a pause of W does. What AW has delayed can catch up at
+    later pauses of other channels: so one Program is not enough.
+    """
+    run, pitch = 8, 64
+    image = np.random.default_rng(SEED).integers(0, 256, run * count, dtype=np.uint8)
+    constants = constants_address(1 + count)
+    output = constants + -(-image.size // 64) * 64
+    load, store = (1 << ENGINES.index(engine) for engine in (Engine.LOAD, Engine.STORE))
+    shape = {"ny": 1, "nx": 1}
+    lines = [
+        (Opcode.LOAD, shape | {"run_bytes": image.size, "dst_e": 1, "dram": constants, "release": store}),
+        *(
+            (Opcode.STORE, shape | {"run_bytes": run, "src": run * number, "dram": output + pitch * number,
+                                    "wait": 0 if number else load})
+            for number in range(count)
+        ),
+    ]  # fmt: skip
+    program = program_of(
+        spec, lines, image, working_bytes=pitch * count,
+        outputs=(binding("stored", output, (1, 1, count, run), pitch),),
+    )  # fmt: skip
+    return Candidate(name=f"{count} short stores", program=program, inputs={})
 
 
 @pytest.fixture(scope="module")
