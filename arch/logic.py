@@ -44,7 +44,8 @@ CONSTANT_BITS = (32, 32, 6)
 
 LRN_HISTORY = (9, 256)
 LRN_READERS = 2
-"""Bits and words of the elements LRN remembers, and who reads them: each has a copy in block RAM."""
+"""Bits and words of the elements LRN remembers, and who reads them: each has a copy. In block RAM on ECP5, which has
+one for every 400 LUTs, and in LUTs elsewhere."""
 
 SUM_BITS = 8 * SUM_BYTES
 PRODUCT_BITS = 16
@@ -289,6 +290,8 @@ def _vector(spec: SparseAccelerator) -> Demand:
     lanes, family, group = spec.vector.lanes, spec.device.family, spec.array.group_size
     rows = max(2, ceil_div(spec.array.chains, lanes))
     memories = lanes * (_small(family, *TABLE_BITS) + sum(_small(family, bits, rows) for bits in CONSTANT_BITS))
+    if family is not Family.ECP5:
+        memories += LRN_READERS * _small(family, *LRN_HISTORY)
     entry_bits = 32 * requantize_entries(lanes)
     scaled = {"vector": 1, "vector_lane": lanes}
     return Demand(lut=memories, ff=5 * entry_bits + 2 * 8 * group, lut_of=scaled, ff_of=scaled)

@@ -127,7 +127,7 @@ def _hard_blocks(spec: SparseAccelerator) -> Mapping[str, Resources]:
     place = (min(bits["nx"], address_bits) + sign, min(bits["a_x"], address_bits) + sign)
     stages = array.chains * array.chain_length
     adders = adder_dsps(array.chains * array.lanes, array.weight_rows_per_cycle) if cascaded(family) else 0
-    block_memory = MemoryKind.DP16KD if family is Family.ECP5 else MemoryKind.BRAM36
+    history = [(*LRN_HISTORY, LRN_READERS)] if family is Family.ECP5 else []
     cut = activation_banks(spec)
     halves = [(8 * cut.word_bytes, rows, copies(spec) * cut.banks) for rows in (cut.half_rows, cut.upper_rows)]
     sums = [(8 * SUM_BYTES * CELL_CHAINS, rows, accumulator_cells(spec))
@@ -138,7 +138,7 @@ def _hard_blocks(spec: SparseAccelerator) -> Mapping[str, Resources]:
         "array": Resources(dsp=stages * ceil_div(array.lanes, LANES_PER_DSP[family]) + adders),
         "accumulator": _memories(buffers.accumulator.memory, family, sums, byte_writes=False),
         "vector engine": _dsps(family, VECTOR_PRODUCTS * spec.vector.lanes) + _dsps(family, ROW_PRODUCTS)
-        + _memories(block_memory, family, [(*LRN_HISTORY, LRN_READERS)], byte_writes=False),
+        + _memories(MemoryKind.DP16KD, family, history, byte_writes=False),
         "activation buffer": _memories(buffers.activation.memory, family, halves, byte_writes=True),
         "weight buffer": _banks(weight_window(spec), family),
         "index buffer": _banks(index_window(spec), family),

@@ -101,7 +101,7 @@ class Lrn(wiring.Component):
 
         What is read was written before, and nothing else is written to its row in that cycle.
         """
-        kind = MemoryKind.DP16KD if self.target is Target.ECP5 else MemoryKind.BRAM36
+        kind = MemoryKind.DP16KD if self.target is Target.ECP5 else MemoryKind.LUTRAM
         memory = BlockMemory("lrn_history", part_bits=9, parts=1, rows=HISTORY, kind=kind)
         m.submodules.old = old = Copies(memory)
         m.submodules.middle = middle = Copies(memory)
