@@ -274,3 +274,19 @@ def test_the_position_walk_takes_one_multiplier_as_yosys_counts(capacity_bytes: 
     """Yosys 0.70 on ecp5-tiny and with addresses of 18 bits."""
     spec = sparse("ecp5-tiny", "device.bram36=1000", f"buffers.activation.capacity_bytes={capacity_bytes}")
     assert estimate_resources(spec).components["compute control"].dsp == 1
+
+
+FLIGHTLLM_LUTS_PER_DSP, FLIGHTLLM_FFS_PER_DSP = 190_000 / 6144, 360_000 / 6144
+"""Its matrix engine on the U280, after place and route (FPGA'24, arXiv 2401.03868)."""
+
+
+@pytest.mark.parametrize(("group_size", "most"), [(4, 17), (8, 33), (16, 95)])
+def test_the_array_takes_few_luts_per_dsp(group_size: int, most: int) -> None:
+    """Of the DSPs that multiply, 6,144; at groups of 4, with the accumulator, fewer than FlightLLM's matrix engine."""
+    parts = estimate_resources(sparse("u280-6144", f"array.group_size={group_size}")).components
+    dsps = 192 * 16 * 4 // 2
+    assert dsps == 6144
+    assert parts["array"].lut <= most * dsps
+    assert parts["array"].ff + parts["accumulator"].ff < FLIGHTLLM_FFS_PER_DSP * dsps
+    if group_size == 4:
+        assert parts["array"].lut + parts["accumulator"].lut < FLIGHTLLM_LUTS_PER_DSP * dsps
