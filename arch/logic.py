@@ -155,11 +155,12 @@ def _window(sizes: WindowSizes, family: Family) -> Demand:
     unit_bits = _levels(word // unit)
     written, read = sizes.piece_bytes + word - 1, min(total, sizes.read_bytes + word - unit)
     luts, registers = _held(sizes.memory, family, 8 * word, cut.rows)
+    mask = min(total, 2 << max(byte_bits, sizes.piece_bytes.bit_length())) - 1  # as far as a sum of two places reaches
     turns = 9 * (_spread(family, sizes.piece_bytes, byte_bits) + _place(family, written, word, banks))
     turns += 8 * (_turn(family, read, bank_bits) + _shift(family, sizes.read_bytes, unit_bits, unit))
     return Demand(
         lut=banks * luts,
-        ff=3 * 8 * sizes.piece_bytes + written + total + _levels(written + 1) + byte_bits + 4 * row_bits
+        ff=3 * 8 * sizes.piece_bytes + mask + total + _levels(written + 1) + byte_bits + 4 * row_bits
         + 4 * bank_bits + banks - 1 + 8 * (total + sizes.read_bytes) + 2 * unit_bits + banks * registers,
         lut_of={
             "window": turns + 2 * (banks - 1) * row_bits + sizes.piece_bytes,
