@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from gossamer.arch.isa import Opcode
 from gossamer.arch.timing import LOAD_SETUP_CYCLES, LOAD_WRITE_CYCLES, STORE_SETUP_CYCLES
-from gossamer.dataflow.mapping import SLOTS
+from gossamer.dataflow.mapping import SLOTS, input_extent, reduction_runs
 from gossamer.sim.durations import ceil_ratio, compute_duration, vector_duration
 from gossamer.sim.kernels import kernel
+from gossamer.sim.offchip import TICKS_PER_CYCLE
 
 Ints = NDArray[np.int64]
 
 _REQUANTIZE, _ADD = int(Opcode.REQUANTIZE), int(Opcode.ADD)
-TICK_SCALE = 65536.0
 
 WEIGHTS_TOO_LARGE, SUMS_TOO_LARGE, TILES_TOO_LARGE, REASONS = range(4)
 """Why a tiling is not legal: what the weight and index, the accumulator or the activation buffer cannot hold."""
@@ -32,39 +32,57 @@ WEIGHTS_TOO_LARGE, SUMS_TOO_LARGE, TILES_TOO_LARGE, REASONS = range(4)
 # Columns of `kinds` int64 [n, KIND]: blocks of equal output channels and input words.
 KIND_CHANNELS, KIND_WORDS, KIND_COUNT, KIND = range(4)
 # What a config offers: entries of `chip` int64 [CHIP]. TICKS: channel time of a byte on all channels together, in
-# 1 / TICK_SCALE cycles. LOADED, WRITTEN: bytes of activations that LOAD and that VECTOR may fill.
+# 1 / TICKS_PER_CYCLE cycles. LOADED, WRITTEN: bytes of activations that LOAD and that VECTOR may fill.
 (ACTIVATION, LOADED, WRITTEN, WEIGHT_ROWS, INDEX_ROWS, ACCUMULATOR, PARAMETER, GROUP_SIZE, CHAINS, CHAIN_LENGTH, LANES,
  WEIGHT_RATE, VECTOR_LANES, ROW_BYTES, TICKS, LATENCY, CHIP) = range(17)  # fmt: skip
 # What a mapping decides: entries of `choice` int64 [CHOICE]. ORDER: 0 weights outer, 1 activations outer.
 ORDER, TILE_ROWS, TILE_COLUMNS, GROUP, SPLIT_Y, SPLIT_X, SPLIT_WORDS, CHOICE = range(8)
 
 
+_input_extent = kernel(allocates=False)(input_extent)
+_reduction_runs = kernel(allocates=False)(reduction_runs)
+
+
 @kernel(allocates=False)
-def _extent(outputs: int, taps: int, stride: int, dilation: int) -> int:
-    """Return `gossamer.dataflow.mapping.input_extent`."""
-    return (outputs - 1) * stride + (taps - 1) * dilation + 1
+def _part(length: int, size: int, ragged: int) -> tuple[int, int]:
+    """Return the length and the number of the full, or of the ragged parts of an axis; either may be 0."""
+    if ragged:
+        return length % size, 1
+    return size, length // size
+
+
+@kernel(allocates=False)
+def _last_part(length: int, size: int) -> int:
+    """Return the length of the last part of an axis, which is the shortest."""
+    return length - (ceil_ratio(length, size) - 1) * size
 
 
 @kernel(allocates=False)
 def _loaded_extents(
     outputs: int, tile: int, taps: int, split: int, stride: int, dilation: int, pad: int, inputs: int
-) -> int:  # fmt: skip
-    """Return the input rows (or columns) that all tiles and splits of an axis load together, without padding."""
-    total = 0
+) -> tuple[int, int]:  # fmt: skip
+    """Return the input rows (or columns) all tiles and splits of an axis load together, and how many load some.
+
+    The window of the others is padding alone: their LOADs read nothing.
+    """
+    total, reading = 0, 0
     for first in range(0, outputs, tile):
         count = min(tile, outputs - first)
         for tap in range(0, taps, split):
             low = first * stride - pad + tap * dilation
-            high = low + _extent(count, min(split, taps - tap), stride, dilation)
-            total += max(0, min(inputs, high) - max(0, low))
-    return total
+            high = low + _input_extent(count, min(split, taps - tap), stride, dilation)
+            inside = max(0, min(inputs, high) - max(0, low))
+            total += inside
+            if inside > 0:
+                reading += 1
+    return total, reading
 
 
 @kernel(allocates=False)
-def _transfer(chip: Ints, count: int, size_bytes: int, setup: int) -> float:
-    """Return the least cycles of `count` LOADs or STOREs that move `size_bytes` together."""
-    moving = max(size_bytes / chip[ROW_BYTES], size_bytes * chip[TICKS] / TICK_SCALE)
-    return float(count * (setup + chip[LATENCY]) + moving)
+def _transfer(chip: Ints, count: int, moving: int, size_bytes: int, setup: int) -> float:
+    """Return the least cycles of `count` LOADs or STOREs, `moving` of which move `size_bytes` together."""
+    cycles = max(size_bytes / chip[ROW_BYTES], size_bytes * chip[TICKS] / TICKS_PER_CYCLE)
+    return float(count * setup + moving * chip[LATENCY] + cycles)
 
 
 @kernel(allocates=False)
@@ -108,8 +126,8 @@ def fits_sums(layer: Ints, chip: Ints, choice: Ints) -> bool:
 @kernel(allocates=False)
 def fits_tile(layer: Ints, chip: Ints, choice: Ints) -> bool:
     """Return whether the activation buffer holds the slots of a choice."""
-    rows = _extent(choice[TILE_ROWS], choice[SPLIT_Y], layer[STRIDE_Y], layer[DILATION_Y])
-    columns = _extent(choice[TILE_COLUMNS], choice[SPLIT_X], layer[STRIDE_X], layer[DILATION_X])
+    rows = _input_extent(choice[TILE_ROWS], choice[SPLIT_Y], layer[STRIDE_Y], layer[DILATION_Y])
+    columns = _input_extent(choice[TILE_COLUMNS], choice[SPLIT_X], layer[STRIDE_X], layer[DILATION_X])
     words = min(layer[OUT_WORDS], choice[GROUP] * layer[BLOCK_OUT_WORDS])
     loaded = SLOTS * rows * columns * choice[SPLIT_WORDS] * chip[GROUP_SIZE]
     written = SLOTS * choice[TILE_ROWS] * choice[TILE_COLUMNS] * words * chip[GROUP_SIZE]
@@ -123,12 +141,9 @@ def _part_cycles(
     layer: Ints, chip: Ints, choice: Ints, positions: int, rows: int, columns: int, words: int
 ) -> int:  # fmt: skip
     """Return the cycles of the COMPUTE of one part of `rows` x `columns` taps and `words` words."""
-    if columns == 1 or layer[DILATION_X] == 1:
-        runs, run_words = rows, columns * words
-    else:
-        runs, run_words = rows * columns, words
+    n_ry, n_rx, run_words = _reduction_runs(rows, columns, layer[DILATION_X], words)
     return compute_duration(
-        positions, runs, run_words, layer[STEPS], chip[CHAIN_LENGTH], chip[LANES], chip[WEIGHT_RATE]
+        positions, n_ry * n_rx, run_words, layer[STEPS], chip[CHAIN_LENGTH], chip[LANES], chip[WEIGHT_RATE]
     )
 
 
@@ -137,17 +152,11 @@ def _block_cycles(layer: Ints, chip: Ints, choice: Ints, positions: int, words: 
     """Return the cycles of all COMPUTEs of one block over one tile."""
     total = 0
     for ragged_y in range(2):
-        rows, down = choice[SPLIT_Y], layer[KERNEL_Y] // choice[SPLIT_Y]
-        if ragged_y:
-            rows, down = layer[KERNEL_Y] % choice[SPLIT_Y], 1
+        rows, down = _part(layer[KERNEL_Y], choice[SPLIT_Y], ragged_y)
         for ragged_x in range(2):
-            columns, across = choice[SPLIT_X], layer[KERNEL_X] // choice[SPLIT_X]
-            if ragged_x:
-                columns, across = layer[KERNEL_X] % choice[SPLIT_X], 1
+            columns, across = _part(layer[KERNEL_X], choice[SPLIT_X], ragged_x)
             for ragged in range(2):
-                depth, deep = choice[SPLIT_WORDS], words // choice[SPLIT_WORDS]
-                if ragged:
-                    depth, deep = words % choice[SPLIT_WORDS], 1
+                depth, deep = _part(words, choice[SPLIT_WORDS], ragged)
                 if rows * columns * depth * down * across * deep:
                     cycles = _part_cycles(layer, chip, choice, positions, rows, columns, depth)
                     total += down * across * deep * cycles
@@ -176,13 +185,9 @@ def lower_bound(layer: Ints, kinds: Ints, chip: Ints, choice: Ints) -> float:
     compute, vector = 0, 0
     last_compute, last_vector, last_positions = 0, 0, 0
     for ragged_y in range(2):
-        height, number_y = choice[TILE_ROWS], layer[OUT_ROWS] // choice[TILE_ROWS]
-        if ragged_y:
-            height, number_y = layer[OUT_ROWS] % choice[TILE_ROWS], 1
+        height, number_y = _part(layer[OUT_ROWS], choice[TILE_ROWS], ragged_y)
         for ragged_x in range(2):
-            width, number_x = choice[TILE_COLUMNS], layer[OUT_COLUMNS] // choice[TILE_COLUMNS]
-            if ragged_x:
-                width, number_x = layer[OUT_COLUMNS] % choice[TILE_COLUMNS], 1
+            width, number_x = _part(layer[OUT_COLUMNS], choice[TILE_COLUMNS], ragged_x)
             positions, number = height * width, layer[BATCH] * number_y * number_x
             if positions * number == 0:
                 continue
@@ -197,7 +202,11 @@ def lower_bound(layer: Ints, kinds: Ints, chip: Ints, choice: Ints) -> float:
                 vector += number * kinds[kind, KIND_COUNT] * one
                 if kind == 0 or one < last_vector:
                     last_vector = one
-                cycles = cycles // parts_of(layer, choice, kinds[kind, KIND_WORDS])
+                cycles = _part_cycles(
+                    layer, chip, choice, positions, _last_part(layer[KERNEL_Y], choice[SPLIT_Y]),
+                    _last_part(layer[KERNEL_X], choice[SPLIT_X]),
+                    _last_part(kinds[kind, KIND_WORDS], choice[SPLIT_WORDS]),
+                )  # fmt: skip
                 if kind == 0 or cycles < last_compute:
                     last_compute = cycles
     # Weights and parameters.
@@ -214,34 +223,43 @@ def lower_bound(layer: Ints, kinds: Ints, chip: Ints, choice: Ints) -> float:
     if not layer[RESIDENT_PARAMETERS]:
         parameter_loads = layer[BLOCKS]
     # Input.
-    lines = _loaded_extents(layer[OUT_ROWS], choice[TILE_ROWS], layer[KERNEL_Y], choice[SPLIT_Y], layer[STRIDE_Y],
-                            layer[DILATION_Y], layer[PAD_Y], layer[ROWS])  # fmt: skip
-    pixels = _loaded_extents(layer[OUT_COLUMNS], choice[TILE_COLUMNS], layer[KERNEL_X], choice[SPLIT_X],
-                             layer[STRIDE_X], layer[DILATION_X], layer[PAD_X], layer[COLUMNS])  # fmt: skip
+    lines, rows_read = _loaded_extents(
+        layer[OUT_ROWS], choice[TILE_ROWS], layer[KERNEL_Y], choice[SPLIT_Y], layer[STRIDE_Y], layer[DILATION_Y],
+        layer[PAD_Y], layer[ROWS],
+    )  # fmt: skip
+    pixels, columns_read = _loaded_extents(
+        layer[OUT_COLUMNS], choice[TILE_COLUMNS], layer[KERNEL_X], choice[SPLIT_X], layer[STRIDE_X], layer[DILATION_X],
+        layer[PAD_X], layer[COLUMNS],
+    )  # fmt: skip
     once = layer[BATCH] * lines * pixels * group_size
+    windows = layer[BATCH] * rows_read * columns_read
     if layer[SHARED]:
         input_loads, input_bytes = tiles * most, once * layer[WORDS]
+        reading = windows * ceil_ratio(layer[WORDS], choice[SPLIT_WORDS])
         again = (choice[ORDER] == 0 and input_loads > SLOTS) or (choice[ORDER] == 1 and most > SLOTS)
         if again:
-            input_loads, input_bytes = groups * input_loads, groups * input_bytes
+            input_loads, input_bytes, reading = groups * input_loads, groups * input_bytes, groups * reading
     else:
-        input_loads, input_bytes = tiles * parts, 0
+        input_loads, input_bytes, reading = tiles * parts, 0, 0
         for kind in range(kinds.shape[0]):
             input_bytes += once * kinds[kind, KIND_COUNT] * kinds[kind, KIND_WORDS]
+            deep = ceil_ratio(kinds[kind, KIND_WORDS], choice[SPLIT_WORDS])
+            reading += windows * kinds[kind, KIND_COUNT] * deep
     # Output.
     output_bytes = layer[BATCH] * layer[OUT_ROWS] * layer[OUT_COLUMNS] * layer[OUT_WORDS] * group_size
     last_bytes = last_positions * group_size  # at least a word of every position
     last_store = STORE_SETUP_CYCLES + chip[LATENCY] + last_bytes / chip[ROW_BYTES]
     if layer[JOINED_BYTES] > 0:
         input_loads, input_bytes = input_loads + tiles * groups, input_bytes + output_bytes
-    # What comes before the first COMPUTE: instructions, the weights of a part, some input.
+        reading += tiles * groups
+    # What comes before the first COMPUTE: instructions, the weights of a part, a LOAD of input or padding.
     load_setup = LOAD_SETUP_CYCLES + LOAD_WRITE_CYCLES
-    head = chip[LATENCY] + _transfer(chip, planes + 1, weight_bytes // max(1, weight_loads // planes) // 2, load_setup)
-    load = _transfer(
-        chip, weight_loads + input_loads + parameter_loads, weight_bytes + input_bytes + parameter_bytes, load_setup
-    )
-    store = _transfer(chip, tiles * groups, output_bytes, STORE_SETUP_CYCLES)
-    moved = (weight_bytes + input_bytes + parameter_bytes + output_bytes) * chip[TICKS] / TICK_SCALE
+    first_bytes = weight_bytes // max(1, weight_loads // planes) // 2
+    head = chip[LATENCY] + _transfer(chip, planes + 1, planes, first_bytes, load_setup)
+    others, loaded = weight_loads + parameter_loads, weight_bytes + input_bytes + parameter_bytes
+    load = _transfer(chip, others + input_loads, others + reading, loaded, load_setup)
+    store = _transfer(chip, tiles * groups, tiles * groups, output_bytes, STORE_SETUP_CYCLES)
+    moved = (loaded + output_bytes) * chip[TICKS] / TICKS_PER_CYCLE
     tail = last_vector + last_store
     return float(
         max(
