@@ -23,7 +23,7 @@ from gossamer.simulation import compile_for
 CONFIGS = ("ecp5-tiny", "kv260-edge", "u280-sparse")
 
 
-def resnet_mappings(name: str, spec: SparseAccelerator) -> dict[str, ConvMapping]:
+def resnet_mappings(name: str, spec: SparseAccelerator, sparsity: str = "2:4") -> dict[str, ConvMapping]:
     """Return the mapping the compiler chooses for every layer on the array, by layer."""
     mappings: dict[str, ConvMapping] = {}
     choose = mac_layers.choose_mapping
@@ -34,7 +34,9 @@ def resnet_mappings(name: str, spec: SparseAccelerator) -> dict[str, ConvMapping
 
     mac_layers.choose_mapping = remember
     try:
-        compile_for(SimulationRequest(model="resnet50", config=name, sparsity="2:4", shapes={}), spec, lambda _: None)
+        compile_for(
+            SimulationRequest(model="resnet50", config=name, sparsity=sparsity, shapes={}), spec, lambda _: None
+        )
     finally:
         mac_layers.choose_mapping = choose
     return mappings

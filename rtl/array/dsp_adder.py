@@ -3,6 +3,7 @@
 from amaranth.lib.wiring import In, Out
 
 from gossamer.arch.primitives import ADDER_SEGMENTS
+from gossamer.rtl.array.dsp_cascade import UNUSED_PINS
 from gossamer.rtl.leaf import Leaf
 
 FIELD_BITS = 24
@@ -40,12 +41,7 @@ module {name}(
         .PCIN(cascade[48*n +: 48]), .PCOUT(cascade[48*n + 48 +: 48]), .P(sums[48*n +: 48]),
         .CEA1(1'b0), .CEA2(1'b1), .CED(1'b0), .CEAD(1'b0), .CEB1(1'b0), .CEB2(1'b1), .CEC(1'b1),
         .CEM(1'b0), .CEP(1'b1), .CEINMODE(1'b0), .CECTRL(1'b0), .CEALUMODE(1'b0), .CECARRYIN(1'b0),
-        .RSTA(1'b0), .RSTB(1'b0), .RSTC(1'b0), .RSTD(1'b0), .RSTM(1'b0), .RSTP(1'b0), .RSTINMODE(1'b0),
-        .RSTCTRL(1'b0), .RSTALUMODE(1'b0), .RSTALLCARRYIN(1'b0),
-        .ACIN(30'h0), .BCIN(18'h0), .CARRYCASCIN(1'b0), .MULTSIGNIN(1'b0),
-        .ACOUT(), .BCOUT(), .CARRYCASCOUT(), .MULTSIGNOUT(), .CARRYOUT(), .OVERFLOW(), .UNDERFLOW(),
-        .PATTERNDETECT(), .PATTERNBDETECT(), .XOROUT()
-      );
+{unused}      );
     end
   endgenerate
   assign totals = {{sums[{high} +: {total_bits}], sums[{low} +: {total_bits}]}};
@@ -90,5 +86,5 @@ class DspAdder(Leaf):
             name=self.module_name, inputs=self.segments * 2 * bits - 1, outputs=2 * self.total_bits - 1,
             ports=self.segments * 2 * FIELD_BITS - 1, cascade=48 * dsps + 47, fields=2 * self.segments,
             sign=FIELD_BITS - bits, bits=bits, last=bits - 1, dsps=dsps, total_bits=self.total_bits,
-            low=48 * dsps - 48, high=48 * dsps - 24,
+            low=48 * dsps - 48, high=48 * dsps - 24, unused=UNUSED_PINS,
         )  # fmt: skip

@@ -6,6 +6,15 @@ from gossamer.arch.target import LOW_LANE_BITS
 from gossamer.rtl.array.shape import ArrayShape
 from gossamer.rtl.leaf import Leaf
 
+UNUSED_PINS = """\
+        .RSTA(1'b0), .RSTB(1'b0), .RSTC(1'b0), .RSTD(1'b0), .RSTM(1'b0), .RSTP(1'b0), .RSTINMODE(1'b0),
+        .RSTCTRL(1'b0), .RSTALUMODE(1'b0), .RSTALLCARRYIN(1'b0),
+        .ACIN(30'h0), .BCIN(18'h0), .CARRYCASCIN(1'b0), .MULTSIGNIN(1'b0),
+        .ACOUT(), .BCOUT(), .CARRYCASCOUT(), .MULTSIGNOUT(), .CARRYOUT(), .OVERFLOW(), .UNDERFLOW(),
+        .PATTERNDETECT(), .PATTERNBDETECT(), .XOROUT()
+"""
+"""Resets, and the ways between slices that no slice here uses; the vendor's model reads open inputs as ones."""
+
 _TEXT = """\
 module {name}(
   input clk,
@@ -41,12 +50,7 @@ module {name}(
         .PCIN(cascade[48*n +: 48]), .PCOUT(cascade[48*n + 48 +: 48]), .P(totals[48*n +: 48]),
         .CEA1(1'b0), .CEA2(1'b1), .CED(1'b1), .CEAD(1'b1), .CEB1(1'b0), .CEB2(load_weight[n]), .CEC(1'b0),
         .CEM(1'b1), .CEP(1'b1), .CEINMODE(1'b0), .CECTRL(1'b0), .CEALUMODE(1'b0), .CECARRYIN(1'b0),
-        .RSTA(1'b0), .RSTB(1'b0), .RSTC(1'b0), .RSTD(1'b0), .RSTM(1'b0), .RSTP(1'b0), .RSTINMODE(1'b0),
-        .RSTCTRL(1'b0), .RSTALUMODE(1'b0), .RSTALLCARRYIN(1'b0),
-        .ACIN(30'h0), .BCIN(18'h0), .CARRYCASCIN(1'b0), .MULTSIGNIN(1'b0),
-        .ACOUT(), .BCOUT(), .CARRYCASCOUT(), .MULTSIGNOUT(), .CARRYOUT(), .OVERFLOW(), .UNDERFLOW(),
-        .PATTERNDETECT(), .PATTERNBDETECT(), .XOROUT()
-      );
+{unused}      );
     end
   endgenerate
 endmodule
@@ -108,7 +112,7 @@ class DspCascade(Leaf):
             rounding_note=" + RND" if packed else "",
             first_mode="100000101" if packed else "000000101",
             high_operand=f"{{high[8*n + 7], high[8*n +: 8], {LOW_LANE_BITS}'h0}}" if packed else "27'h0",
-            use_d=int(packed),
+            use_d=int(packed), unused=UNUSED_PINS,
         )  # fmt: skip
 
     def _packed_sums(self) -> str:

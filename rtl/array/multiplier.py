@@ -13,10 +13,31 @@ from gossamer.rtl.leaf import Leaf
 _BITS = 18
 
 
-def connected_pins(port: str, bits: int, value: str) -> str:
-    """Return the connections of a port that the primitive has as single bits: `value` with the bit's number put in."""
-    pins = [f".{port}{bit}({value.replace('#', str(bit))})" for bit in range(bits)]
+def _connected_pins(port: str, bits: int, net: str) -> str:
+    """Return the connections of a port that the primitive has as single bits with the bits of a net."""
+    pins = [f".{port}{bit}({net}[{bit}])" for bit in range(bits)]
     return ",\n".join("    " + ", ".join(pins[at : at + 6]) for at in range(0, bits, 6))
+
+
+def multiplier_instance(a: str, b: str, product: str, load: str | None = None) -> str:
+    """Return a MULT18X18D of signed factors with its input and output registers; `load` enables the register of `b`."""
+    enable, enabled = ("CE0", "1'b0") if load is None else ("CE1", load)
+    return f"""\
+  MULT18X18D #(
+    .REG_INPUTA_CLK("CLK0"), .REG_INPUTA_CE("CE0"), .REG_INPUTA_RST("RST0"),
+    .REG_INPUTB_CLK("CLK0"), .REG_INPUTB_CE("{enable}"), .REG_INPUTB_RST("RST0"),
+    .REG_INPUTC_CLK("NONE"), .REG_PIPELINE_CLK("NONE"),
+    .REG_OUTPUT_CLK("CLK0"), .REG_OUTPUT_CE("CE0"), .REG_OUTPUT_RST("RST0"),
+    .GSR("DISABLED"), .MULT_BYPASS("DISABLED"), .SOURCEB_MODE("B_SHIFT"), .RESETMODE("SYNC")
+  ) multiplier (
+    .CLK0(clk), .CLK1(1'b0), .CLK2(1'b0), .CLK3(1'b0),
+    .CE0(1'b1), .CE1({enabled}), .CE2(1'b0), .CE3(1'b0), .RST0(1'b0), .RST1(1'b0), .RST2(1'b0), .RST3(1'b0),
+    .SIGNEDA(1'b1), .SIGNEDB(1'b1), .SOURCEA(1'b0), .SOURCEB(1'b0),
+{_connected_pins("A", _BITS, a)},
+{_connected_pins("B", _BITS, b)},
+{_connected_pins("P", 2 * _BITS, product)}
+  );
+"""
 
 
 _TEXT = f"""\
@@ -31,21 +52,7 @@ module registered_multiplier(
   wire [{_BITS - 1}:0] b = {{{{10{{weight[7]}}}}, weight}};
   wire [35:0] p;
   assign product = p[15:0];
-  MULT18X18D #(
-    .REG_INPUTA_CLK("CLK0"), .REG_INPUTA_CE("CE0"), .REG_INPUTA_RST("RST0"),
-    .REG_INPUTB_CLK("CLK0"), .REG_INPUTB_CE("CE1"), .REG_INPUTB_RST("RST0"),
-    .REG_INPUTC_CLK("NONE"), .REG_PIPELINE_CLK("NONE"),
-    .REG_OUTPUT_CLK("CLK0"), .REG_OUTPUT_CE("CE0"), .REG_OUTPUT_RST("RST0"),
-    .GSR("DISABLED"), .MULT_BYPASS("DISABLED"), .SOURCEB_MODE("B_SHIFT"), .RESETMODE("SYNC")
-  ) multiplier (
-    .CLK0(clk), .CLK1(1'b0), .CLK2(1'b0), .CLK3(1'b0),
-    .CE0(1'b1), .CE1(load_weight), .CE2(1'b0), .CE3(1'b0), .RST0(1'b0), .RST1(1'b0), .RST2(1'b0), .RST3(1'b0),
-    .SIGNEDA(1'b1), .SIGNEDB(1'b1), .SOURCEA(1'b0), .SOURCEB(1'b0),
-{connected_pins("A", _BITS, "a[#]")},
-{connected_pins("B", _BITS, "b[#]")},
-{connected_pins("P", 2 * _BITS, "p[#]")}
-  );
-endmodule
+{multiplier_instance("a", "b", "p", load="load_weight")}endmodule
 """
 
 

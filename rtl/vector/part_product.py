@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Value
 from amaranth.lib.wiring import In, Out
 
 from gossamer.arch.target import Target
-from gossamer.rtl.array.multiplier import connected_pins
+from gossamer.rtl.array.multiplier import multiplier_instance
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.leaf import Leaf
 
@@ -37,21 +37,7 @@ module part_product(
   input [17:0] y,
   output [35:0] product
 );
-  MULT18X18D #(
-    .REG_INPUTA_CLK("CLK0"), .REG_INPUTA_CE("CE0"), .REG_INPUTA_RST("RST0"),
-    .REG_INPUTB_CLK("CLK0"), .REG_INPUTB_CE("CE0"), .REG_INPUTB_RST("RST0"),
-    .REG_INPUTC_CLK("NONE"), .REG_PIPELINE_CLK("NONE"),
-    .REG_OUTPUT_CLK("CLK0"), .REG_OUTPUT_CE("CE0"), .REG_OUTPUT_RST("RST0"),
-    .GSR("DISABLED"), .MULT_BYPASS("DISABLED"), .SOURCEB_MODE("B_SHIFT"), .RESETMODE("SYNC")
-  ) multiplier (
-    .CLK0(clk), .CLK1(1'b0), .CLK2(1'b0), .CLK3(1'b0),
-    .CE0(1'b1), .CE1(1'b0), .CE2(1'b0), .CE3(1'b0), .RST0(1'b0), .RST1(1'b0), .RST2(1'b0), .RST3(1'b0),
-    .SIGNEDA(1'b1), .SIGNEDB(1'b1), .SOURCEA(1'b0), .SOURCEB(1'b0),
-{connected_pins("A", FACTOR_BITS, "x[#]")},
-{connected_pins("B", FACTOR_BITS, "y[#]")},
-{connected_pins("P", 2 * FACTOR_BITS, "product[#]")}
-  );
-endmodule
+{multiplier_instance("x", "y", "product")}endmodule
 """
 
 
