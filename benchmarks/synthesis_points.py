@@ -114,7 +114,9 @@ def draw(point: int) -> tuple[str, Target, dict[str, object]]:
         values |= alternative(target, f"{target.value} {use}", group, point // 4 % count)
     rng = random.Random(point)
     for name in BUFFERS:
-        small = values[f"buffers.{name}.capacity_bytes"] <= LUTRAM_BYTES_LIMIT  # type: ignore[operator]
+        capacity = values[f"buffers.{name}.capacity_bytes"]
+        assert isinstance(capacity, int)
+        small = capacity <= LUTRAM_BYTES_LIMIT
         values[f"buffers.{name}.memory"] = rng.choice([k for k in MEMORIES[target] if small or k != "lutram"])
     return use, target, values
 
