@@ -177,10 +177,15 @@ def search_mapping(shape: ConvShape, spec: SparseAccelerator, who: str, *, reser
 
     Raises MappingError naming the layer, the buffer, its need and capacity if not even the smallest tile fits.
     """
-    found = _search(shape, spec, reserved_bytes)
+    found = try_mapping(shape, spec, reserved_bytes=reserved_bytes)
     if found is None:
         raise MappingError(f"{who}: {_shortage(shape, chip_numbers(spec, reserved_bytes, apart=False))}")
     return found
+
+
+def try_mapping(shape: ConvShape, spec: SparseAccelerator, *, reserved_bytes: int = 0) -> Search | None:
+    """Return the same, None if nothing fits."""
+    return _search(shape, spec, reserved_bytes)
 
 
 def choose_mapping(shape: ConvShape, spec: SparseAccelerator, who: str, *, reserved_bytes: int = 0) -> ConvMapping:

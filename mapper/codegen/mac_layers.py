@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import Space
@@ -16,12 +15,13 @@ from gossamer.dataflow.program import LayerRecord
 from gossamer.mapper.allocate import TensorPlace
 from gossamer.mapper.codegen.convolution import ConvEmitter, Joined
 from gossamer.mapper.codegen.convolution_loads import PackedWeights, Row, fill_lines, load_row
-from gossamer.mapper.codegen.convolution_shape import conv_shape, flatten
+from gossamer.mapper.codegen.convolution_shape import block_channels, conv_shape, flatten
 from gossamer.mapper.codegen.packing import active_chains, pack_weights
 from gossamer.mapper.codegen.parameters import vector_block
 from gossamer.mapper.codegen.vector import BINARY_OPCODES, vector_params, vector_record
+from gossamer.mapper.codegen.wide_pixels import Convolution, has_adjacent_pixels, join_columns
 from gossamer.mapper.emit import Emitter
-from gossamer.mapper.tiling import choose_mapping
+from gossamer.mapper.tiling import choose_mapping, search_mapping, try_mapping
 
 MacLayer = Conv2d | ConvTranspose2d | MatMul
 
@@ -72,27 +72,25 @@ def _record(network: Network, layer: MacLayer, parts: list[Part]) -> LayerRecord
     )  # fmt: skip
 
 
-def _prepare(
-    emitter: Emitter,
-    who: str,
-    shape: ConvShape,
-    weight: NDArray[np.int8],
-    params: Requantization,
-    source: TensorPlace,
-    target: TensorPlace,
-    *,
-    groups: int = 1,
-    joined: Joined | None = None,
-) -> Part:
-    """Map and pack a convolution with constant weights int8 (out, kernel rows, kernel columns, in / groups)."""
-    mapping = choose_mapping(shape, emitter.spec, who)
-    array = emitter.spec.array
+def _prepare(emitter: Emitter, who: str, convolution: Convolution) -> Part:
+    """Map and pack a convolution, its columns split over chains if that is faster. Raises MappingError."""
+    chosen = convolution
+    shape = convolution.shape(emitter.spec, who)
+    best = search_mapping(shape, emitter.spec, who)
+    for wide in convolution.wide(emitter.spec):
+        shape = wide.shape(emitter.spec, who)
+        found = try_mapping(shape, emitter.spec)
+        if found is not None and found.cycles < best.cycles:
+            chosen, best = wide, found
+    mapping, array = best.mapping, emitter.spec.array
     planes = pack_weights(
-        weight, mapping, groups=groups, chain_length=array.chain_length, group_size=array.group_size, who=who
-    )
+        chosen.weight, mapping, groups=chosen.groups, chain_length=array.chain_length, group_size=array.group_size,
+        who=who,
+    )  # fmt: skip
     weights = PackedWeights(emitter, mapping, planes)
     part = ConvEmitter(
-        emitter, mapping, source, target, weights, params, who=who, fill=source.quant.zero_point, joined=joined
+        emitter, mapping, chosen.source, chosen.target, weights, chosen.params, who=who,
+        fill=chosen.source.quant.zero_point, joined=chosen.joined,
     )  # fmt: skip
     return part, weights
 
@@ -107,14 +105,11 @@ def _convolution(
     if pointwise and contiguous:
         source, target = flatten(source), flatten(target)
         joined = joined and replace(joined, operand=flatten(joined.operand))
-    shape = conv_shape(
-        emitter.spec, source, target, who=layer.name, kernel=kernel, stride=layer.stride, dilation=layer.dilation,
-        pads=(layer.pads[0], layer.pads[1]), groups=layer.groups, pattern=layer.pattern,
-        has_table=params.table is not None, joined_bytes=0 if joined is None else len(joined.block),
+    convolution = Convolution(
+        source=source, target=target, weight=layer.weight, params=params, stride=layer.stride, dilation=layer.dilation,
+        pads=(layer.pads[0], layer.pads[1]), groups=layer.groups, pattern=layer.pattern, joined=joined,
     )  # fmt: skip
-    return _prepare(
-        emitter, layer.name, shape, layer.weight, params, source, target, groups=layer.groups, joined=joined
-    )  # fmt: skip
+    return _prepare(emitter, layer.name, convolution)
 
 
 def joined_operand(emitter: Emitter, layer: Conv2d, joined: Binary, places: Mapping[str, TensorPlace]) -> Joined:
@@ -132,16 +127,18 @@ def joined_operand(emitter: Emitter, layer: Conv2d, joined: Binary, places: Mapp
 def _phases(
     emitter: Emitter, layer: ConvTranspose2d, source: TensorPlace, target: TensorPlace, params: Requantization
 ) -> list[Part]:
-    """Return one ordinary convolution per residue of the output position modulo the stride.
+    """Return ordinary convolutions, one per residue of the output position modulo the stride.
 
     Output Y gets taps ky with (Y + top - ky) divisible by the stride: a convolution with every stride-th tap, reversed.
     The bias holds the zero point of all taps (as if gaps held it), so each phase adds back those of taps it skips.
+    The phases of adjacent columns become one convolution of wide pixels if it fits a block of channels.
     """
     (stride_y, stride_x), zero = layer.stride, source.quant.zero_point
     weight = layer.weight.astype(np.int64)
     parts = []
     for row in range(min(stride_y, target.shape[1])):
         taps_y, pad_y = _phase_taps(row, layer.pads[0], stride_y, weight.shape[1])
+        phases = []
         for column in range(min(stride_x, target.shape[2])):
             taps_x, pad_x = _phase_taps(column, layer.pads[1], stride_x, weight.shape[2])
             kept = layer.weight[:, taps_y][:, :, taps_x]
@@ -157,12 +154,16 @@ def _phases(
                 target, shape=out_shape, address=target.at(0, row, column), row_bytes=target.row_bytes * stride_y,
                 column_bytes=target.column_bytes * stride_x,
             )  # fmt: skip
-            shape = conv_shape(
-                emitter.spec, source, phase, who=layer.name, kernel=(kept.shape[1], kept.shape[2]),
-                pads=pads, pattern=layer.pattern, has_table=params.table is not None,
-            )  # fmt: skip
             bias = (params.bias + zero * skipped).astype(np.int32)
-            parts.append(_prepare(emitter, layer.name, shape, kept, replace(params, bias=bias), source, phase))
+            phases.append(
+                Convolution(
+                    source=source, target=phase, weight=kept, params=replace(params, bias=bias), pads=pads,
+                    pattern=layer.pattern,
+                )
+            )  # fmt: skip
+        if has_adjacent_pixels(target) and target.shape[2] % stride_x == 0:
+            phases = join_columns(phases, block_channels(emitter.spec))
+        parts += [_prepare(emitter, layer.name, phase) for phase in phases]
     return parts
 
 
