@@ -8,7 +8,6 @@ before. Weights are 2:4, as in the other measurements of this folder.
 
 import argparse
 import time
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from gossamer.arch.config import load_config
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import ConvMapping
 from gossamer.mapper.codegen import mac_layers
+from gossamer.mapper.codegen.wide_pixels import Convolution
 from gossamer.request import SimulationRequest
 from gossamer.sim.analytic import layer_cycles, mapping_jobs
 from gossamer.simulation import compile_for
@@ -26,19 +26,19 @@ CONFIGS = ("ecp5-tiny", "kv260-edge", "u280-sparse")
 def resnet_mappings(name: str, spec: SparseAccelerator, sparsity: str = "2:4") -> dict[str, ConvMapping]:
     """Return the mapping the compiler chooses for every layer on the array, by layer."""
     mappings: dict[str, ConvMapping] = {}
-    choose = mac_layers.choose_mapping
+    choose = mac_layers.choose_width
 
-    def remember(shape: Any, spec: SparseAccelerator, who: str, **options: int) -> ConvMapping:
-        mappings[who] = choose(shape, spec, who, **options)
-        return mappings[who]
+    def remember(layer: Convolution, spec: SparseAccelerator, who: str) -> tuple[Convolution, ConvMapping]:
+        chosen, mappings[who] = choose(layer, spec, who)
+        return chosen, mappings[who]
 
-    mac_layers.choose_mapping = remember
+    mac_layers.choose_width = remember
     try:
         compile_for(
             SimulationRequest(model="resnet50", config=name, sparsity=sparsity, shapes={}), spec, lambda _: None
         )
     finally:
-        mac_layers.choose_mapping = choose
+        mac_layers.choose_width = choose
     return mappings
 
 

@@ -8,7 +8,8 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.network import Binary, Conv2d, ConvTranspose2d, MatMul, Network, Permute, View
 from gossamer.dataflow.program import Program
 from gossamer.mapper.allocate import TensorPlace
-from gossamer.mapper.codegen.mac_layers import emit_mac_layer
+from gossamer.mapper.codegen.mac_layers import emit_mac_layer, emit_scaling
+from gossamer.mapper.codegen.scaling import scales_on_array
 from gossamer.mapper.codegen.vector import emit_vector_layer
 from gossamer.mapper.emit import PARAMETER_BYTES, Emitter
 from gossamer.mapper.joining import join_layers
@@ -22,14 +23,17 @@ def compile_network(network: Network, spec: SparseAccelerator, *, config_fingerp
     Raises MappingError naming the layer if it has no legal tile on this config, or is not quantized.
     """
     emitter = Emitter(spec)
-    network, joins = join_layers(network)
+    scalings = {layer.output for layer in network.layers if scales_on_array(network, layer, spec)}
+    network, joins = join_layers(network, scalings)
     places = place_tensors(network, emitter.memory, joins)
     for layer in network.layers:
         match layer:
             case Conv2d() if layer.output in joins:
                 emit_mac_layer(emitter, network, layer, places, joins[layer.output])
             case Binary() if any(name in joins for name in layer.inputs):
-                pass  # emitted with the convolution before it
+                pass  # emitted with the layer before it
+            case Binary() if layer.output in scalings:
+                emit_scaling(emitter, network, layer, places, joins.get(layer.output))
             case Conv2d() | ConvTranspose2d() | MatMul():
                 emit_mac_layer(emitter, network, layer, places)
             case View():

@@ -7,8 +7,9 @@ import numpy as np
 
 from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import Space
+from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import ceil_div
-from gossamer.dataflow.mapping import Block, ConvShape, Split
+from gossamer.dataflow.mapping import Block, ConvMapping, ConvShape, Split
 from gossamer.dataflow.network import Binary, Conv2d, ConvTranspose2d, Layer, MatMul, Network, effective_macs
 from gossamer.dataflow.numerics import Requantization
 from gossamer.dataflow.program import LayerRecord
@@ -18,7 +19,8 @@ from gossamer.mapper.codegen.convolution_loads import PackedWeights, Row, fill_l
 from gossamer.mapper.codegen.convolution_shape import block_channels, conv_shape, flatten
 from gossamer.mapper.codegen.packing import active_chains, pack_weights
 from gossamer.mapper.codegen.parameters import vector_block
-from gossamer.mapper.codegen.vector import BINARY_OPCODES, vector_params, vector_record
+from gossamer.mapper.codegen.scaling import find_scaling, negated, scaling_part
+from gossamer.mapper.codegen.vector import BINARY_OPCODES, emit_vector_layer, vector_params, vector_record
 from gossamer.mapper.codegen.wide_pixels import Convolution, has_adjacent_pixels, join_columns
 from gossamer.mapper.emit import Emitter
 from gossamer.mapper.tiling import choose_mapping, search_mapping, try_mapping
@@ -50,6 +52,32 @@ def emit_mac_layer(
         part.emit()
 
 
+def emit_scaling(
+    emitter: Emitter, network: Network, layer: Binary, places: Mapping[str, TensorPlace], joined: Binary | None
+) -> None:  # fmt: skip
+    """Emit a product with one value per channel on the array (`gossamer.mapper.codegen.scaling`), and what is joined.
+
+    Raises MappingError if no tile fits.
+    """
+    what = None if joined is None else joined_operand(emitter, layer, joined, places)
+    params = vector_params(layer, layer.params)
+    source, target = places[layer.inputs[0]], places[(joined or layer).output]
+    found = find_scaling(emitter.spec, layer, params, source, target, what)
+    if found is None:
+        if joined is not None:
+            raise MappingError(
+                f"{layer.name}: no tile of it and {joined.name} fits; enlarge `buffers.activation.capacity_bytes`"
+            )
+        emit_vector_layer(emitter, network, layer, places)
+        return
+    number = len(emitter.layers)
+    emitter.begin_layer(vector_record(network, layer), None if joined is None else vector_record(network, joined))
+    part, weights = scaling_part(emitter, layer, found, places[layer.inputs[1]])
+    part.emit()
+    values, indices = (weights.plane_bytes(space) for space in (Space.WEIGHT, Space.INDEX))
+    emitter.layers[number] = replace(emitter.layers[number], weight_bytes=values, index_bytes=indices)
+
+
 Part = tuple[ConvEmitter, PackedWeights | None]
 """A convolution ready to be emitted, and its weights if they are constants."""
 
@@ -72,17 +100,23 @@ def _record(network: Network, layer: MacLayer, parts: list[Part]) -> LayerRecord
     )  # fmt: skip
 
 
-def _prepare(emitter: Emitter, who: str, convolution: Convolution) -> Part:
-    """Map and pack a convolution, its columns split over chains if that is faster. Raises MappingError."""
-    chosen = convolution
-    shape = convolution.shape(emitter.spec, who)
-    best = search_mapping(shape, emitter.spec, who)
-    for wide in convolution.wide(emitter.spec):
-        shape = wide.shape(emitter.spec, who)
-        found = try_mapping(shape, emitter.spec)
+def choose_width(convolution: Convolution, spec: SparseAccelerator, who: str) -> tuple[Convolution, ConvMapping]:
+    """Return the fastest of a convolution and those that split its columns over chains, and its mapping.
+
+    Raises MappingError if the array cannot run it.
+    """
+    chosen, best = convolution, search_mapping(convolution.shape(spec, who), spec, who)
+    for wide in convolution.wide(spec):
+        found = try_mapping(wide.shape(spec, who), spec)
         if found is not None and found.cycles < best.cycles:
             chosen, best = wide, found
-    mapping, array = best.mapping, emitter.spec.array
+    return chosen, best.mapping
+
+
+def _prepare(emitter: Emitter, who: str, convolution: Convolution) -> Part:
+    """Map and pack a convolution. Raises MappingError."""
+    array = emitter.spec.array
+    chosen, mapping = choose_width(convolution, emitter.spec, who)
     planes = pack_weights(
         chosen.weight, mapping, groups=chosen.groups, chain_length=array.chain_length, group_size=array.group_size,
         who=who,
@@ -112,8 +146,8 @@ def _convolution(
     return _prepare(emitter, layer.name, convolution)
 
 
-def joined_operand(emitter: Emitter, layer: Conv2d, joined: Binary, places: Mapping[str, TensorPlace]) -> Joined:
-    """Return what joins a convolution's result with the other operand of a layer that reads it."""
+def joined_operand(emitter: Emitter, layer: Layer, joined: Binary, places: Mapping[str, TensorPlace]) -> Joined:
+    """Return what joins a layer's result with the other operand of a layer that reads it."""
     first = joined.inputs[0] == layer.output
     operand = places[joined.inputs[1 if first else 0]]
     opcode = BINARY_OPCODES[joined.kind]
@@ -181,7 +215,7 @@ def _products(
     if b.quant.zero_point != 0:
         raise MappingError(f"{layer.name}: the second operand must have zero point 0, not {b.quant.zero_point}")
     zero = a.quant.zero_point
-    correction = () if zero == 0 else (64, 64) if zero == -128 else (-zero,)
+    correction = negated(zero)
     parts: list[Part] = []
     for batch in range(target.shape[0]):
         for row in range(target.shape[1]):

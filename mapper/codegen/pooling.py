@@ -6,7 +6,7 @@ that is cheaper. Where windows follow each other without a stride, a row of them
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 from gossamer.arch.isa import FIELDS, Opcode
@@ -19,10 +19,9 @@ from gossamer.mapper.codegen.large_pooling import emit_large_pool, summed_cycles
 from gossamer.mapper.codegen.parameters import vector_block
 from gossamer.mapper.codegen.pool_windows import Span, average_params, counted, regions, span
 from gossamer.mapper.codegen.strided import Axis
-from gossamer.mapper.codegen.tile_choice import TileCost, cheapest, halvings, pipeline_cycles
+from gossamer.mapper.codegen.tile_choice import TileCost, cheapest, halvings, slotted_cycles
 from gossamer.mapper.codegen.transfer import MAX_PAD_BYTES, Padded, load_block, load_padded, store_nest
 from gossamer.mapper.emit import Emitter
-from gossamer.sim.offchip import offchip_timing
 
 _BITS = {field.name: field.bits for field in FIELDS[Opcode.AVERAGE]}
 MAX_WINDOW = (1 << _BITS["kh"]) - 1
@@ -73,11 +72,14 @@ class Pass:
 def emit_pool(emitter: Emitter, layer: Pool2d, out: TensorPlace, source: TensorPlace) -> None:
     """Append the code of a pooling layer. Raises MappingError if not even a piece of a window fits on chip."""
     opcode, fill = Opcode.MAXIMUM, INT8_MIN
-    if layer.kind is PoolKind.AVERAGE:
+    average = layer.kind is PoolKind.AVERAGE
+    if average:
         opcode, fill = Opcode.AVERAGE, average_params(layer, layer.kernel[0] * layer.kernel[1]).zero_a
     fits = max(layer.kernel) <= MAX_WINDOW
     choice = cheapest(emitter.spec, _candidates(emitter, layer, opcode, out)) if fits else None
-    if choice is None or _sums_faster(emitter.spec, layer, *choice, out, source):
+    if choice is None or (
+        average and summed_cycles(emitter.spec, layer, out, source) < slotted_cycles(emitter.spec, *choice)
+    ):
         emit_large_pool(emitter, layer, out, source)
         return
     tile, slots = choice
@@ -110,19 +112,6 @@ def emit_pool(emitter: Emitter, layer: Pool2d, out: TensorPlace, source: TensorP
             Axis(pixel, (1, 1)),
         )
         store_nest(emitter, axes, out.at(batch, rows.first, columns.first, word), result)
-
-
-def _sums_faster(
-    spec: SparseAccelerator, layer: Pool2d, tile: TileCost, slots: int, out: TensorPlace, source: TensorPlace
-) -> bool:  # fmt: skip
-    """Return whether the array sums an average in fewer cycles than VECTOR; it has no overlap if one slot is all."""
-    if layer.kind is PoolKind.MAX:
-        return False
-    memory = offchip_timing(spec)
-    cycles = pipeline_cycles(memory, tile)
-    if slots == 1:
-        cycles = tile.tiles * pipeline_cycles(memory, replace(tile, tiles=1))
-    return summed_cycles(spec, layer, out, source) < cycles
 
 
 class AverageBlocks:
