@@ -152,7 +152,7 @@ SCHEDULES: list[dict[str, Any]] = [
     {"joined": BinaryKind.SUBTRACT, "input_shape": (2, 14, 14, 64), "outputs": 200, "kernel": (1, 1), "pads": (0,) * 4},
     {"joined": BinaryKind.ADD, "input_shape": (1, 14, 14, 64), "outputs": 32, "stride": (2, 2)},
 ]
-"""Batches, dilation, tiles mostly of padding, groups, ragged blocks, split reductions, columns on chains, joined layers."""
+"""Batches, dilation, tiles mostly of padding, groups, ragged blocks, split reductions, wide pixels, joined layers."""
 
 
 def few_parameters(spec: SparseAccelerator) -> SparseAccelerator:
