@@ -28,9 +28,9 @@ def resnet_mappings(name: str, spec: SparseAccelerator, sparsity: str = "2:4") -
     mappings: dict[str, ConvMapping] = {}
     choose = mac_layers.choose_width
 
-    def remember(layer: Convolution, spec: SparseAccelerator, who: str) -> tuple[Convolution, ConvMapping]:
-        chosen, mappings[who] = choose(layer, spec, who)
-        return chosen, mappings[who]
+    def remember(layer: Convolution, spec: SparseAccelerator) -> tuple[Convolution, ConvMapping]:
+        chosen, mappings[layer.who] = choose(layer, spec)
+        return chosen, mappings[layer.who]
 
     mac_layers.choose_width = remember
     try:

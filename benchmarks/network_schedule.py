@@ -2,10 +2,10 @@
 
     python benchmarks/network_schedule.py [MODEL:CONFIG:SPARSITY ...]
 
-Layer by layer: every layer is compiled and simulated as a network of its own, from its first LOAD to its last STORE, and
-the cycles are added. Layers that only rename or place bytes (views, parts, concatenations) count nothing. Whole: what
-`gossamer simulate` gives: layers overlap, additions and products run in the tiles of the layer before them. The mappings
-are searched in both.
+Layer by layer: every layer is compiled and simulated as a network of its own, from its first LOAD to its last STORE,
+and the cycles are added. Layers that only rename or place bytes (views, parts, concatenations) count nothing. Whole:
+what `gossamer simulate` gives: layers overlap, additions and products run in the tiles of the layer before them, and
+pairs of layers take turns. The mappings are searched in both.
 """
 
 import argparse

@@ -1,5 +1,7 @@
 """Compile a quantized Network to a Program: place tensors, emit layer by layer, derive tokens, encode."""
 
+from collections.abc import Collection, Mapping, Sequence
+
 import numpy as np
 
 from gossamer.arch.encoding import encode_columns
@@ -8,13 +10,16 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.network import Binary, Conv2d, ConvTranspose2d, MatMul, Network, Permute, View
 from gossamer.dataflow.program import Program
 from gossamer.mapper.allocate import TensorPlace
-from gossamer.mapper.codegen.mac_layers import emit_mac_layer, emit_scaling
+from gossamer.mapper.codegen.mac_layers import emit_mac_layer, emit_pair, emit_scaling
 from gossamer.mapper.codegen.scaling import scales_on_array
 from gossamer.mapper.codegen.vector import emit_vector_layer
 from gossamer.mapper.emit import PARAMETER_BYTES, Emitter
+from gossamer.mapper.grouping import Pair, pair_layers
 from gossamer.mapper.joining import join_layers
 from gossamer.mapper.placement import place_tensors
+from gossamer.mapper.slicing import subnetwork
 from gossamer.mapper.tokens import derive_accesses, derive_tokens, engine_numbers
+from gossamer.sim.timing import run_program
 
 
 def compile_network(network: Network, spec: SparseAccelerator, *, config_fingerprint: str) -> Program:
@@ -22,12 +27,36 @@ def compile_network(network: Network, spec: SparseAccelerator, *, config_fingerp
 
     Raises MappingError naming the layer if it has no legal tile on this config, or is not quantized.
     """
-    emitter = Emitter(spec)
     scalings = {layer.output for layer in network.layers if scales_on_array(network, layer, spec)}
     network, joins = join_layers(network, scalings)
-    places = place_tensors(network, emitter.memory, joins)
+
+    def compiled(part: Network, pairs: Sequence[Pair]) -> Program:
+        return _compile(part, joins, scalings, pairs, spec, config_fingerprint)
+
+    def saved(pair: Pair) -> int:
+        layers = [*pair, *(joins[layer.output] for layer in pair if layer.output in joins)]
+        names = {layer.output for layer in layers}
+        part = subnetwork(network, [layer for layer in network.layers if layer.output in names])
+        alone, together = (run_program(compiled(part, pairs), spec).total_cycles for pairs in ((), (pair,)))
+        return alone - together
+
+    return compiled(network, pair_layers(network, joins, spec, saved))
+
+
+def _compile(
+    network: Network, joins: Mapping[str, Binary], scalings: Collection[str], pairs: Sequence[Pair],
+    spec: SparseAccelerator, config_fingerprint: str,
+) -> Program:  # fmt: skip
+    """Return the Program of a network of which is decided what is joined, scaled on the array, and emitted in pairs."""
+    emitter = Emitter(spec)
+    starts = {pair[0].output: pair for pair in pairs}
+    leads = {layer.output: pair[0].output for pair in pairs for layer in pair}
+    places = place_tensors(network, emitter.memory, joins, leads)
     for layer in network.layers:
         match layer:
+            case Conv2d() if layer.output in leads:
+                if layer.output in starts:
+                    emit_pair(emitter, network, starts[layer.output], places, joins)
             case Conv2d() if layer.output in joins:
                 emit_mac_layer(emitter, network, layer, places, joins[layer.output])
             case Binary() if any(name in joins for name in layer.inputs):

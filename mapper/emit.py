@@ -65,6 +65,15 @@ class Emitter:
             self.layers.append(joined)
         self.memory.release_scratch()
 
+    def reset_buffers(self) -> None:
+        """Hand out every buffer from its start again: what follows must be distinct from each other only."""
+        for ring in (self.activation, self.weight, self.index, self.parameter, self.accumulator):
+            ring.reset()
+
+    def resume_layer(self, number: int) -> None:
+        """Attribute the instructions that follow to a layer that was begun before, by its number in `layers`."""
+        self._layer = number
+
     def append(self, opcode: int, row: tuple[int, ...], *, joined: bool = False) -> None:
         """Append an instruction whose operands are already in the order of `OPERANDS[opcode]` (VECTOR: + par_bytes)."""
         self._opcodes.append(opcode)

@@ -29,6 +29,7 @@ from gossamer.mapper.mapping_bound import (
     CHAINS,
     CHIP,
     CHOICE,
+    GROUP,
     GROUP_SIZE,
     INDEX_ROWS,
     KIND,
@@ -36,10 +37,13 @@ from gossamer.mapper.mapping_bound import (
     LATENCY,
     LAYER,
     LOADED,
+    ORDER,
     PARAMETER,
     REASONS,
     ROW_BYTES,
     TICKS,
+    TILE_COLUMNS,
+    TILE_ROWS,
     VECTOR_LANES,
     WEIGHT_RATE,
     WEIGHT_ROWS,
@@ -55,6 +59,9 @@ MAX_POSITIONS = 2**16 - 1
 
 SEARCH_JOBS = 4_000_000
 """Instructions costed at most in the search for one mapping: some seconds."""
+
+LAG_STRIPS = 2
+"""Strips of a layer that what reads it stays behind when both run together: one to be stored, one under way."""
 
 ILLEGAL = ("weights and indices", "partial sums", "input and output tiles")
 """What does not fit its buffer, in the order of `gossamer.mapper.mapping_bound`."""
@@ -91,10 +98,11 @@ class Search:
     costed: int
 
 
-def chip_numbers(spec: SparseAccelerator, reserved_bytes: int = 0, *, apart: bool = True) -> Chip:
+def chip_numbers(spec: SparseAccelerator, reserved_bytes: int = 0, *, apart: bool = True, share: int = 1) -> Chip:
     """Return the numbers of a config, `reserved_bytes` of its activation buffer put aside.
 
     `apart`: what LOAD and what VECTOR writes must fit a half of the activation buffer each, so that neither waits.
+    `share`: how many layers have an equal part of every buffer.
     """
     array, buffers, memory = spec.array, spec.buffers, offchip_timing(spec)
     numbers = [0] * CHIP
@@ -110,6 +118,8 @@ def chip_numbers(spec: SparseAccelerator, reserved_bytes: int = 0, *, apart: boo
     numbers[ACCUMULATOR] = tile_entries(spec)
     numbers[PARAMETER] = buffers.parameter.capacity_bytes
     numbers[GROUP_SIZE], numbers[CHAINS], numbers[CHAIN_LENGTH] = array.group_size, array.chains, array.chain_length
+    for entry in (ACTIVATION, LOADED, WRITTEN, WEIGHT_ROWS, INDEX_ROWS, ACCUMULATOR, PARAMETER):
+        numbers[entry] //= share
     numbers[LANES], numbers[WEIGHT_RATE] = array.lanes, array.weight_rows_per_cycle
     numbers[VECTOR_LANES] = spec.vector.lanes
     numbers[ROW_BYTES], numbers[LATENCY] = memory.row_bytes, memory.latency_cycles
@@ -143,10 +153,13 @@ def _splits(shape: ConvShape) -> list[tuple[int, int, int]]:
 
 
 class Space:
-    """All tilings of a shape that a search considers: `choices` int64 [n, CHOICE], and `least` float64 [n] cycles."""
+    """All tilings of a shape that a search considers: `choices` int64 [n, CHOICE], and `least` float64 [n] cycles.
 
-    def __init__(self, shape: ConvShape, chip: Chip) -> None:
-        self.shape = shape
+    `lag`: if not 0, only tilings that finish strip after strip, with so many strips more: what follows waits for them.
+    """
+
+    def __init__(self, shape: ConvShape, chip: Chip, lag: int = 0) -> None:
+        self.shape, self.lag = shape, lag
         blocks = len(shape.blocks)
         room = chip[PARAMETER] - shape.joined_bytes
         self.resident = blocks * shape.parameter_bytes <= room
@@ -163,7 +176,13 @@ class Space:
                 _layer_numbers(shape, chip, self.resident), _block_kinds(shape), np.array(chip.numbers, dtype=np.int64),
                 rows, columns, groups, splits, found, least, illegal, np.zeros(CHOICE, dtype=np.int64),
             )  # fmt: skip
-        order = np.argsort(least[:count], kind="stable")
+        found, least = found[:count], least[:count]
+        if lag:
+            in_order = (found[:, ORDER] == 1) | (found[:, GROUP] >= blocks)
+            found, least = found[in_order], least[in_order]
+            size, axis = (TILE_COLUMNS, shape.out_columns) if shape.out_rows == 1 else (TILE_ROWS, shape.out_rows)
+            least = least * (1 + lag / (shape.batch * -(-axis // found[:, size])))
+        order = np.argsort(least, kind="stable")
         self.choices, self.least = found[order], least[order]
         self.illegal = dict(zip(ILLEGAL, illegal.tolist(), strict=True))
 
@@ -183,9 +202,15 @@ def search_mapping(shape: ConvShape, spec: SparseAccelerator, who: str, *, reser
     return found
 
 
-def try_mapping(shape: ConvShape, spec: SparseAccelerator, *, reserved_bytes: int = 0) -> Search | None:
-    """Return the same, None if nothing fits."""
-    return _search(shape, spec, reserved_bytes)
+def try_mapping(
+    shape: ConvShape, spec: SparseAccelerator, *, reserved_bytes: int = 0, share: int = 1
+) -> Search | None:  # fmt: skip
+    """Return the same, None if nothing fits.
+
+    `share`: the layer is one of so many that run together: each has an equal part of every buffer, finishes strip
+    after strip, and many of them, since what follows waits for LAG_STRIPS of them.
+    """
+    return _search(shape, spec, reserved_bytes, share)
 
 
 def choose_mapping(shape: ConvShape, spec: SparseAccelerator, who: str, *, reserved_bytes: int = 0) -> ConvMapping:
@@ -194,13 +219,13 @@ def choose_mapping(shape: ConvShape, spec: SparseAccelerator, who: str, *, reser
 
 
 @lru_cache(maxsize=4096)
-def _search(shape: ConvShape, spec: SparseAccelerator, reserved_bytes: int) -> Search | None:
-    key = key_of(shape, fingerprint(spec), reserved_bytes)
+def _search(shape: ConvShape, spec: SparseAccelerator, reserved_bytes: int, share: int) -> Search | None:
+    key = key_of(shape, fingerprint(spec), reserved_bytes, share)
     kept = read_numbers(key, KEPT)
     if kept is not None:
         return _kept_search(shape, kept)
-    space = Space(shape, chip_numbers(spec, reserved_bytes))
-    if not len(space.choices):
+    space = Space(shape, chip_numbers(spec, reserved_bytes, share=share), LAG_STRIPS if share > 1 else 0)
+    if not len(space.choices) and share == 1:
         space = Space(shape, chip_numbers(spec, reserved_bytes, apart=False))
     if not len(space.choices):
         return None
@@ -241,18 +266,19 @@ def _mapping(shape: ConvShape, choice: list[int], resident: bool) -> ConvMapping
 
 def branch_and_bound(space: Space, model: LayerModel) -> Search:
     """Return the best mapping of a space that has one: cost in the order of bounds until no bound is below the best."""
-    best, cycles, jobs, number = space.mapping(0), np.inf, 0, 0
-    while number < len(space.choices) and space.least[number] < cycles and jobs < SEARCH_JOBS:
+    best, least, cycles, jobs, number = space.mapping(0), np.inf, 0, 0, 0
+    while number < len(space.choices) and space.least[number] < least and jobs < SEARCH_JOBS:
         mapping = space.mapping(number)
         listed = model.jobs(mapping)
-        cost, _ = model.run(listed)
-        if cost < cycles:
-            best, cycles = mapping, cost
+        found, _ = model.run(listed)
+        cost = found * (1 + space.lag / mapping.strip_count)
+        if cost < least:
+            best, least, cycles = mapping, cost, found
         jobs += len(listed)
         number += 1
-    rest = space.least[number] if number < len(space.choices) else cycles
+    rest = space.least[number] if number < len(space.choices) else least
     return Search(
-        mapping=best, cycles=int(cycles), least=int(min(cycles, np.ceil(rest))), tilings=space.tilings,
+        mapping=best, cycles=cycles, least=int(min(least, np.ceil(rest))), tilings=space.tilings,
         illegal=space.illegal, costed=number,
     )  # fmt: skip
 

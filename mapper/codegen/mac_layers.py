@@ -1,6 +1,6 @@
 """Compile the layers that multiply and accumulate: convolutions, transposed convolutions, products of activations."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,16 +14,17 @@ from gossamer.dataflow.network import Binary, Conv2d, ConvTranspose2d, Layer, Ma
 from gossamer.dataflow.numerics import Requantization
 from gossamer.dataflow.program import LayerRecord
 from gossamer.mapper.allocate import TensorPlace
-from gossamer.mapper.codegen.convolution import ConvEmitter, Joined
+from gossamer.mapper.codegen.convolution import ConvEmitter, Joined, Turns
 from gossamer.mapper.codegen.convolution_loads import PackedWeights, Row, fill_lines, load_row
 from gossamer.mapper.codegen.convolution_shape import block_channels, conv_shape, flatten
 from gossamer.mapper.codegen.packing import active_chains, pack_weights
 from gossamer.mapper.codegen.parameters import vector_block
 from gossamer.mapper.codegen.scaling import find_scaling, negated, scaling_part
+from gossamer.mapper.codegen.together import emit_together
 from gossamer.mapper.codegen.vector import BINARY_OPCODES, emit_vector_layer, vector_params, vector_record
 from gossamer.mapper.codegen.wide_pixels import Convolution, has_adjacent_pixels, join_columns
 from gossamer.mapper.emit import Emitter
-from gossamer.mapper.tiling import choose_mapping, search_mapping, try_mapping
+from gossamer.mapper.tiling import Search, choose_mapping, try_mapping
 
 MacLayer = Conv2d | ConvTranspose2d | MatMul
 
@@ -41,8 +42,7 @@ def emit_mac_layer(
     source, target = places[layer.inputs[0]], places[(joined or layer).output]
     match layer:
         case Conv2d():
-            what = None if joined is None else joined_operand(emitter, layer, joined, places)
-            parts = [_convolution(emitter, layer, source, target, layer.params, what)]
+            parts = [_prepare(emitter, convolution_of(layer, places, joined))]
         case ConvTranspose2d():
             parts = _phases(emitter, layer, source, target, layer.params)
         case MatMul():
@@ -52,6 +52,33 @@ def emit_mac_layer(
         part.emit()
 
 
+def emit_pair(
+    emitter: Emitter, network: Network, pair: Sequence[Conv2d], places: Mapping[str, TensorPlace],
+    joins: Mapping[str, Binary],
+) -> None:  # fmt: skip
+    """Emit two convolutions step by step in turn (`gossamer.mapper.codegen.together`).
+
+    One by one if they do not fit: tensors that are parts of others may ask for larger tiles than those of their own.
+    """
+    joined = [joins.get(layer.output) for layer in pair]
+    chosen = [
+        fastest_width(convolution_of(layer, places, joiner), emitter.spec, len(pair))
+        for layer, joiner in zip(pair, joined, strict=True)
+    ]
+    found = [each for each in chosen if each is not None]
+    if len(found) < len(pair):
+        for layer, joiner in zip(pair, joined, strict=True):
+            emit_mac_layer(emitter, network, layer, places, joiner)
+        return
+    emitter.reset_buffers()
+    turns, numbers = Turns(), []
+    parts = [_pack(emitter, convolution, search.mapping, turns) for convolution, search in found]
+    for layer, joiner, part in zip(pair, joined, parts, strict=True):
+        numbers.append(len(emitter.layers))
+        emitter.begin_layer(_record(network, layer, [part]), None if joiner is None else vector_record(network, joiner))
+    emit_together(emitter, numbers, [part for part, _ in parts])
+
+
 def emit_scaling(
     emitter: Emitter, network: Network, layer: Binary, places: Mapping[str, TensorPlace], joined: Binary | None
 ) -> None:  # fmt: skip
@@ -59,7 +86,7 @@ def emit_scaling(
 
     Raises MappingError if no tile fits.
     """
-    what = None if joined is None else joined_operand(emitter, layer, joined, places)
+    what = None if joined is None else joined_operand(layer, joined, places)
     params = vector_params(layer, layer.params)
     source, target = places[layer.inputs[0]], places[(joined or layer).output]
     found = find_scaling(emitter.spec, layer, params, source, target, what)
@@ -100,60 +127,76 @@ def _record(network: Network, layer: MacLayer, parts: list[Part]) -> LayerRecord
     )  # fmt: skip
 
 
-def choose_width(convolution: Convolution, spec: SparseAccelerator, who: str) -> tuple[Convolution, ConvMapping]:
+def choose_width(convolution: Convolution, spec: SparseAccelerator) -> tuple[Convolution, ConvMapping]:
     """Return the fastest of a convolution and those that split its columns over chains, and its mapping.
 
     Raises MappingError if the array cannot run it.
     """
-    chosen, best = convolution, search_mapping(convolution.shape(spec, who), spec, who)
-    for wide in convolution.wide(spec):
-        found = try_mapping(wide.shape(spec, who), spec)
-        if found is not None and found.cycles < best.cycles:
-            chosen, best = wide, found
-    return chosen, best.mapping
+    found = fastest_width(convolution, spec)
+    if found is None:
+        return convolution, choose_mapping(convolution.shape(spec), spec, convolution.who)  # says what is missing
+    return found[0], found[1].mapping
 
 
-def _prepare(emitter: Emitter, who: str, convolution: Convolution) -> Part:
+def fastest_width(
+    convolution: Convolution, spec: SparseAccelerator, share: int = 1
+) -> tuple[Convolution, Search] | None:
+    """Return the same with what the search found, None if nothing fits a `share`th of the buffers."""
+    best: tuple[Convolution, Search] | None = None
+    for each in (convolution, *convolution.wide(spec)):
+        found = try_mapping(each.shape(spec), spec, share=share)
+        if found is not None and (best is None or found.cycles < best[1].cycles):
+            best = each, found
+    return best
+
+
+def _prepare(emitter: Emitter, convolution: Convolution) -> Part:
     """Map and pack a convolution. Raises MappingError."""
+    return _pack(emitter, *choose_width(convolution, emitter.spec))
+
+
+def _pack(emitter: Emitter, chosen: Convolution, mapping: ConvMapping, turns: Turns | None = None) -> Part:
+    """Pack the weights of a mapped convolution."""
     array = emitter.spec.array
-    chosen, mapping = choose_width(convolution, emitter.spec, who)
     planes = pack_weights(
         chosen.weight, mapping, groups=chosen.groups, chain_length=array.chain_length, group_size=array.group_size,
-        who=who,
+        who=chosen.who,
     )  # fmt: skip
     weights = PackedWeights(emitter, mapping, planes)
     part = ConvEmitter(
-        emitter, mapping, chosen.source, chosen.target, weights, chosen.params, who=who,
-        fill=chosen.source.quant.zero_point, joined=chosen.joined,
+        emitter, mapping, chosen.source, chosen.target, weights, chosen.params, who=chosen.who,
+        fill=chosen.source.quant.zero_point, joined=chosen.joined, turns=turns,
     )  # fmt: skip
     return part, weights
 
 
-def _convolution(
-    emitter: Emitter, layer: Conv2d, source: TensorPlace, target: TensorPlace, params: Requantization,
-    joined: Joined | None,
-) -> Part:  # fmt: skip
+def convolution_of(layer: Conv2d, places: Mapping[str, TensorPlace], joiner: Binary | None) -> Convolution:
+    """Return a layer, and what is joined to it, between the places of their tensors. Raises MappingError."""
+    if layer.params is None:
+        raise MappingError(f"{layer.name}: the layer has no requantization: quantize the network first")
+    source, target = places[layer.inputs[0]], places[(joiner or layer).output]
+    joined = None if joiner is None else joined_operand(layer, joiner, places)
     kernel = (layer.weight.shape[1], layer.weight.shape[2])
     pointwise = kernel == (1, 1) and layer.stride == (1, 1) and not any(layer.pads)
     contiguous = source.is_contiguous and target.is_contiguous and (joined is None or joined.operand.is_contiguous)
     if pointwise and contiguous:
         source, target = flatten(source), flatten(target)
         joined = joined and replace(joined, operand=flatten(joined.operand))
-    convolution = Convolution(
-        source=source, target=target, weight=layer.weight, params=params, stride=layer.stride, dilation=layer.dilation,
+    return Convolution(
+        who=layer.name, source=source, target=target, weight=layer.weight, params=layer.params, stride=layer.stride,
+        dilation=layer.dilation,
         pads=(layer.pads[0], layer.pads[1]), groups=layer.groups, pattern=layer.pattern, joined=joined,
     )  # fmt: skip
-    return _prepare(emitter, layer.name, convolution)
 
 
-def joined_operand(emitter: Emitter, layer: Layer, joined: Binary, places: Mapping[str, TensorPlace]) -> Joined:
+def joined_operand(layer: Layer, joined: Binary, places: Mapping[str, TensorPlace]) -> Joined:
     """Return what joins a layer's result with the other operand of a layer that reads it."""
     first = joined.inputs[0] == layer.output
     operand = places[joined.inputs[1 if first else 0]]
     opcode = BINARY_OPCODES[joined.kind]
     block = vector_block(
         opcode, vector_params(joined, joined.params), channels=operand.shape[3], words=operand.words,
-        group_size=emitter.group_size,
+        group_size=operand.group_size,
     )  # fmt: skip
     return Joined(opcode=opcode, operand=operand, block=block, first=first)
 
@@ -191,13 +234,13 @@ def _phases(
             bias = (params.bias + zero * skipped).astype(np.int32)
             phases.append(
                 Convolution(
-                    source=source, target=phase, weight=kept, params=replace(params, bias=bias), pads=pads,
-                    pattern=layer.pattern,
+                    who=layer.name, source=source, target=phase, weight=kept, params=replace(params, bias=bias),
+                    pads=pads, pattern=layer.pattern,
                 )
             )  # fmt: skip
         if has_adjacent_pixels(target) and target.shape[2] % stride_x == 0:
             phases = join_columns(phases, block_channels(emitter.spec))
-        parts += [_prepare(emitter, layer.name, phase) for phase in phases]
+        parts += [_prepare(emitter, phase) for phase in phases]
     return parts
 
 

@@ -32,6 +32,7 @@ class Convolution:
     if groups and pattern do not say (`weight_storage`).
     """
 
+    who: str
     source: TensorPlace
     target: TensorPlace
     weight: Weight
@@ -44,10 +45,10 @@ class Convolution:
     storage: tuple[int, int, int] | None = None
     joined: Joined | None = None
 
-    def shape(self, spec: SparseAccelerator, who: str) -> ConvShape:
+    def shape(self, spec: SparseAccelerator) -> ConvShape:
         """Return it as the array sees it. Raises MappingError if the array cannot run it."""
         return conv_shape(
-            spec, self.source, self.target, who=who, kernel=(self.weight.shape[1], self.weight.shape[2]),
+            spec, self.source, self.target, who=self.who, kernel=(self.weight.shape[1], self.weight.shape[2]),
             stride=self.stride, dilation=self.dilation, pads=self.pads, groups=self.groups, pattern=self.pattern,
             has_table=self.params.table is not None, storage=self.storage,
             joined_bytes=0 if self.joined is None else len(self.joined.block),

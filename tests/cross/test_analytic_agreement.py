@@ -175,12 +175,10 @@ def test_every_instruction_has_the_times_it_has_in_the_generated_program(
     for take in range(MAPPINGS):
         mapping: ConvMapping | None = None
 
-        def choose(
-            layer: Convolution, spec: SparseAccelerator, who: str, take: int = take
-        ) -> tuple[Convolution, ConvMapping]:
+        def choose(layer: Convolution, spec: SparseAccelerator, take: int = take) -> tuple[Convolution, ConvMapping]:
             nonlocal mapping
             *_, layer = layer, *layer.wide(spec)
-            space = Space(layer.shape(spec, who), chip_numbers(spec))
+            space = Space(layer.shape(spec), chip_numbers(spec))
             mapping = space.mapping(len(space.choices) * take // MAPPINGS // FAR)
             return layer, mapping
 

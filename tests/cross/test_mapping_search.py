@@ -59,13 +59,13 @@ class Compiler:
         self.shape: ConvShape | None = None
         choose = mac_layers.choose_width
 
-        def given(layer: Convolution, spec: SparseAccelerator, who: str) -> tuple[Convolution, ConvMapping]:
+        def given(layer: Convolution, spec: SparseAccelerator) -> tuple[Convolution, ConvMapping]:
             if self.mapping is None:
-                layer, mapping = choose(layer, spec, who)
+                layer, mapping = choose(layer, spec)
                 self.shape = mapping.shape
                 return layer, mapping
             widths = (layer, *layer.wide(spec))
-            return next(each for each in widths if each.shape(spec, who) == self.shape), self.mapping
+            return next(each for each in widths if each.shape(spec) == self.shape), self.mapping
 
         monkeypatch.setattr(mac_layers, "choose_width", given)
 
