@@ -1,0 +1,206 @@
+"""Search the mappings of ResNet-18, dense, with zigzag-dse's LOMA and with ours: CPU time, and what is found.
+
+Install zigzag-dse in an environment of its own, then point this script at it:
+
+    python3.11 -m venv zigzag-venv
+    zigzag-venv/bin/pip install zigzag-dse==3.9.1 six  # six is a dependency it does not name
+    python benchmarks/zigzag_comparison.py --zigzag-python zigzag-venv/bin/python [--config kv260-edge] [--quick]
+
+Both see the same layers on equivalent hardware (`zigzag_export.py` says what that means), one layer after the other, in
+a process of their own. Latency and energy are zigzag's, of LOMA's best mapping and of ours. Our chosen mapping may have
+tiles that do not divide the layer, which zigzag's loops cannot say: then it is the fastest, by our model, of those that
+they can, marked *. The last columns are cycles by our model: of our choice, of that mapping, and of the tiles that
+LOMA chose (`zigzag_import.py`): + if our buffers do not hold two of each, - if partial sums leave the accumulator.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from resnet18_layers import resnet18_shapes
+from search_time import SearchTime, cold_and_cached
+from zigzag_export import NotExpressible, accelerator, layer, mapping_entry, ordering
+from zigzag_import import Levels, fits, mapping_of
+
+from gossamer.arch.config import load_config, require_hardware
+from gossamer.arch.spec import SparseAccelerator
+from gossamer.dataflow.mapping import ConvMapping, ConvShape
+from gossamer.mapper.tiling import Search, Space, chip_numbers
+from gossamer.sim.analytic import LayerModel
+
+DRIVER = """
+import json, logging, os, sys, time
+from zigzag.api import get_hardware_performance_zigzag
+logging.disable(logging.CRITICAL)
+folder, objective, factors = sys.argv[1], sys.argv[2], int(sys.argv[3])
+for job in json.load(open(os.path.join(folder, "jobs.json"))):
+    start = time.process_time()
+    energy, latency, found = get_hardware_performance_zigzag(
+        [job["layer"]], os.path.join(folder, "accelerator.yaml"), os.path.join(folder, job["mapping"]),
+        opt=objective, lpf_limit=factors, dump_folder=os.path.join(folder, "dump"), loma_show_progress_bar=False)
+    seconds = time.process_time() - start
+    loops = found[0][1][0][0].temporal_mapping.mapping_dic_origin.items()
+    levels = {str(operand): [[(str(name), size) for name, size in level] for level in all] for operand, all in loops}
+    print("RESULT", json.dumps([seconds, latency, energy, levels]), flush=True)
+print("TOTAL", time.process_time())
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZigzagResult:
+    """zigzag's answer for one layer. `cpu_s`: of its search or evaluation. `levels`: loops by operand and memory."""
+
+    cpu_s: float
+    latency_cycles: float
+    energy_pj: float
+    levels: Levels
+
+
+def run_zigzag(
+    python: str, spec: SparseAccelerator, jobs: list[tuple[dict[str, Any], list[dict[str, Any]]]], objective: str,
+    factors: int,
+) -> tuple[list[ZigzagResult], float]:  # fmt: skip
+    """Return the results of layers with their mapping files, and the CPU seconds of the whole process."""
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        (work / "accelerator.yaml").write_text(yaml.safe_dump(accelerator(spec), sort_keys=False))
+        listed = []
+        for number, (described, mapping) in enumerate(jobs):
+            (work / f"{number}.yaml").write_text(yaml.safe_dump(mapping))
+            listed.append({"layer": described, "mapping": f"{number}.yaml"})
+        (work / "jobs.json").write_text(json.dumps(listed))
+        process = subprocess.run(
+            [python, "-c", DRIVER, folder, objective, str(factors)], cwd=work, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+    lines = process.stdout.splitlines()
+    found = [ZigzagResult(**dict(zip(ZigzagResult.__slots__, json.loads(line[7:]), strict=True)))
+             for line in lines if line.startswith("RESULT ")]  # fmt: skip
+    if process.returncode or len(found) != len(jobs):
+        sys.exit(f"zigzag-dse failed after {len(found)} of {len(jobs)} layers:\n{process.stderr[-2000:]}")
+    return found, float(lines[-1].removeprefix("TOTAL "))
+
+
+def expressible(search: Search, spec: SparseAccelerator) -> tuple[ConvMapping, int]:
+    """Return the fastest mapping, by our model, that zigzag's loops can say, and its cycles."""
+    shape = search.mapping.shape
+    space, model = Space(shape, chip_numbers(spec)), LayerModel(shape, spec)
+    best, cycles = None, np.inf
+    for number in range(len(space.choices)):
+        if space.least[number] >= cycles:
+            break
+        mapping = space.mapping(number)
+        try:
+            ordering(mapping, spec)
+        except NotExpressible:
+            continue
+        cost, _ = model.run(model.jobs(mapping))
+        if cost < cycles:
+            best, cycles = mapping, cost
+    if best is None:
+        sys.exit("no mapping of a layer can be said with zigzag's loops")
+    return best, int(cycles)
+
+
+def why_not(mapping: ConvMapping, spec: SparseAccelerator) -> str | None:
+    """Return why zigzag's loops cannot say a mapping, None if they can."""
+    try:
+        ordering(mapping, spec)
+    except NotExpressible as reason:
+        return str(reason)
+    return None
+
+
+def loma_by_our_model(result: ZigzagResult, shape: ConvShape, spec: SparseAccelerator) -> tuple[int, str]:
+    """Return the cycles of LOMA's tiles by our model, with a mark; 0 if partial sums leave the accumulator."""
+    try:
+        mapping = mapping_of(result.levels, shape, spec)
+    except NotExpressible:
+        return 0, "-"
+    model = LayerModel(shape, spec)
+    return model.run(model.jobs(mapping))[0], " " if fits(mapping, spec) else "+"
+
+
+def print_layers(
+    names: list[str], loma: list[ZigzagResult], ours: list[ZigzagResult], cold: SearchTime,
+    said: list[tuple[ConvMapping, int]], reasons: list[str | None], back: list[tuple[int, str]],
+) -> None:  # fmt: skip
+    """Print one line per layer."""
+    print(
+        f"{'':<10}{'CPU ms':>19}{'':>9}{'zigzag latency':>22}{'ours':>8}{'zigzag energy uJ':>20}{'ours':>8}"
+        f"{'our cycles':>19}\n{'layer':<10}{'LOMA':>9}{'ours':>10}{'ratio':>9}{'LOMA':>12}{'ours':>10}{'/LOMA':>8}"
+        f"{'LOMA':>10}{'ours':>10}{'/LOMA':>8}{'chosen':>10}{'said':>9}{'LOMA':>9}"
+    )
+    for number, name in enumerate(names):
+        theirs, mine, (_, cycles) = loma[number], ours[number], said[number]
+        mine_ms = 1e3 * cold.layer_s[number]
+        print(
+            f"{name + '*' * (reasons[number] is not None):<10}{1e3 * theirs.cpu_s:>9,.0f}{mine_ms:>10.2f}"
+            f"{1e3 * theirs.cpu_s / mine_ms:>9,.0f}{theirs.latency_cycles:>12,.0f}{mine.latency_cycles:>10,.0f}"
+            f"{mine.latency_cycles / theirs.latency_cycles:>8.3f}{theirs.energy_pj / 1e6:>10,.1f}"
+            f"{mine.energy_pj / 1e6:>10,.1f}{mine.energy_pj / theirs.energy_pj:>8.3f}"
+            f"{cold.found[number].cycles:>10,}{cycles:>9,}{back[number][0]:>9,}{back[number][1]}"
+        )
+
+
+def first_of_each(shapes: list[ConvShape]) -> list[int]:
+    """Return the places of the different shapes."""
+    return [shapes.index(shape) for shape in dict.fromkeys(shapes)]
+
+
+def main() -> None:
+    """Run both and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--zigzag-python", required=True, help="the python of zigzag-dse's environment")
+    parser.add_argument("--config", default="u280-sparse")
+    parser.add_argument("--objective", choices=("latency", "energy", "EDP"), default="latency", help="LOMA's")
+    parser.add_argument("--factors", type=int, default=6, help="loop factors LOMA permutes; 6 is zigzag's own default")
+    parser.add_argument("--quick", action="store_true", help="only the first three layers")
+    options = parser.parse_args()
+    spec = require_hardware(load_config(options.config), options.config)
+    named = resnet18_shapes(spec)
+    names = list(named)[: 3 if options.quick else None]
+    shapes = [named[name] for name in names]
+    cold, cached = cold_and_cached(shapes, options.config)
+    described = [layer(name, shape) for name, shape in zip(names, shapes, strict=True)]
+    jobs = [(each, mapping_entry(shape, spec)) for each, shape in zip(described, shapes, strict=True)]
+    loma, loma_process_s = run_zigzag(options.zigzag_python, spec, jobs, options.objective, options.factors)
+    reasons = [why_not(search.mapping, spec) for search in cold.found]
+    said = [expressible(search, spec) for search in cold.found]
+    given = [
+        (each, mapping_entry(shape, spec, ordering(mapping, spec)))
+        for each, shape, (mapping, _) in zip(described, shapes, said, strict=True)
+    ]
+    ours, _ = run_zigzag(options.zigzag_python, spec, given, options.objective, options.factors)
+    for result, (mapping, _) in zip(ours, said, strict=True):
+        if [tuple(loop) for memory in result.levels["W"] for loop in memory] != ordering(mapping, spec):
+            sys.exit("zigzag-dse evaluated other loops than those of our mapping")
+    print(f"ResNet-18, dense, on {options.config}; LOMA for {options.objective}, {options.factors} loop factors")
+    back = [loma_by_our_model(result, shape, spec) for result, shape in zip(loma, shapes, strict=True)]
+    print_layers(names, loma, ours, cold, said, reasons, back)
+    for kind, chosen in (("all", range(len(names))), ("different", first_of_each(shapes))):
+        theirs_s, mine_s = sum(loma[at].cpu_s for at in chosen), sum(cold.layer_s[at] for at in chosen)
+        totals = [
+            [sum(getattr(results[at], field) for at in chosen) for results in (loma, ours)]
+            for field in ("latency_cycles", "energy_pj")
+        ]
+        print(
+            f"{len(chosen)} {kind} layers: search LOMA {theirs_s:.1f} s, ours {mine_s:.3f} s of CPU, less by "
+            f"{theirs_s / mine_s:,.0f}x; zigzag's latency of ours / LOMA's {totals[0][1] / totals[0][0]:.3f}, energy "
+            f"{totals[1][1] / totals[1][0]:.3f}"
+        )
+    print(f"cached: {cached.search_s:.4f} s; whole processes, imports included: LOMA {loma_process_s:.1f} s, ours "
+          f"{cold.process_s:.1f} s, cached {cached.process_s:.1f} s")  # fmt: skip
+    not_said = [f"{name} ({reason})" for name, reason in zip(names, reasons, strict=True) if reason is not None]
+    print(f"* chosen mapping not expressible: {'; '.join(not_said) or 'none'}")
+
+
+if __name__ == "__main__":
+    main()
