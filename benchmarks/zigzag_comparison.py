@@ -7,10 +7,11 @@ Install zigzag-dse in an environment of its own, then point this script at it:
     python benchmarks/zigzag_comparison.py --zigzag-python zigzag-venv/bin/python [--config kv260-edge] [--quick]
 
 Both see the same layers on equivalent hardware (`zigzag_export.py` says what that means), one layer after the other, in
-a process of their own. Latency and energy are zigzag's, of LOMA's best mapping and of ours. Our chosen mapping may have
-tiles that do not divide the layer, which zigzag's loops cannot say: then it is the fastest, by our model, of those that
-they can, marked *. The last columns are cycles by our model: of our choice, of that mapping, and of the tiles that
-LOMA chose (`zigzag_import.py`): + if our buffers do not hold two of each, - if partial sums leave the accumulator.
+a process of their own. Latency and energy are zigzag's, of LOMA's best mapping and of ours, whose tiles are in the
+memories that hold them. Our chosen mapping may have tiles that do not divide the layer, which zigzag's loops cannot
+say: then it is the fastest, by our model, of those that they can, marked *. The last columns are cycles by our model:
+of our choice, of that mapping, and of the tiles that LOMA chose (`zigzag_import.py`): + if our buffers do not hold two
+of each, - if partial sums leave the accumulator.
 """
 
 import argparse
@@ -18,16 +19,16 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
 from resnet18_layers import resnet18_shapes
 from search_time import SearchTime, cold_and_cached
-from zigzag_export import NotExpressible, accelerator, layer, mapping_entry, ordering
-from zigzag_import import Levels, fits, mapping_of
+from zigzag_export import Levels, NotExpressible, accelerator, layer, levels, mapping_entry
+from zigzag_import import fits, mapping_of
 
 from gossamer.arch.config import load_config, require_hardware
 from gossamer.arch.spec import SparseAccelerator
@@ -38,9 +39,21 @@ from gossamer.sim.analytic import LayerModel
 DRIVER = """
 import json, logging, os, sys, time
 from zigzag.api import get_hardware_performance_zigzag
+from zigzag.datatypes import LayerDim, LayerOperand
+from zigzag.mapping.temporal_mapping import TemporalMapping
+from zigzag.stages.mapping import temporal_mapping_generator_stage as stage
 logging.disable(logging.CRITICAL)
+class Given:
+    def __init__(self, accelerator, layer, spatial_mapping, ordering, mapping_type):
+        self.layer, self.mapping_type = layer, mapping_type
+    def run(self):
+        levels = {LayerOperand(operand): [[(LayerDim(name), size) for name, size in loops] for loops in memories]
+                  for operand, memories in job["levels"].items()}
+        return TemporalMapping(levels, self.layer, self.mapping_type)
 folder, objective, factors = sys.argv[1], sys.argv[2], int(sys.argv[3])
 for job in json.load(open(os.path.join(folder, "jobs.json"))):
+    if job["levels"]:
+        stage.MemoryAllocator = Given  # for a mapping file with a complete order: do not allocate, take what is given
     start = time.process_time()
     energy, latency, found = get_hardware_performance_zigzag(
         [job["layer"]], os.path.join(folder, "accelerator.yaml"), os.path.join(folder, job["mapping"]),
@@ -64,17 +77,19 @@ class ZigzagResult:
 
 
 def run_zigzag(
-    python: str, spec: SparseAccelerator, jobs: list[tuple[dict[str, Any], list[dict[str, Any]]]], objective: str,
-    factors: int,
+    python: str, spec: SparseAccelerator, shapes: dict[str, ConvShape], objective: str, factors: int,
+    given: list[Levels] | None = None,
 ) -> tuple[list[ZigzagResult], float]:  # fmt: skip
-    """Return the results of layers with their mapping files, and the CPU seconds of the whole process."""
+    """Return the results of layers, searched or with the loops given, and the CPU seconds of the whole process."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         (work / "accelerator.yaml").write_text(yaml.safe_dump(accelerator(spec), sort_keys=False))
         listed = []
-        for number, (described, mapping) in enumerate(jobs):
+        for number, (name, shape) in enumerate(shapes.items()):
+            loops = given[number] if given else None
+            mapping = mapping_entry(shape, spec, loops and [loop for memory in loops["W"] for loop in memory])
             (work / f"{number}.yaml").write_text(yaml.safe_dump(mapping))
-            listed.append({"layer": described, "mapping": f"{number}.yaml"})
+            listed.append({"layer": layer(name, shape), "mapping": f"{number}.yaml", "levels": loops})
         (work / "jobs.json").write_text(json.dumps(listed))
         process = subprocess.run(
             [python, "-c", DRIVER, folder, objective, str(factors)], cwd=work, capture_output=True, text=True,
@@ -83,8 +98,8 @@ def run_zigzag(
     lines = process.stdout.splitlines()
     found = [ZigzagResult(**dict(zip(ZigzagResult.__slots__, json.loads(line[7:]), strict=True)))
              for line in lines if line.startswith("RESULT ")]  # fmt: skip
-    if process.returncode or len(found) != len(jobs):
-        sys.exit(f"zigzag-dse failed after {len(found)} of {len(jobs)} layers:\n{process.stderr[-2000:]}")
+    if process.returncode or len(found) != len(shapes):
+        sys.exit(f"zigzag-dse failed after {len(found)} of {len(shapes)} layers:\n{process.stderr[-2000:]}")
     return found, float(lines[-1].removeprefix("TOTAL "))
 
 
@@ -98,7 +113,7 @@ def expressible(search: Search, spec: SparseAccelerator) -> tuple[ConvMapping, i
             break
         mapping = space.mapping(number)
         try:
-            ordering(mapping, spec)
+            levels(mapping, spec)
         except NotExpressible:
             continue
         cost, _ = model.run(model.jobs(mapping))
@@ -112,7 +127,7 @@ def expressible(search: Search, spec: SparseAccelerator) -> tuple[ConvMapping, i
 def why_not(mapping: ConvMapping, spec: SparseAccelerator) -> str | None:
     """Return why zigzag's loops cannot say a mapping, None if they can."""
     try:
-        ordering(mapping, spec)
+        levels(mapping, spec)
     except NotExpressible as reason:
         return str(reason)
     return None
@@ -129,30 +144,30 @@ def loma_by_our_model(result: ZigzagResult, shape: ConvShape, spec: SparseAccele
 
 
 def print_layers(
-    names: list[str], loma: list[ZigzagResult], ours: list[ZigzagResult], cold: SearchTime,
+    names: list[str], counts: dict[int, int], loma: list[ZigzagResult], ours: list[ZigzagResult], cold: SearchTime,
     said: list[tuple[ConvMapping, int]], reasons: list[str | None], back: list[tuple[int, str]],
 ) -> None:  # fmt: skip
-    """Print one line per layer."""
+    """Print one line for each different layer; `counts`: place of its first occurrence to how often it occurs."""
     print(
-        f"{'':<10}{'CPU ms':>19}{'':>9}{'zigzag latency':>22}{'ours':>8}{'zigzag energy uJ':>20}{'ours':>8}"
-        f"{'our cycles':>19}\n{'layer':<10}{'LOMA':>9}{'ours':>10}{'ratio':>9}{'LOMA':>12}{'ours':>10}{'/LOMA':>8}"
-        f"{'LOMA':>10}{'ours':>10}{'/LOMA':>8}{'chosen':>10}{'said':>9}{'LOMA':>9}"
+        f"{'':<16}{'CPU ms':>16}{'':>7}{'zigzag latency':>20}{'ours':>8}{'zigzag energy uJ':>18}{'ours':>8}"
+        f"{'our cycles':>28}\n{'layer':<10}{'times':>6}{'LOMA':>8}{'ours':>8}{'ratio':>7}{'LOMA':>10}{'ours':>10}"
+        f"{'/LOMA':>8}{'LOMA':>9}{'ours':>9}{'/LOMA':>8}{'chosen':>10}{'said':>9}{'LOMA':>9}"
     )
-    for number, name in enumerate(names):
+    for number, count in counts.items():
         theirs, mine, (_, cycles) = loma[number], ours[number], said[number]
         mine_ms = 1e3 * cold.layer_s[number]
         print(
-            f"{name + '*' * (reasons[number] is not None):<10}{1e3 * theirs.cpu_s:>9,.0f}{mine_ms:>10.2f}"
-            f"{1e3 * theirs.cpu_s / mine_ms:>9,.0f}{theirs.latency_cycles:>12,.0f}{mine.latency_cycles:>10,.0f}"
-            f"{mine.latency_cycles / theirs.latency_cycles:>8.3f}{theirs.energy_pj / 1e6:>10,.1f}"
-            f"{mine.energy_pj / 1e6:>10,.1f}{mine.energy_pj / theirs.energy_pj:>8.3f}"
-            f"{cold.found[number].cycles:>10,}{cycles:>9,}{back[number][0]:>9,}{back[number][1]}"
+            f"{names[number] + '*' * (reasons[number] is not None):<10}{count:>6}{1e3 * theirs.cpu_s:>8,.0f}"
+            f"{mine_ms:>8.1f}{1e3 * theirs.cpu_s / mine_ms:>7,.0f}{theirs.latency_cycles:>10,.0f}"
+            f"{mine.latency_cycles:>10,.0f}{mine.latency_cycles / theirs.latency_cycles:>8.3f}"
+            f"{theirs.energy_pj / 1e6:>9,.1f}{mine.energy_pj / 1e6:>9,.1f}{mine.energy_pj / theirs.energy_pj:>8.3f}"
+            f"{cold.found[number].cycles:>10,}{cycles:>9,}{back[number][0]:>9,}{back[number][1]}".rstrip()
         )
 
 
-def first_of_each(shapes: list[ConvShape]) -> list[int]:
-    """Return the places of the different shapes."""
-    return [shapes.index(shape) for shape in dict.fromkeys(shapes)]
+def occurrences(shapes: list[ConvShape]) -> dict[int, int]:
+    """Return the place of the first of each different shape, and how many are like it."""
+    return {shapes.index(shape): count for shape, count in Counter(shapes).items()}
 
 
 def main() -> None:
@@ -167,25 +182,20 @@ def main() -> None:
     spec = require_hardware(load_config(options.config), options.config)
     named = resnet18_shapes(spec)
     names = list(named)[: 3 if options.quick else None]
-    shapes = [named[name] for name in names]
+    shapes, layers = [named[name] for name in names], {name: named[name] for name in names}
     cold, cached = cold_and_cached(shapes, options.config)
-    described = [layer(name, shape) for name, shape in zip(names, shapes, strict=True)]
-    jobs = [(each, mapping_entry(shape, spec)) for each, shape in zip(described, shapes, strict=True)]
-    loma, loma_process_s = run_zigzag(options.zigzag_python, spec, jobs, options.objective, options.factors)
+    loma, loma_process_s = run_zigzag(options.zigzag_python, spec, layers, options.objective, options.factors)
     reasons = [why_not(search.mapping, spec) for search in cold.found]
     said = [expressible(search, spec) for search in cold.found]
-    given = [
-        (each, mapping_entry(shape, spec, ordering(mapping, spec)))
-        for each, shape, (mapping, _) in zip(described, shapes, said, strict=True)
-    ]
-    ours, _ = run_zigzag(options.zigzag_python, spec, given, options.objective, options.factors)
-    for result, (mapping, _) in zip(ours, said, strict=True):
-        if [tuple(loop) for memory in result.levels["W"] for loop in memory] != ordering(mapping, spec):
-            sys.exit("zigzag-dse evaluated other loops than those of our mapping")
+    given = [levels(mapping, spec) for mapping, _ in said]
+    ours, _ = run_zigzag(options.zigzag_python, spec, layers, options.objective, options.factors, given)
+    if [result.levels for result in ours] != json.loads(json.dumps(given)):
+        sys.exit("zigzag-dse evaluated other loops than those of our mappings")
     print(f"ResNet-18, dense, on {options.config}; LOMA for {options.objective}, {options.factors} loop factors")
     back = [loma_by_our_model(result, shape, spec) for result, shape in zip(loma, shapes, strict=True)]
-    print_layers(names, loma, ours, cold, said, reasons, back)
-    for kind, chosen in (("all", range(len(names))), ("different", first_of_each(shapes))):
+    counts = occurrences(shapes)
+    print_layers(names, counts, loma, ours, cold, said, reasons, back)
+    for kind, chosen in (("all", range(len(names))), ("different", list(counts))):
         theirs_s, mine_s = sum(loma[at].cpu_s for at in chosen), sum(cold.layer_s[at] for at in chosen)
         totals = [
             [sum(getattr(results[at], field) for at in chosen) for results in (loma, ours)]
@@ -198,7 +208,7 @@ def main() -> None:
         )
     print(f"cached: {cached.search_s:.4f} s; whole processes, imports included: LOMA {loma_process_s:.1f} s, ours "
           f"{cold.process_s:.1f} s, cached {cached.process_s:.1f} s")  # fmt: skip
-    not_said = [f"{name} ({reason})" for name, reason in zip(names, reasons, strict=True) if reason is not None]
+    not_said = [f"{names[at]} ({reasons[at]})" for at in counts if reasons[at] is not None]
     print(f"* chosen mapping not expressible: {'; '.join(not_said) or 'none'}")
 
 

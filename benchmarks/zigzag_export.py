@@ -31,6 +31,8 @@ from gossamer.arch.timing import ceil_div
 from gossamer.dataflow.mapping import ConvMapping, ConvShape, LoopOrder
 
 Loop = tuple[str, int]
+Levels = dict[str, list[list[Loop]]]
+"""Loops in time by operand (W, I, O) and memory, innermost first."""
 
 NO_PATH_BITS = 8
 """Per cycle, on a path that our hardware does not have."""
@@ -214,15 +216,14 @@ def mapping_entry(shape: ConvShape, spec: SparseAccelerator, loops: list[Loop] |
     return [entry]
 
 
-def ordering(mapping: ConvMapping, spec: SparseAccelerator) -> list[Loop]:
-    """Return the loops of a mapping in time, innermost first, without those of one iteration.
+def levels(mapping: ConvMapping, spec: SparseAccelerator) -> Levels:
+    """Return the loops of a mapping in time by operand and memory, innermost first, without those of one iteration.
 
     One COMPUTE: positions of the tile, steps and words, kernel columns, kernel rows. Around it blocks of the group,
     splits, then tiles and groups in the mapping's order. Raises NotExpressible, with what does not divide.
     """
     shape = mapping.shape
     across = {name: size for unrolled in unrolling(shape, spec).values() for name, size in unrolled}
-    blocks = len(shape.blocks)
     inner, outer = {}, {}
     for name, whole, part, what in (
         ("OX", shape.out_columns, mapping.tile_columns, "columns in tiles of"),
@@ -230,25 +231,32 @@ def ordering(mapping: ConvMapping, spec: SparseAccelerator) -> list[Loop]:
         ("C", shape.block_words, mapping.split_words, "words in splits of"),
         ("FX", shape.kernel[1], mapping.split_columns, "kernel columns in splits of"),
         ("FY", shape.kernel[0], mapping.split_rows, "kernel rows in splits of"),
+        ("K", len(shape.blocks), mapping.group_blocks, "blocks in groups of"),
     ):
-        step = across.get(name, 1)
+        step = 1 if name == "K" else across.get(name, 1)
         inner[name], outer[name] = ceil_div(part, step), ceil_div(whole, part)
         if inner[name] * outer[name] != ceil_div(whole, step):
             raise NotExpressible(f"{whole} {what} {part}, {step} at a time")
     inner["C"] *= shape.steps
     if inner["C"] * outer["C"] != ceil_div(shape.channels, across["C"]):
         raise NotExpressible(f"{shape.channels} channels padded to words")
-    groups = ceil_div(blocks, mapping.group_blocks)
-    if groups * mapping.group_blocks != blocks:
-        raise NotExpressible(f"{blocks} blocks in groups of {mapping.group_blocks}")
-    tiles = [("OX", outer["OX"]), ("OY", outer["OY"]), ("B", shape.batch)]
-    outermost = [("K", groups)]
-    if mapping.order is LoopOrder.ACTIVATIONS_OUTER:
-        tiles, outermost = outermost, tiles
-    loops = [
-        *inner.items(),
-        ("K", mapping.group_blocks),
-        ("FX", outer["FX"]), ("FY", outer["FY"]), ("C", outer["C"]),
-        *tiles, *outermost,
-    ]  # fmt: skip
-    return [(name, size) for name, size in loops if size > 1]
+    positions, reduction = [(name, inner[name]) for name in ("OX", "OY")], [(n, inner[n]) for n in ("C", "FX", "FY")]
+    group, splits = [("K", inner["K"])], [(name, outer[name]) for name in ("FX", "FY", "C")]
+    tiles, groups = [("OX", outer["OX"]), ("OY", outer["OY"]), ("B", shape.batch)], [("K", outer["K"])]
+    compute = positions + reduction
+    if mapping.order is LoopOrder.WEIGHTS_OUTER:
+        above, weights = tiles + groups, [positions, reduction + group + splits + tiles, groups]
+    else:
+        above, weights = groups + tiles, [positions, reduction, group + splits + groups + tiles]
+    # The accumulator holds one block, or all of a group while its reduction is split.
+    sums = [compute, group, above] if mapping.split_count == 1 else [compute + group + splits, [], above]
+    found = {"O": sums, "W": weights, "I": [compute, group + splits + above]}
+    return {
+        operand: [[(name, size) for name, size in loops if size > 1] for loops in memories]
+        for operand, memories in found.items()
+    }
+
+
+def ordering(mapping: ConvMapping, spec: SparseAccelerator) -> list[Loop]:
+    """Return the loops of a mapping in time, innermost first. Raises NotExpressible, with what does not divide."""
+    return [loop for memory in levels(mapping, spec)["W"] for loop in memory]

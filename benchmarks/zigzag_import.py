@@ -3,20 +3,17 @@
 from collections.abc import Sequence
 from math import prod
 
-from zigzag_export import Loop, NotExpressible, unrolling
+from zigzag_export import Levels, Loop, NotExpressible, unrolling
 
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import ceil_div
 from gossamer.dataflow.mapping import SLOTS, ConvMapping, ConvShape, LoopOrder
 
-Levels = dict[str, list[list[Loop]]]
-"""Loops in time by operand (W, I, O) and memory, innermost first, as zigzag allocates them."""
-
 REDUCTION = ("C", "FX", "FY")
 
 
 def mapping_of(levels: Levels, shape: ConvShape, spec: SparseAccelerator) -> ConvMapping:
-    """Return the mapping with the same tiles: of partial sums in the accumulator, of inputs in `activation_in`.
+    """Return the mapping with the same tiles of partial sums and inputs, and as many blocks of results on chip.
 
     What zigzag's loops say beyond that is lost: in a COMPUTE our loops have a fixed order. Buffers are not checked:
     zigzag need not hold two copies where we must. Raises NotExpressible if partial sums leave the accumulator.
@@ -25,18 +22,18 @@ def mapping_of(levels: Levels, shape: ConvShape, spec: SparseAccelerator) -> Con
     sums, above = levels["O"][0], [loop for memory in levels["O"][1:] for loop in memory]
     if any(name in REDUCTION for name, _ in above):
         raise NotExpressible("partial sums leave the accumulator")
-    inputs = levels["I"][0]
-    outside = [name for name, _ in above if name not in REDUCTION]
+    inputs, on_chip = levels["I"][0], sums + levels["O"][1]
+    once = all(name == "K" for name, _ in levels["W"][2])
 
     def held(name: str, loops: Sequence[Loop], whole: int) -> int:
         return min(whole, across.get(name, 1) * prod(size for loop, size in loops if loop == name))
 
     return ConvMapping(
         shape=shape,
-        order=LoopOrder.ACTIVATIONS_OUTER if outside and outside[-1] != "K" else LoopOrder.WEIGHTS_OUTER,
+        order=LoopOrder.WEIGHTS_OUTER if once else LoopOrder.ACTIVATIONS_OUTER,
         tile_rows=held("OY", sums, shape.out_rows),
         tile_columns=held("OX", sums, shape.out_columns),
-        group_blocks=prod(size for name, size in sums if name == "K"),
+        group_blocks=prod(size for name, size in on_chip if name == "K"),
         split_rows=held("FY", inputs, shape.kernel[0]),
         split_columns=held("FX", inputs, shape.kernel[1]),
         split_words=ceil_div(held("C", inputs, shape.channels), spec.array.group_size),
