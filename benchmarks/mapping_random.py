@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from analytic_speed import resnet_mappings
+from search_time import searched_space
 
 from gossamer.arch.config import load_config, require_hardware
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import ConvShape
-from gossamer.mapper.tiling import Search, Space, branch_and_bound, chip_numbers
+from gossamer.mapper.tiling import Search, branch_and_bound
 from gossamer.sim.analytic import LayerModel
 
 TIMES = 10
@@ -36,9 +37,7 @@ class Comparison:
 
 def compare(shape: ConvShape, spec: SparseAccelerator, seed: int) -> Comparison:
     """Return what branch and bound finds, and what `TIMES` as many draws find."""
-    space, model = Space(shape, chip_numbers(spec)), LayerModel(shape, spec)
-    if not len(space.choices):
-        space = Space(shape, chip_numbers(spec, apart=False))
+    space, model = searched_space(shape, spec), LayerModel(shape, spec)
     search = branch_and_bound(space, model)
     legal = len(space.choices)
     numbers = np.random.default_rng(seed).permutation(legal)[: TIMES * search.costed]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 
 from gossamer.arch.config import load_config, require_hardware
+from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import ConvShape
 from gossamer.mapper.tiling import Search, Space, chip_numbers, search_mapping
 from gossamer.sim.analytic import LayerModel
@@ -47,6 +48,12 @@ def cold_and_cached(shapes: Sequence[ConvShape], config: str) -> tuple[SearchTim
     return cold, cached
 
 
+def searched_space(shape: ConvShape, spec: SparseAccelerator) -> Space:
+    """Return the space the mapper searches: LOAD and VECTOR wait for each other only if nothing else fits."""
+    space = Space(shape, chip_numbers(spec))
+    return space if len(space.choices) else Space(shape, chip_numbers(spec, apart=False))
+
+
 def _in_new_process(shapes: Sequence[ConvShape], config: str) -> SearchTime:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(_search, shapes, config).result()
@@ -55,7 +62,7 @@ def _in_new_process(shapes: Sequence[ConvShape], config: str) -> SearchTime:
 def _search(shapes: Sequence[ConvShape], config: str) -> SearchTime:
     spec = require_hardware(load_config(config), config)
     model = LayerModel(shapes[0], spec)  # loads the kernels
-    model.run(model.jobs(Space(shapes[0], chip_numbers(spec)).mapping(0)))
+    model.run(model.jobs(searched_space(shapes[0], spec).mapping(0)))
     found, seconds = [], []
     for shape in shapes:
         start = time.process_time()

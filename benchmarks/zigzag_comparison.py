@@ -26,14 +26,14 @@ from pathlib import Path
 import numpy as np
 import yaml
 from resnet18_layers import resnet18_shapes
-from search_time import SearchTime, cold_and_cached
+from search_time import SearchTime, cold_and_cached, searched_space
 from zigzag_export import Levels, NotExpressible, accelerator, layer, levels, mapping_entry
 from zigzag_import import fits, mapping_of
 
 from gossamer.arch.config import load_config, require_hardware
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import ConvMapping, ConvShape
-from gossamer.mapper.tiling import Search, Space, chip_numbers
+from gossamer.mapper.tiling import Search
 from gossamer.sim.analytic import LayerModel
 
 DRIVER = """
@@ -106,7 +106,7 @@ def run_zigzag(
 def expressible(search: Search, spec: SparseAccelerator) -> tuple[ConvMapping, int]:
     """Return the fastest mapping, by our model, that zigzag's loops can say, and its cycles."""
     shape = search.mapping.shape
-    space, model = Space(shape, chip_numbers(spec)), LayerModel(shape, spec)
+    space, model = searched_space(shape, spec), LayerModel(shape, spec)
     best, cycles = None, np.inf
     for number in range(len(space.choices)):
         if space.least[number] >= cycles:
@@ -149,19 +149,19 @@ def print_layers(
 ) -> None:  # fmt: skip
     """Print one line for each different layer; `counts`: place of its first occurrence to how often it occurs."""
     print(
-        f"{'':<16}{'CPU ms':>16}{'':>7}{'zigzag latency':>20}{'ours':>8}{'zigzag energy uJ':>18}{'ours':>8}"
-        f"{'our cycles':>28}\n{'layer':<10}{'times':>6}{'LOMA':>8}{'ours':>8}{'ratio':>7}{'LOMA':>10}{'ours':>10}"
-        f"{'/LOMA':>8}{'LOMA':>9}{'ours':>9}{'/LOMA':>8}{'chosen':>10}{'said':>9}{'LOMA':>9}"
+        f"{'':<15}{'CPU ms':>16}{'':>7}{'zigzag latency':>20}{'ours':>8}{'zigzag energy uJ':>18}{'ours':>8}"
+        f"{'our cycles':>27}\n{'layer':<10}{'times':>5}{'LOMA':>8}{'ours':>8}{'ratio':>7}{'LOMA':>10}{'ours':>10}"
+        f"{'/LOMA':>8}{'LOMA':>9}{'ours':>9}{'/LOMA':>8}{'chosen':>9}{'said':>9}{'LOMA':>9}"
     )
     for number, count in counts.items():
         theirs, mine, (_, cycles) = loma[number], ours[number], said[number]
         mine_ms = 1e3 * cold.layer_s[number]
         print(
-            f"{names[number] + '*' * (reasons[number] is not None):<10}{count:>6}{1e3 * theirs.cpu_s:>8,.0f}"
+            f"{names[number] + '*' * (reasons[number] is not None):<10}{count:>5}{1e3 * theirs.cpu_s:>8,.0f}"
             f"{mine_ms:>8.1f}{1e3 * theirs.cpu_s / mine_ms:>7,.0f}{theirs.latency_cycles:>10,.0f}"
             f"{mine.latency_cycles:>10,.0f}{mine.latency_cycles / theirs.latency_cycles:>8.3f}"
             f"{theirs.energy_pj / 1e6:>9,.1f}{mine.energy_pj / 1e6:>9,.1f}{mine.energy_pj / theirs.energy_pj:>8.3f}"
-            f"{cold.found[number].cycles:>10,}{cycles:>9,}{back[number][0]:>9,}{back[number][1]}".rstrip()
+            f"{cold.found[number].cycles:>9,}{cycles:>9,}{back[number][0]:>9,}{back[number][1]}".rstrip()
         )
 
 
