@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.arch.errors import MappingError
-from gossamer.arch.isa import Space
+from gossamer.arch.isa import Opcode, Space
 from gossamer.arch.timing import ceil_div
 from gossamer.dataflow.mapping import Block, ConvShape, Split
 from gossamer.dataflow.network import Binary, Conv2d, ConvTranspose2d, Layer, MatMul, Network, effective_macs
@@ -110,7 +110,7 @@ def _convolution(
     shape = conv_shape(
         emitter.spec, source, target, who=layer.name, kernel=kernel, stride=layer.stride, dilation=layer.dilation,
         pads=(layer.pads[0], layer.pads[1]), groups=layer.groups, pattern=layer.pattern,
-        has_table=params.table is not None, joined_bytes=0 if joined is None else len(joined.block),
+        has_table=params.table is not None, joined=joined is not None, joined_bytes=len(joined.block) if joined else 0,
     )  # fmt: skip
     return _prepare(
         emitter, layer.name, shape, layer.weight, params, source, target, groups=layer.groups, joined=joined
@@ -121,12 +121,16 @@ def joined_operand(emitter: Emitter, layer: Conv2d, joined: Binary, places: Mapp
     """Return what joins a convolution's result with the other operand of a layer that reads it."""
     first = joined.inputs[0] == layer.output
     operand = places[joined.inputs[1 if first else 0]]
-    opcode = BINARY_OPCODES[joined.kind]
+    opcode, params = BINARY_OPCODES[joined.kind], vector_params(joined, joined.params)
+    if opcode is Opcode.ADD:
+        swapped = replace(
+            params, zero_a=params.zero_b, zero_b=params.zero_a, mult_a=params.mult_b, mult_b=params.mult_a
+        )  # fmt: skip
+        return Joined(operand=operand, addition=params if first else swapped)
     block = vector_block(
-        opcode, vector_params(joined, joined.params), channels=operand.shape[3], words=operand.words,
-        group_size=emitter.group_size,
+        opcode, params, channels=operand.shape[3], words=operand.words, group_size=emitter.group_size
     )  # fmt: skip
-    return Joined(opcode=opcode, operand=operand, block=block, first=first)
+    return Joined(operand=operand, opcode=opcode, block=block, first=first)
 
 
 def _phases(
