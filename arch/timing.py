@@ -23,8 +23,8 @@ VECTOR_SETUP_CYCLES = 4
 VECTOR_PIPELINE_CYCLES = 21
 """From the read of a VECTOR operand to its result's write: address, buffer 3, multiply 9, sum, shift 5, table 2."""
 
-VECTOR_SUM_CYCLES = 11
-"""How much longer a REQUANTIZE_ADD takes from a read of sums to the write: centre, multiply 3, sums 2, shift 5."""
+VECTOR_SUM_CYCLES = 10
+"""How much longer a REQUANTIZE_ADD takes from a read of sums to the write: centre, multiply 3, sum, shift 5."""
 
 VECTOR_FILL_CYCLES = VECTOR_SETUP_CYCLES + VECTOR_PIPELINE_CYCLES
 """Of every VECTOR instruction."""

@@ -41,6 +41,10 @@ REQUANTIZE_DTYPE = np.dtype([("bias", "<i4"), ("multiplier", "<i4"), ("shift", "
 has_table. Of the header zero_out, low and high are those of the requantization; a REQUANTIZE_ADD has the factors, the
 zero points and the shift of its addition as ADD has, and zero point and limits of the sum in `extra`."""
 
+ADDEND_FACTOR_BITS = 18
+"""Signed bits of mult_a and mult_b of a REQUANTIZE_ADD: one multiplier each. An error of half a unit of a factor of 17
+bits moves a sum by less than 0.004."""
+
 LAYER_NORM_DTYPE = np.dtype([("gamma", "<i4"), ("reserved", "<i4"), ("beta", "<i8")])
 """LAYER_NORM: one entry per channel (nc * group_size of them) after the header, 16 bytes."""
 
@@ -83,6 +87,12 @@ def requantize_add(q: int, b: int, *, zero_a: int, zero_b: int, mult_a: int, mul
     zero_out, low, high = unpack_limits(extra)
     return add(q, b, zero_a=zero_a, zero_b=zero_b, mult_a=mult_a, mult_b=mult_b, shift=shift, zero_out=zero_out,
                low=low, high=high)  # fmt: skip
+
+
+def fits_addend_factor(*factors: int) -> bool:
+    """Return whether factors of an addition are small enough for a REQUANTIZE_ADD."""
+    limit = 1 << (ADDEND_FACTOR_BITS - 1)
+    return all(-limit <= factor < limit for factor in factors)
 
 
 def pack_limits(zero_out: int, low: int, high: int) -> int:

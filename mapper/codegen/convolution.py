@@ -54,7 +54,7 @@ class Joined:
 
     operand: TensorPlace
     addition: VectorParams | None = None
-    opcode: Opcode = Opcode.MULTIPLY
+    opcode: Opcode = Opcode.ADD
     block: bytes = b""
     first: bool = True
 

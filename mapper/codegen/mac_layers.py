@@ -11,7 +11,7 @@ from gossamer.arch.isa import Opcode, Space
 from gossamer.arch.timing import ceil_div
 from gossamer.dataflow.mapping import Block, ConvShape, Split
 from gossamer.dataflow.network import Binary, Conv2d, ConvTranspose2d, Layer, MatMul, Network, effective_macs
-from gossamer.dataflow.numerics import Requantization
+from gossamer.dataflow.numerics import Requantization, fits_addend_factor
 from gossamer.dataflow.program import LayerRecord
 from gossamer.mapper.allocate import TensorPlace
 from gossamer.mapper.codegen.convolution import ConvEmitter, Joined
@@ -122,7 +122,7 @@ def joined_operand(emitter: Emitter, layer: Conv2d, joined: Binary, places: Mapp
     first = joined.inputs[0] == layer.output
     operand = places[joined.inputs[1 if first else 0]]
     opcode, params = BINARY_OPCODES[joined.kind], vector_params(joined, joined.params)
-    if opcode is Opcode.ADD:
+    if opcode is Opcode.ADD and fits_addend_factor(params.mult_a, params.mult_b):
         swapped = replace(
             params, zero_a=params.zero_b, zero_b=params.zero_a, mult_a=params.mult_b, mult_b=params.mult_a
         )  # fmt: skip

@@ -10,6 +10,7 @@ from gossamer.arch.registers import ErrorCause
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.target import Target
 from gossamer.arch.timing import ceil_div, parameter_read_bytes
+from gossamer.dataflow.numerics import ADDEND_FACTOR_BITS
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.engine import INSTRUCTION_BITS, EngineControl, instruction_fields
 from gossamer.rtl.vector.control import LaneControl
@@ -168,7 +169,7 @@ class VectorEngine(wiring.Component):
     def _bad_block(self, m: Module, f: dict[str, Value], loader: Copies, lanes: Copies, rows: Copies) -> Signal:
         """Return the flag that a part of the parameter block is wrong, some cycles late: a last write comes later."""
         bad_block, bad_shift, header_done = Signal(), Signal(), Signal()
-        bad_header = Signal(4)
+        bad_header = Signal(5)
         m.d.sync += [
             bad_header.eq(Cat(self._bad_header(m, f, loader))), header_done.eq(loader.header_done),
             bad_shift.eq(lanes.bad_shift.any()),
@@ -181,17 +182,21 @@ class VectorEngine(wiring.Component):
         """Return flags, one cycle late, any of which says that the header holds what the operation cannot use."""
         header = data.View(header_layout(), loader.header)
         channels = Signal(len(f["nc"]) + self.group_size.bit_length())
-        bad_shift, no_channels, many_channels, no_window, bad_norm = (
-            Signal(name=name) for name in ("wrong_shift", "no_channels", "many_channels", "no_window", "bad_norm")
+        bad_shift, no_channels, many_channels, no_window, bad_norm, wide_factor = (
+            Signal(name=name)
+            for name in ("wrong_shift", "no_channels", "many_channels", "no_window", "bad_norm", "wide_factor")
         )
+        tops = [factor[ADDEND_FACTOR_BITS - 1 :] for factor in (header.mult_a, header.mult_b)]
         m.d.sync += [
             channels.eq(f["nc"] * self.group_size),
             bad_shift.eq(is_bad_shift(header.shift)), no_channels.eq(header.channels == 0),
             many_channels.eq(header.channels > channels), no_window.eq(header.extra[:8] == 0),
+            wide_factor.eq(Cat(top.any() & ~top.all() for top in tops).any()),
             bad_norm.eq((header.channels > LARGEST_ROW) | (header.epsilon < 0)),
         ]  # fmt: skip
         return [
             self._held(m, f, "shifted", *SHIFTED) & bad_shift,
+            self._held(m, f, "summed", Opcode.REQUANTIZE_ADD) & wide_factor,
             self._held(m, f, "of_rows", *ROWS) & (no_channels | many_channels),
             self._held(m, f, "windowed_rows", Opcode.LRN) & no_window,
             self._held(m, f, "normed", Opcode.LAYER_NORM) & bad_norm,

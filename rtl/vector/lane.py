@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from gossamer.arch.target import Target
 from gossamer.arch.timing import VECTOR_SUM_CYCLES
-from gossamer.dataflow.numerics import MAX_SHIFT, MIN_SHIFT, REQUANTIZE_DTYPE
+from gossamer.dataflow.numerics import ADDEND_FACTOR_BITS, MAX_SHIFT, MIN_SHIFT, REQUANTIZE_DTYPE
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.vector.arithmetic import LIMITS_BITS, MULTIPLY_LATENCY, SHIFT_LATENCY, Multiplier, RoundingShift
 from gossamer.rtl.vector.lane_sum import OPERANDS, SUM_LATENCY, LaneSum
@@ -125,7 +125,8 @@ class ChannelConstants(wiring.Component):
 
 SUM_PORTS = {
     **{f"sum_offset_{name}": In(signed(9)) for name in OPERANDS},
-    **{f"sum_factor_{name}": In(signed(32)) for name in OPERANDS}, "sum_amount": In(6), "sum_limits": In(LIMITS_BITS),
+    **{f"sum_factor_{name}": In(signed(ADDEND_FACTOR_BITS)) for name in OPERANDS},
+    "sum_amount": In(6), "sum_limits": In(LIMITS_BITS),
 }  # fmt: skip
 """Constants of `LaneSum`, as ports."""
 

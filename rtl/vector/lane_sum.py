@@ -1,23 +1,22 @@
 """Add a second operand to what a VECTOR lane has requantized."""
 
-from amaranth.hdl import Module, Signal, Value, signed
+from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gossamer.arch.target import Target
+from gossamer.dataflow.numerics import ADDEND_FACTOR_BITS
 from gossamer.rtl.copies import Copies
-from gossamer.rtl.vector.arithmetic import LIMITS_BITS, PART_BITS, SHIFT_LATENCY, RoundingShift
+from gossamer.rtl.vector.arithmetic import LIMITS_BITS, SHIFT_LATENCY, RoundingShift
 from gossamer.rtl.vector.part_product import PART_LATENCY, part_product
 
 OPERANDS = ("a", "b")
 
-LOW_BITS = 9 + 1 + PART_BITS
-HIGH_BITS = 9 + 32 - PART_BITS
-SUM_BITS = HIGH_BITS + PART_BITS
-"""Signed sums of two products of a centred operand, within +-255, and the low, the high part or all of a factor."""
+SUM_BITS = 9 + ADDEND_FACTOR_BITS
+"""Of the signed sum of two products of a factor and a centred operand, which is within +-255."""
 
-SUM_LATENCY = 1 + PART_LATENCY + 3 + SHIFT_LATENCY
-"""Cycles from the operands to the sum: centre, multiply, two sums, shift."""
+SUM_LATENCY = 1 + PART_LATENCY + 2 + SHIFT_LATENCY
+"""Cycles from the operands to the sum: centre, multiply, product, sum, shift."""
 
 
 class LaneSum(wiring.Component):
@@ -43,32 +42,28 @@ class LaneSum(wiring.Component):
         super().__init__(
             {
                 **{name: In(signed(8)) for name in OPERANDS}, **{f"offset_{name}": In(signed(9)) for name in OPERANDS},
-                **{f"factor_{name}": In(signed(32)) for name in OPERANDS}, "amount": In(6), "limits": In(LIMITS_BITS),
-                "sum": Out(signed(8)),
+                **{f"factor_{name}": In(signed(ADDEND_FACTOR_BITS)) for name in OPERANDS},
+                "amount": In(6), "limits": In(LIMITS_BITS), "sum": Out(signed(8)),
             }
         )  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
-        """Return the parts of both products, their sums, and the shift."""
+        """Return both products, their sum, and the shift."""
         m = Module()
         m.submodules.shift = shift = Copies(RoundingShift(SUM_BITS))
-        low, high, total = (Signal(signed(bits), name=f"sum_{bits}") for bits in (LOW_BITS, HIGH_BITS, SUM_BITS))
-        (low_a, high_a), (low_b, high_b) = (self._parts(m, name) for name in OPERANDS)
-        m.d.sync += [low.eq(low_a + low_b), high.eq(high_a + high_b), total.eq(low + (high << PART_BITS))]
+        total = Signal(signed(SUM_BITS))
+        a, b = (self._product(m, name) for name in OPERANDS)
+        m.d.sync += total.eq(a + b)
         m.d.comb += [
             shift.value.eq(total), shift.amount.eq(self.amount), shift.limits.eq(self.limits),
             self.sum.eq(shift.result),
         ]  # fmt: skip
         return m
 
-    def _parts(self, m: Module, name: str) -> list[Value]:
-        """Return the products of a centred operand with the low and the high part of its factor, in registers."""
-        centred = Signal(signed(9), name=f"centred_{name}")
+    def _product(self, m: Module, name: str) -> Signal:
+        """Return the product of a centred operand and its factor."""
+        centred, product = Signal(signed(9), name=f"centred_{name}"), Signal(signed(SUM_BITS), name=f"product_{name}")
         m.d.sync += centred.eq(getattr(self, name) + getattr(self, f"offset_{name}"))
-        factor = getattr(self, f"factor_{name}")
-        parts: list[Value] = []
-        for part, value in (("low", factor[:PART_BITS]), ("high", factor[PART_BITS:].as_signed())):
-            product = Signal(signed(9 + len(value)), name=f"{part}_{name}")
-            m.d.sync += product.eq(part_product(m, f"{part}_product_{name}", centred, value, self.target))
-            parts.append(product)
-        return parts
+        multiplied = part_product(m, f"multiplier_{name}", centred, getattr(self, f"factor_{name}"), self.target)
+        m.d.sync += product.eq(multiplied)
+        return product

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gossamer.arch.errors import ProgramError
 from gossamer.arch.isa import REQUANTIZING, Opcode
 from gossamer.dataflow.numerics import (
+    ADDEND_FACTOR_BITS,
     HEADER_DTYPE,
     LAYER_NORM_DTYPE,
     MAX_SHIFT,
@@ -18,6 +19,7 @@ from gossamer.dataflow.numerics import (
     REQUANTIZE_DTYPE,
     TABLE_BYTES,
     WIDE_TABLE_BYTES,
+    fits_addend_factor,
     unpack_limits,
 )
 from gossamer.sim.golden import executor_vector as kernels
@@ -58,6 +60,10 @@ def _requantize(
     if opcode is Opcode.REQUANTIZE:
         kernels.requantize(f["ny"], f["nx"], channels, acc, f["a"], act, *d, *constants)
         return
+    if not fits_addend_factor(h["mult_a"], h["mult_b"]):
+        raise ProgramError(
+            f"factors must have at most {ADDEND_FACTOR_BITS} signed bits, not be {h['mult_a']} and {h['mult_b']}"
+        )
     b = (f["b"], f["b_y"], f["b_x"], 1 - f["b_c"])
     sums = (h["zero_a"], h["zero_b"], h["mult_a"], h["mult_b"], h["shift"], *unpack_limits(h["extra"]))
     kernels.requantize_add(f["ny"], f["nx"], channels, acc, f["a"], act, *b, *d, *constants, *sums)

@@ -106,6 +106,10 @@ def test_what_cannot_be_executed_stops_with_a_fault(builds: Path, tmp_path: Path
         cases.add_fault(opcode, field, header={"channels": 0})
         cases.add_fault(opcode, field, header={"channels": 17}, nc=2)
     cases.add_fault(Opcode.LRN, field, header={"extra": 4 << 8})
+    for factor in (-(2**17) - 1, 2**17, 2**31 - 1):
+        for name in ("mult_a", "mult_b"):
+            header = {"shift": 1, "mult_a": -(2**17), "mult_b": 2**17 - 1, name: factor}
+            cases.add_fault(Opcode.REQUANTIZE_ADD, field, header=header)
     cases.add_fault(Opcode.SOFTMAX, field)  # its table is all zeros
     cases.add_fault(Opcode.LAYER_NORM, field, header={"epsilon": -1})
     cases.add_fault(Opcode.LAYER_NORM, field, header={"epsilon": 2**46})
@@ -131,7 +135,7 @@ MUTANTS = {
     "row read twice": ("block_pointer", r"= begun \+ column_stride", "= next_column + column_stride"),
     "second source first": ("beat_reader", r"second \? (\w+) : (\w+)", r"second ? \2 : \1"),
     "operand of a sum a cycle early": ("beat_reader", r"place == 4'hf", "place == 4'he"),
-    "operand of a sum subtracted": ("lane_sum", r"(high_a\)) \+ ", r"\1 - "),
+    "operand of a sum subtracted": ("lane_sum", r"(product_a\)) \+ ", r"\1 - "),
     "window too long": ("lrn", r"index >= window;", "index > window;"),
 }
 
@@ -147,7 +151,7 @@ def test_mutants_fail(name: str, builds: Path, tmp_path: Path) -> None:
             text, matches = re.subn(pattern, replacement, text)
         modules.append(VerilogModule(name=each.name, text=text))
     assert matches == 1
-    cases = mixed(SMALLEST, (Opcode.ADD, Opcode.REQUANTIZE, Opcode.REQUANTIZE_ADD, Opcode.LRN, Opcode.LAYER_NORM), 10)
+    cases = mixed(SMALLEST, (Opcode.ADD, Opcode.REQUANTIZE, Opcode.REQUANTIZE_ADD, Opcode.LRN, Opcode.LAYER_NORM), 16)
     with pytest.raises(SimulationFailed, match="instruction"):
         run_cases(tuple(modules), cases, builds, tmp_path)
 

@@ -124,6 +124,8 @@ class RandomProgram:
             low, high = sorted(self.random.integers(-128, 128, 2).tolist())
             limits = (low, high) if self.random.random() < 0.3 else (-128, 127)
             header["extra"] = pack_limits(int(self.random.integers(-128, 128)), *limits)
+            header["mult_a"], header["mult_b"] = self.random.integers(-(2**17), 2**17, 2)
+            header["shift"] = self.random.integers(14, 21)
             header["has_table"] = self.random.integers(0, 2)
             entries = np.zeros(width, REQUANTIZE_DTYPE)
             entries["bias"] = self.random.integers(-(2**31), 2**31, width) >> int(self.random.integers(0, 24))

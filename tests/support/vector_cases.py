@@ -116,8 +116,7 @@ class Cases:
             table = rng.integers(-128, 128, 256).astype(np.int8).tobytes()
             limits = (self._pick(-128, 0, 5), self._pick(-128, -128, 0, 127), self._pick(127, 127, 100, -128))
             extra = pack_limits(*limits) | self._pick(0, 255) << 24
-            sums = self._sum() if rng.random() < 0.7 else {}
-            head = self.header(opcode, f, has_table=int(rng.integers(0, 3)), extra=extra, **sums)
+            head = self.header(opcode, f, has_table=int(rng.integers(0, 3)), extra=extra, **self._sum())
             return head + entries.tobytes() + table
         if opcode in ROWS:
             return self._row_block(opcode, f, channels)
@@ -127,10 +126,11 @@ class Cases:
         return head
 
     def _sum(self) -> dict[str, int]:
-        """Return factors and a shift for a sum that is neither 0 nor beyond its limits as a rule."""
-        bits = self._pick(3, 12, 18, 24, 31)
-        factors = {name: int(self.rng.integers(-(2**bits), 2**bits)) for name in ("mult_a", "mult_b")}
-        return {**factors, "shift": bits + int(self.rng.integers(0, 4))}
+        """Return factors and a shift; of most the sum is neither 0 nor beyond its limits."""
+        bits = self._pick(3, 12, 17, 17, 17)
+        factors = {name: self._pick(-(2**bits), *self.rng.integers(-(2**bits), 2**bits, 5), 2**bits - 1)
+                   for name in ("mult_a", "mult_b")}  # fmt: skip
+        return {**factors, "shift": self._pick(*range(bits, bits + 4), 1, 7, 8, 25, 26, 27, 62)}
 
     def _row_block(self, opcode: Opcode, f: dict[str, int], channels: int) -> bytes:
         """Return a random block of an operation on rows: header, and table or entries."""
