@@ -52,13 +52,10 @@ def _requantize(
         table = block[size : size + TABLE_BYTES].view(np.int8)
         if table.size < TABLE_BYTES:
             raise ProgramError(f"the table must end within the parameter buffer, not {TABLE_BYTES - table.size} beyond")
-    d = (f["d"], f["d_y"], f["d_x"])
-    constants = (
-        entries["bias"].astype(np.int64), entries["multiplier"].astype(np.int64), shift, h["zero_out"], h["low"],
-        h["high"], table,
-    )  # fmt: skip
+    bias, multiplier = entries["bias"].astype(np.int64), entries["multiplier"].astype(np.int64)
+    count, d, limits = (f["ny"], f["nx"], channels), (f["d"], f["d_y"], f["d_x"]), (h["zero_out"], h["low"], h["high"])
     if opcode is Opcode.REQUANTIZE:
-        kernels.requantize(f["ny"], f["nx"], channels, acc, f["a"], act, *d, *constants)
+        kernels.requantize(*count, acc, f["a"], act, *d, bias, multiplier, shift, *limits, table)
         return
     if not fits_addend_factor(h["mult_a"], h["mult_b"]):
         raise ProgramError(
@@ -66,7 +63,7 @@ def _requantize(
         )
     b = (f["b"], f["b_y"], f["b_x"], 1 - f["b_c"])
     sums = (h["zero_a"], h["zero_b"], h["mult_a"], h["mult_b"], h["shift"], *unpack_limits(h["extra"]))
-    kernels.requantize_add(f["ny"], f["nx"], channels, acc, f["a"], act, *b, *d, *constants, *sums)
+    kernels.requantize_add(*count, acc, f["a"], act, *b, *d, bias, multiplier, shift, *limits, table, *sums)
 
 
 def _normalise(
