@@ -42,8 +42,8 @@ has_table. Of the header zero_out, low and high are those of the requantization;
 zero points and the shift of its addition as ADD has, and zero point and limits of the sum in `extra`."""
 
 ADDEND_FACTOR_BITS = 18
-"""Signed bits of mult_a and mult_b of a REQUANTIZE_ADD: one multiplier each. An error of half a unit of a factor of 17
-bits moves a sum by less than 0.004."""
+"""Signed bits of mult_a and mult_b of a REQUANTIZE_ADD: one multiplier each. If the larger one needs all of them, half
+a unit of both times 255 is less than 0.4 % of what the larger one makes of a step of its operand."""
 
 LAYER_NORM_DTYPE = np.dtype([("gamma", "<i4"), ("reserved", "<i4"), ("beta", "<i8")])
 """LAYER_NORM: one entry per channel (nc * group_size of them) after the header, 16 bytes."""
