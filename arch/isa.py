@@ -50,6 +50,7 @@ VECTOR instructions produce a (ny, nx, nc words) block, word (y, x, k) at d + y*
 (b_c = 1: B has one channel, byte b + y*b_y + x*b_x is used for every channel), and a parameter block at `par` of the
 parameter buffer. Their arithmetic is in `gossamer.dataflow.numerics`; the opcode table below names it. `REQUANTIZE`
 reads A from the accumulator: entry a + y*nx + x, channel k*G + i; it adds the bias in 32 bits, wrapping.
+`REQUANTIZE_ADD` does the same, and adds B to the result before it is written, as ADD would.
 SOFTMAX, LAYER_NORM and LRN write the output's zero point to every channel beyond the block's `channels`.
 
 Contiguous bytes that LOAD or STORE moves between memory and activations, and filled bytes, lie at the same byte of a
@@ -116,6 +117,7 @@ class Opcode(IntEnum):
     SOFTMAX = 15
     LAYER_NORM = 16
     LRN = 17
+    REQUANTIZE_ADD = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,7 @@ _COMPUTE = (
 )
 
 _VECTOR = (
-    Field("a", 26, "source A: activation address, or accumulator entry for REQUANTIZE"),
+    Field("a", 26, "source A: activation address, or accumulator entry to requantize"),
     Field("a_y", 26, "A bytes between rows"),
     Field("a_x", 24, "A bytes between columns"),
     Field("a_ky", 26, "A bytes between window rows"),
@@ -217,6 +219,12 @@ def index_pitch_bytes(chains: int, index_bits: int) -> int:
 
 
 VECTOR_OPCODES: tuple[Opcode, ...] = tuple(op for op in Opcode if op >= Opcode.REQUANTIZE)
+
+REQUANTIZING: tuple[Opcode, ...] = (Opcode.REQUANTIZE, Opcode.REQUANTIZE_ADD)
+"""Those whose source A is the accumulator."""
+
+TWO_SOURCES: tuple[Opcode, ...] = (Opcode.ADD, Opcode.MULTIPLY, Opcode.REQUANTIZE_ADD)
+"""Those that have a source B."""
 
 FIELDS: dict[Opcode, tuple[Field, ...]] = {
     Opcode.END: _HEADER,

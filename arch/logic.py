@@ -42,6 +42,9 @@ TABLE_BITS = (128, 16)
 CONSTANT_BITS = (32, 32, 6)
 """Memories of a vector lane: a byte table of 16 rows; bias, multiplier and shift of every lanes-th channel."""
 
+OPERANDS_AHEAD = (26, 16)
+"""Bits and number of the addresses of operands that wait for the sums they are added to."""
+
 LRN_HISTORY = (9, 256)
 LRN_READERS = 2
 """Bits and words of the elements LRN remembers, and who reads them: each has a copy. In block RAM on ECP5, which has
@@ -291,6 +294,7 @@ def _vector(spec: SparseAccelerator) -> Demand:
     lanes, family, group = spec.vector.lanes, spec.device.family, spec.array.group_size
     rows = max(2, ceil_div(spec.array.chains, lanes))
     memories = lanes * (_small(family, *TABLE_BITS) + sum(_small(family, bits, rows) for bits in CONSTANT_BITS))
+    memories += _small(family, *OPERANDS_AHEAD)
     if family is not Family.ECP5:
         memories += LRN_READERS * _small(family, *LRN_HISTORY)
     entry_bits = 32 * requantize_entries(lanes)

@@ -32,8 +32,9 @@ LANES_PER_DSP = {Family.ULTRASCALE_PLUS: 2, Family.VERSAL: 2, Family.SERIES7: 1,
 """Two positions share one DSP where its multiplier is 27 bits wide (docs/decisions/0010); the 25-bit DSP48E1 and the
 18-bit ECP5 multiplier take one each."""
 
-VECTOR_PRODUCTS = ((18, 18),) * 5
-"""Signed factors' bits of the products of a vector lane: four parts of 32 x 32, and two operands of MULTIPLY."""
+VECTOR_PRODUCTS = ((18, 18),) * 7
+"""Signed factors' bits of the products of a vector lane: four parts of 32 x 32, two operands of MULTIPLY, both
+operands of a sum behind a requantization with their factors."""
 
 ROW_PRODUCTS = (
     *((18, 18),) * (2 + 6 + 8),  # LAYER_NORM: of an element, three parts of the reciprocal, two of 32 x 32 bits

@@ -5,7 +5,7 @@ Ours, checked by tests/: the RTL counters and the simulator against these forms,
 
 from math import gcd
 
-from gossamer.arch.isa import Opcode
+from gossamer.arch.isa import REQUANTIZING, Opcode
 
 COMPUTE_PIPELINE_CYCLES = 11
 """Cycles of a COMPUTE beside its passes, the stages of a segment and the adder tree: 6 from the start to the first
@@ -22,6 +22,9 @@ VECTOR_SETUP_CYCLES = 4
 
 VECTOR_PIPELINE_CYCLES = 21
 """From the read of a VECTOR operand to its result's write: address, buffer 3, multiply 9, sum, shift 5, table 2."""
+
+VECTOR_SUM_CYCLES = 10
+"""How much longer a REQUANTIZE_ADD takes from a read of sums to the write: centre, multiply 3, sum, shift 5."""
 
 VECTOR_FILL_CYCLES = VECTOR_SETUP_CYCLES + VECTOR_PIPELINE_CYCLES
 """Of every VECTOR instruction."""
@@ -185,14 +188,14 @@ def requantize_entries(vector_lanes: int) -> int:
 def parameter_cycles(opcode: Opcode, *, nc: int, group_size: int, vector_lanes: int) -> int:
     """Return the cycles a VECTOR instruction reads its parameter block before its first operand.
 
-    Header 2; entries of REQUANTIZE in groups of three reads; of a byte table the part that operands do not hide.
+    Header 2; entries to requantize with in groups of three reads; of a byte table the part that operands do not hide.
     """
     if opcode in (Opcode.MAXIMUM, Opcode.COPY):
         return 0
     cycles = 2
-    if opcode is Opcode.REQUANTIZE:
+    if opcode in REQUANTIZING:
         cycles += 3 * ceil_div(nc * group_size, requantize_entries(vector_lanes))
-    if opcode in (Opcode.REQUANTIZE, Opcode.TABLE):
+    if opcode in (*REQUANTIZING, Opcode.TABLE):
         cycles += VECTOR_TABLE_LEAD_CYCLES
     return cycles
 
@@ -203,9 +206,10 @@ def vector_cycles(
 ) -> int:  # fmt: skip
     """Return busy cycles of one VECTOR instruction; `window` is the channel window of an LRN.
 
-    VECTOR reads once per cycle, of the activation buffer or, for REQUANTIZE, of the accumulator: a beat takes a cycle
-    per tap, or one for each of the two sources of ADD and MULTIPLY. SOFTMAX, LAYER_NORM and LRN take one element per
-    cycle: SOFTMAX in three passes over each row, LAYER_NORM in two with a gap; the results of LRN lag by half a window.
+    VECTOR reads once per cycle, of the activation buffer or, to requantize, of the accumulator: a beat takes a cycle
+    per tap, or one for each of the two sources of ADD and MULTIPLY; REQUANTIZE_ADD reads both buffers at once. SOFTMAX,
+    LAYER_NORM and LRN take one element per cycle: SOFTMAX in three passes over each row, LAYER_NORM in two with a gap;
+    the results of LRN lag by half a window.
     """
     row = nc * group_size
     rows = {
@@ -213,6 +217,8 @@ def vector_cycles(
     }  # fmt: skip
     beats = ny * nx * ceil_div(nc * group_size, vector_lanes)
     fill = parameter_cycles(opcode, nc=nc, group_size=group_size, vector_lanes=vector_lanes) + VECTOR_FILL_CYCLES
+    if opcode is Opcode.REQUANTIZE_ADD:
+        fill += VECTOR_SUM_CYCLES
     if opcode in rows:
         return fill + ROW_PIPELINE_CYCLES + ny * nx * rows[opcode]
     return fill + beats * (2 if opcode in (Opcode.ADD, Opcode.MULTIPLY) else kh * kw)

@@ -42,8 +42,8 @@ class ConvShape:
     `pads` are top and left (negative: the input is entered further in); bottom and right follow from the output size.
     `steps`, `slots`, `index_bits`: weights as COMPUTE consumes them. `shares_input`: every block reads all words.
     `parameter_bytes`: of the largest block, padded. `dense_pixels`: input pixels follow each other without gaps.
-    `joined_bytes`: parameters, padded, of the VECTOR instruction that joins results with a second operand of their
-    size; 0 if there is none.
+    `joined`: results are joined with a second operand of their size; `joined_bytes`: parameters, padded, of a VECTOR
+    instruction that does that after they are requantized, 0 if it is done in one pass.
     """
 
     batch: int
@@ -64,6 +64,7 @@ class ConvShape:
     shares_input: bool
     parameter_bytes: int
     dense_pixels: bool
+    joined: bool = False
     joined_bytes: int = 0
 
     @property

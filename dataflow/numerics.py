@@ -33,16 +33,23 @@ HEADER_DTYPE = np.dtype(
     ]
 )  # fmt: skip
 """Header of every parameter block, 32 bytes. `channels`: real channels of SOFTMAX, LAYER_NORM and LRN; `extra`: window
-and index shift of LRN (window | shift << 8); `epsilon`: added variance of LAYER_NORM."""
+and index shift of LRN (window | shift << 8), what `pack_limits` gives of a REQUANTIZE_ADD; `epsilon`: added variance of
+LAYER_NORM."""
 
 REQUANTIZE_DTYPE = np.dtype([("bias", "<i4"), ("multiplier", "<i4"), ("shift", "u1"), ("reserved", "u1", 3)])
-"""REQUANTIZE: one 12-byte entry per channel (nc * group_size) after the header; then the table if has_table."""
+"""REQUANTIZE and REQUANTIZE_ADD: one 12-byte entry per channel (nc * group_size) after the header; then the table if
+has_table. Of the header zero_out, low and high are those of the requantization; a REQUANTIZE_ADD has the factors, the
+zero points and the shift of its addition as ADD has, and zero point and limits of the sum in `extra`."""
+
+ADDEND_FACTOR_BITS = 18
+"""Signed bits of mult_a and mult_b of a REQUANTIZE_ADD: one multiplier each. If the larger one needs all of them, half
+a unit of both times 255 is less than 0.4 % of what the larger one makes of a step of its operand."""
 
 LAYER_NORM_DTYPE = np.dtype([("gamma", "<i4"), ("reserved", "<i4"), ("beta", "<i8")])
 """LAYER_NORM: one entry per channel (nc * group_size of them) after the header, 16 bytes."""
 
 TABLE_BYTES = 256
-"""TABLE, and the table of a REQUANTIZE: int8 entries, entry q + 128 is the result for q."""
+"""TABLE, and the table after a requantization: int8 entries, entry q + 128 is the result for q."""
 
 WIDE_TABLE_BYTES = 1024
 """SOFTMAX: 256 uint32, entry d = max - q. LRN: 256 int32, entry min(255, sum of squares >> index shift)."""
@@ -72,6 +79,31 @@ def add(a: int, b: int, *, zero_a: int, zero_b: int, mult_a: int, mult_b: int, s
         low: int = INT8_MIN, high: int = INT8_MAX) -> int:  # fmt: skip
     """Return ADD: both operands rescaled with one common shift; a negative mult_b subtracts."""
     return clamp(zero_out + round_shift(mult_a * (a - zero_a) + mult_b * (b - zero_b), shift), low, high)
+
+
+def requantize_add(q: int, b: int, *, zero_a: int, zero_b: int, mult_a: int, mult_b: int, shift: int,
+                   extra: int) -> int:  # fmt: skip
+    """Return REQUANTIZE_ADD: ADD of the byte q that REQUANTIZE would have written, table included, and b."""
+    zero_out, low, high = unpack_limits(extra)
+    return add(q, b, zero_a=zero_a, zero_b=zero_b, mult_a=mult_a, mult_b=mult_b, shift=shift, zero_out=zero_out,
+               low=low, high=high)  # fmt: skip
+
+
+def fits_addend_factor(*factors: int) -> bool:
+    """Return whether factors of an addition are small enough for a REQUANTIZE_ADD."""
+    limit = 1 << (ADDEND_FACTOR_BITS - 1)
+    return all(-limit <= factor < limit for factor in factors)
+
+
+def pack_limits(zero_out: int, low: int, high: int) -> int:
+    """Return the `extra` of a REQUANTIZE_ADD: zero point, least and greatest value of the sum, a byte each."""
+    return int.from_bytes(bytes(value & 0xFF for value in (zero_out, low, high)), "little")
+
+
+def unpack_limits(extra: int) -> tuple[int, int, int]:
+    """Return zero point, least and greatest value of the sum of a REQUANTIZE_ADD."""
+    zero_out, low, high = ((extra >> 8 * place & 0xFF ^ 0x80) - 0x80 for place in range(3))
+    return zero_out, low, high
 
 
 def multiply(a: int, b: int, *, zero_a: int, zero_b: int, mult_a: int, shift: int, zero_out: int,

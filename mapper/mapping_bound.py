@@ -20,7 +20,8 @@ from gossamer.sim.offchip import TICKS_PER_CYCLE
 
 Ints = NDArray[np.int64]
 
-_REQUANTIZE, _ADD = int(Opcode.REQUANTIZE), int(Opcode.ADD)
+_REQUANTIZE, _REQUANTIZE_ADD = int(Opcode.REQUANTIZE), int(Opcode.REQUANTIZE_ADD)
+_MULTIPLY = int(Opcode.MULTIPLY)
 
 WEIGHTS_TOO_LARGE, SUMS_TOO_LARGE, TILES_TOO_LARGE, REASONS = range(4)
 """Why a tiling is not legal: what the weight and index, the accumulator or the activation buffer cannot hold."""
@@ -28,7 +29,7 @@ WEIGHTS_TOO_LARGE, SUMS_TOO_LARGE, TILES_TOO_LARGE, REASONS = range(4)
 # What a layer is: entries of `layer` int64 [LAYER].
 (BATCH, ROWS, COLUMNS, OUT_ROWS, OUT_COLUMNS, OUT_WORDS, BLOCKS, BLOCK_OUT_WORDS, WORDS, KERNEL_Y, KERNEL_X, STRIDE_Y,
  STRIDE_X, DILATION_Y, DILATION_X, PAD_Y, PAD_X, STEPS, INDEX_BITS, SHARED, PARAMETER_BYTES, RESIDENT_PARAMETERS,
- JOINED_BYTES, LAYER) = range(24)  # fmt: skip
+ JOINED, JOINED_BYTES, LAYER) = range(25)  # fmt: skip
 # Columns of `kinds` int64 [n, KIND]: blocks of equal output channels and input words.
 KIND_CHANNELS, KIND_WORDS, KIND_COUNT, KIND = range(4)
 # What a config offers: entries of `chip` int64 [CHIP]. TICKS: channel time of a byte on all channels together, in
@@ -131,7 +132,7 @@ def fits_tile(layer: Ints, chip: Ints, choice: Ints) -> bool:
     words = min(layer[OUT_WORDS], choice[GROUP] * layer[BLOCK_OUT_WORDS])
     loaded = SLOTS * rows * columns * choice[SPLIT_WORDS] * chip[GROUP_SIZE]
     written = SLOTS * choice[TILE_ROWS] * choice[TILE_COLUMNS] * words * chip[GROUP_SIZE]
-    if layer[JOINED_BYTES] > 0:
+    if layer[JOINED]:
         loaded += written
     return bool(loaded <= chip[LOADED] and written <= chip[WRITTEN] and loaded + written <= chip[ACTIVATION])
 
@@ -165,11 +166,11 @@ def _block_cycles(layer: Ints, chip: Ints, choice: Ints, positions: int, words: 
 
 @kernel(allocates=False)
 def _joined_cycles(layer: Ints, chip: Ints, choice: Ints, positions: int) -> int:
-    """Return the cycles that join one tile of all groups with the second operand."""
+    """Return the cycles that join one tile of all groups with the second operand in a second pass."""
     full, words = layer[BLOCKS] // choice[GROUP], choice[GROUP] * layer[BLOCK_OUT_WORDS]
     total = 0
     if layer[OUT_WORDS] >= full * words:
-        total = full * vector_duration(_ADD, positions, words, 1, chip[GROUP_SIZE], chip[VECTOR_LANES], 1)
+        total = full * vector_duration(_MULTIPLY, positions, words, 1, chip[GROUP_SIZE], chip[VECTOR_LANES], 1)
     return total
 
 
@@ -182,6 +183,7 @@ def lower_bound(layer: Ints, kinds: Ints, chip: Ints, choice: Ints) -> float:
     most = parts_of(layer, choice, layer[WORDS])
     planes = 1 if layer[INDEX_BITS] == 0 else 2
     # COMPUTE and VECTOR, by the four kinds of tiles; the last tile in loop order is the last of them that exists.
+    opcode = _REQUANTIZE_ADD if layer[JOINED] and layer[JOINED_BYTES] == 0 else _REQUANTIZE
     compute, vector = 0, 0
     last_compute, last_vector, last_positions = 0, 0, 0
     for ragged_y in range(2):
@@ -197,7 +199,7 @@ def lower_bound(layer: Ints, kinds: Ints, chip: Ints, choice: Ints) -> float:
             for kind in range(kinds.shape[0]):
                 cycles = _block_cycles(layer, chip, choice, positions, kinds[kind, KIND_WORDS])
                 words = ceil_ratio(kinds[kind, KIND_CHANNELS], group_size)
-                one = vector_duration(_REQUANTIZE, positions, words, 1, group_size, chip[VECTOR_LANES], 1)
+                one = vector_duration(opcode, positions, words, 1, group_size, chip[VECTOR_LANES], 1)
                 compute += number * kinds[kind, KIND_COUNT] * cycles
                 vector += number * kinds[kind, KIND_COUNT] * one
                 if kind == 0 or one < last_vector:
@@ -249,21 +251,29 @@ def lower_bound(layer: Ints, kinds: Ints, chip: Ints, choice: Ints) -> float:
     output_bytes = layer[BATCH] * layer[OUT_ROWS] * layer[OUT_COLUMNS] * layer[OUT_WORDS] * group_size
     last_bytes = last_positions * group_size  # at least a word of every position
     last_store = STORE_SETUP_CYCLES + chip[LATENCY] + last_bytes / chip[ROW_BYTES]
-    if layer[JOINED_BYTES] > 0:
+    # What no COMPUTE waits for, behind what the last one does: the operand's last tile, parameters of a single step.
+    late_loads, late_bytes = 0, 0
+    if layer[JOINED]:
         input_loads, input_bytes = input_loads + tiles * groups, input_bytes + output_bytes
         reading += tiles * groups
+        late_loads, late_bytes = 1, last_bytes * min(layer[OUT_WORDS], choice[GROUP] * layer[BLOCK_OUT_WORDS])
+    if layer[RESIDENT_PARAMETERS] and tiles * parts == 1:
+        late_loads, late_bytes = late_loads + parameter_loads, late_bytes + layer[BLOCKS] * layer[PARAMETER_BYTES]
     # What comes before the first COMPUTE: instructions, the weights of a part, a LOAD of input or padding.
     load_setup = LOAD_SETUP_CYCLES + LOAD_WRITE_CYCLES
     first_bytes = weight_bytes // max(1, weight_loads // planes) // 2
     head = chip[LATENCY] + _transfer(chip, planes + 1, planes, first_bytes, load_setup)
     others, loaded = weight_loads + parameter_loads, weight_bytes + input_bytes + parameter_bytes
     load = _transfer(chip, others + input_loads, others + reading, loaded, load_setup)
+    before = _transfer(
+        chip, others + input_loads - late_loads, others + reading - late_loads, loaded - late_bytes, load_setup
+    )
     store = _transfer(chip, tiles * groups, tiles * groups, output_bytes, STORE_SETUP_CYCLES)
     moved = (loaded + output_bytes) * chip[TICKS] / TICKS_PER_CYCLE
     tail = last_vector + last_store
     return float(
         max(
-            max(head + compute + tail, chip[LATENCY] + load + last_compute + tail),
+            max(head + compute + tail, chip[LATENCY] + max(load, before + last_compute) + tail),
             max(max(head + last_compute + vector + last_store, head + last_compute + last_vector + store), moved),
         )
     )

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.arch.accumulator import accumulator_entries, half_entries
-from gossamer.arch.isa import ENGINE_OF, ENGINES, Opcode, Space
+from gossamer.arch.isa import ENGINE_OF, ENGINES, REQUANTIZING, TWO_SOURCES, Opcode, Space
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.mapper.allocate import ACTIVATION_BASE
 from gossamer.mapper.emit import PARAMETER_BYTES
@@ -120,7 +120,7 @@ def _compute_accesses(result: Accesses, rows: Ints, columns: Columns, spec: Spar
 def _halves(first: Ints, entries: Ints, spec: SparseAccelerator) -> tuple[Ints, Ints]:
     """Return first entry and entries of the halves of the accumulator that ranges touch.
 
-    A half has one read port: COMPUTE and REQUANTIZE must not meet in it, whichever entries they use.
+    A half has one read port: COMPUTE and VECTOR must not meet in it, whichever entries they use.
     """
     middle, end = half_entries(spec), accumulator_entries(spec)
     low = np.where(first < middle, 0, middle)
@@ -139,13 +139,13 @@ def _vector_accesses(
     a, a_y, a_x, a_ky, a_kx, kh, kw = _at(columns, rows, "a", "a_y", "a_x", "a_ky", "a_kx", "kh", "kw")
     b, b_y, b_x, b_c, d, d_y, d_x = _at(columns, rows, "b", "b_y", "b_x", "b_c", "d", "d_y", "d_x")
     ny, nx, nc, par, par_bytes = _at(columns, rows, "ny", "nx", "nc", "par", PARAMETER_BYTES)
-    from_accumulator = opcodes[rows] == Opcode.REQUANTIZE
+    from_accumulator = np.isin(opcodes[rows], REQUANTIZING)
     reach = (ny - 1) * a_y + (nx - 1) * a_x + (kh - 1) * a_ky + (kw - 1) * a_kx + nc * group
     source = np.where(from_accumulator, ACCUMULATOR, int(Space.ACTIVATION))
     first, entries = _halves(a, ny * nx, spec)
     low, length = np.where(from_accumulator, first, a), np.where(from_accumulator, entries, reach)
     result.add(rows, 0, source, low, length, writes=False)
-    two = (opcodes[rows] == Opcode.ADD) | (opcodes[rows] == Opcode.MULTIPLY)
+    two = np.isin(opcodes[rows], TWO_SOURCES)
     reach = (ny - 1) * b_y + (nx - 1) * b_x + np.where(b_c > 0, 1, nc * group)
     result.add(rows, 1, np.where(two, int(Space.ACTIVATION), -1), b, reach, writes=False)
     result.add(rows, 2, np.where(par_bytes > 0, int(Space.PARAMETER), -1), par, par_bytes, writes=False)

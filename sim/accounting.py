@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gossamer.arch.accumulator import SUM_BYTES
 from gossamer.arch.energy import energy_table
 from gossamer.arch.errors import SelfCheckError
-from gossamer.arch.isa import INSTRUCTION_BYTES, Opcode, Space
+from gossamer.arch.isa import INSTRUCTION_BYTES, REQUANTIZING, TWO_SOURCES, Opcode, Space
 from gossamer.arch.spec import BufferSpec, SparseAccelerator
 from gossamer.dataflow.numerics import HEADER_DTYPE, LAYER_NORM_DTYPE, REQUANTIZE_DTYPE
 from gossamer.dataflow.program import Program, RegionKind
@@ -24,8 +24,8 @@ _WIDE_TABLE_ENTRY_BYTES = 4
 _IMAGE_ALIGN_BYTES = 64
 """Packed weights of a block start at multiples of this; records count the padding."""
 
-_VECTOR_PASSES = {Opcode.SOFTMAX: 3, Opcode.LAYER_NORM: 3}
-"""Times an operation walks over its row; windows walk kh * kw times."""
+_VECTOR_PASSES = {Opcode.SOFTMAX: 3, Opcode.LAYER_NORM: 3, Opcode.REQUANTIZE_ADD: 2}
+"""Times an operation walks over its row, or works on an element; windows walk kh * kw times."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,8 +184,7 @@ def vector_counts(
     walks = columns["kh"][at] * columns["kw"][at] * windows
     for op, passes in _VECTOR_PASSES.items():
         walks = np.where(opcode == op, passes, walks)
-    requantize = opcode == Opcode.REQUANTIZE
-    binary = (opcode == Opcode.ADD) | (opcode == Opcode.MULTIPLY)
+    requantize, binary = np.isin(opcode, REQUANTIZING), np.isin(opcode, TWO_SOURCES)
     table = np.select(
         [opcode == Opcode.TABLE, (opcode == Opcode.SOFTMAX) | (opcode == Opcode.LRN)],
         [elements, elements * _WIDE_TABLE_ENTRY_BYTES],

@@ -23,7 +23,7 @@ ZERO, ONE = _numbers
 (BATCH, ROWS, COLUMNS, WORDS, OUT_ROWS, OUT_COLUMNS, OUT_WORDS, KERNEL_Y, KERNEL_X, STRIDE_Y, STRIDE_X, DILATION_Y,
  DILATION_X, PAD_Y, PAD_X, STEPS, INDEX_BITS, SHARED, PARAMETER_BYTES, RESIDENT, TILE_ROWS, TILE_COLUMNS, GROUP,
  SPLIT_Y, SPLIT_X, SPLIT_WORDS, ALL_PARAMETERS, GROUP_SIZE, CHAINS, CHAIN_LENGTH, LANES, WEIGHT_RATE, VECTOR_LANES,
- PORT_BYTES, JOINED_BYTES, LAYER_ENTRIES) = range(36)  # fmt: skip
+ PORT_BYTES, JOINED, JOINED_BYTES, LAYER_ENTRIES) = range(37)  # fmt: skip
 # Columns of `blocks` int64 [n, BLOCK_COLUMNS]; BLOCK_PARTS: splits of its reduction.
 BLOCK_FIRST, BLOCK_CHANNELS, BLOCK_WORD, BLOCK_WORDS, BLOCK_PARTS, BLOCK_COLUMNS = range(6)
 # Columns of `tiles` int64 [n, TILE_ENTRIES].
@@ -115,7 +115,7 @@ def place_regions(
         regions[OPERAND_AT] += _aligned(in_bytes)
     else:
         regions[INPUT_AT] += _aligned(out_bytes)
-    if layer[JOINED_BYTES] > 0:
+    if layer[JOINED]:
         regions[OPERAND_AT] += _aligned(out_bytes)
         if in_bytes <= out_bytes:
             regions[INPUT_AT] += _aligned(out_bytes)

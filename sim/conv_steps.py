@@ -25,6 +25,7 @@ from gossamer.sim.conv_layout import (
     INDEX_BITS,
     INDICES_AT,
     INPUT_AT,
+    JOINED,
     JOINED_BYTES,
     LANES,
     ONE,
@@ -57,9 +58,12 @@ from gossamer.sim.kernels import kernel
 SLOTS = 2
 _numbers: Any = [
     np.int64(number)
-    for number in (engine.LOAD, engine.COMPUTE, engine.VECTOR, engine.STORE, engine.END, Opcode.REQUANTIZE, Opcode.ADD)
-]
-LOAD, COMPUTE, VECTOR, STORE, END, REQUANTIZE_OPCODE, ADD_OPCODE = _numbers
+    for number in (
+        engine.LOAD, engine.COMPUTE, engine.VECTOR, engine.STORE, engine.END, Opcode.REQUANTIZE, Opcode.REQUANTIZE_ADD,
+        Opcode.MULTIPLY,
+    )
+]  # fmt: skip
+LOAD, COMPUTE, VECTOR, STORE, END, REQUANTIZE_OPCODE, ADDING_OPCODE, JOIN_OPCODE = _numbers
 """Not Python ints, see `gossamer.sim.engine.UNKNOWN`."""
 FULL = -1
 """Returned when the job array is too small."""
@@ -327,10 +331,14 @@ def append_work(
     if step[STEP_PART] != blocks[block, BLOCK_PARTS] - 1:
         return
     words = ceil_ratio(blocks[block, BLOCK_CHANNELS], layer[GROUP_SIZE])
-    requantize = append_job(jobs, place, VECTOR, compute, held[OUT_STORE, out], held[P_LOAD, step[STEP_PARAMETERS]])
+    opcode, loaded = REQUANTIZE_OPCODE, held[P_LOAD, step[STEP_PARAMETERS]]
+    if layer[JOINED] and layer[JOINED_BYTES] == 0:
+        opcode, loaded = ADDING_OPCODE, max(loaded, held[OPERAND_LOAD, out])
+    requantize = append_job(jobs, place, VECTOR, compute, held[OUT_STORE, out], loaded)
     jobs[requantize, DURATION] = vector_duration(
-        REQUANTIZE_OPCODE, positions, words, ONE, layer[GROUP_SIZE], layer[VECTOR_LANES], ONE
+        opcode, positions, words, ONE, layer[GROUP_SIZE], layer[VECTOR_LANES], ONE
     )
+    held[OPERAND_READ, out] = requantize
     held[SUM_READ, half] = held[P_READ, step[STEP_PARAMETERS]] = requantize
     if most == 1:
         place[SUM_TURN] += 1
@@ -343,7 +351,7 @@ def append_work(
     if layer[JOINED_BYTES] > 0:
         written = append_job(jobs, place, VECTOR, requantize, held[OPERAND_LOAD, out], NONE)
         jobs[written, DURATION] = vector_duration(
-            ADD_OPCODE, positions, group_words, ONE, layer[GROUP_SIZE], layer[VECTOR_LANES], ONE
+            JOIN_OPCODE, positions, group_words, ONE, layer[GROUP_SIZE], layer[VECTOR_LANES], ONE
         )
         held[OPERAND_READ, out] = written
     store = append_job(jobs, place, STORE, written, NONE, NONE)
@@ -365,7 +373,7 @@ def append_step(
     _weights_of_step(layer, blocks, splits, jobs, place, held, weights, entries, step, weight_slots)
     _parameters_of_step(layer, blocks, regions, jobs, place, held, step)
     _input_of_step(layer, blocks, tiles, splits, regions, jobs, place, held, step)
-    if layer[JOINED_BYTES] > 0:
+    if layer[JOINED]:
         _operand_of_step(layer, blocks, tiles, regions, jobs, place, held, step)
     if not pending[STEP_GIVEN] and layer[ALL_PARAMETERS]:
         at = append_job(jobs, place, LOAD, NONE, NONE, NONE)

@@ -15,11 +15,13 @@ from gossamer.arch.timing import (
     LAYER_NORM_GAP_CYCLES,
     ROW_PIPELINE_CYCLES,
     VECTOR_FILL_CYCLES,
+    VECTOR_SUM_CYCLES,
     VECTOR_TABLE_LEAD_CYCLES,
 )
 from gossamer.sim.kernels import kernel
 
 _REQUANTIZE, _TABLE = int(Opcode.REQUANTIZE), int(Opcode.TABLE)
+_REQUANTIZE_ADD = int(Opcode.REQUANTIZE_ADD)
 _ADD, _MULTIPLY = int(Opcode.ADD), int(Opcode.MULTIPLY)
 _MAXIMUM, _COPY = int(Opcode.MAXIMUM), int(Opcode.COPY)
 _SOFTMAX, _LAYER_NORM, _LRN = int(Opcode.SOFTMAX), int(Opcode.LAYER_NORM), int(Opcode.LRN)
@@ -62,12 +64,12 @@ def parameter_duration(opcode: int, words: int, group_size: int, vector_lanes: i
     if opcode in (_MAXIMUM, _COPY):
         return 0
     cycles = 2
-    if opcode == _REQUANTIZE:
+    if opcode in (_REQUANTIZE, _REQUANTIZE_ADD):
         read_bytes = 16
         while read_bytes < vector_lanes:
             read_bytes *= 2
         cycles += 3 * ceil_ratio(words * group_size, gcd(vector_lanes, read_bytes // 4))
-    if opcode in (_REQUANTIZE, _TABLE):
+    if opcode in (_REQUANTIZE, _REQUANTIZE_ADD, _TABLE):
         cycles += VECTOR_TABLE_LEAD_CYCLES
     return cycles
 
@@ -86,6 +88,8 @@ def vector_duration(
     row = words * group_size
     beats = positions * ceil_ratio(row, vector_lanes)
     fill = parameter_duration(opcode, words, group_size, vector_lanes) + VECTOR_FILL_CYCLES
+    if opcode == _REQUANTIZE_ADD:
+        fill += VECTOR_SUM_CYCLES
     if opcode == _SOFTMAX:
         return fill + ROW_PIPELINE_CYCLES + positions * 3 * row
     if opcode == _LAYER_NORM:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from gossamer.arch.isa import Opcode, Space, index_pitch_bytes
+from gossamer.arch.isa import REQUANTIZING, Opcode, Space, index_pitch_bytes
 from gossamer.arch.timing import ceil_div
 from gossamer.dataflow.mapping import (
     SLOTS,
@@ -21,7 +21,7 @@ from gossamer.dataflow.mapping import (
     input_extent,
     reduction_runs,
 )
-from gossamer.dataflow.numerics import Requantization
+from gossamer.dataflow.numerics import Requantization, VectorParams
 from gossamer.mapper.allocate import TensorPlace
 from gossamer.mapper.codegen.convolution_loads import (
     InputTiles,
@@ -53,15 +53,17 @@ def _moved(row: Row, at: int, distance: int) -> Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joined:
-    """What follows a layer in the same tiles: its result joined with `operand`, of the same size, by a VECTOR opcode.
+    """What follows a layer in the same tiles: its result joined with `operand`, of the same size.
 
-    `block`: the instruction's parameters. `first`: the layer's result is source A, and `operand` source B.
+    `addition`: of the results, source A, and the operand, in the pass that requantizes them. Where there is none, a
+    second pass by `opcode` with parameters `block` joins them; `first`: the layer's result is its source A.
     """
 
-    opcode: Opcode
     operand: TensorPlace
-    block: bytes
-    first: bool
+    addition: VectorParams | None = None
+    opcode: Opcode = Opcode.ADD
+    block: bytes = b""
+    first: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,12 +174,14 @@ class ConvEmitter:
         for block in self.shape.blocks:
             words = ceil_div(block.channels, self.group_size)
             data = requantize_block(
-                params, first=block.first, channels=block.channels, words=words, group_size=self.group_size
-            )
+                params, first=block.first, channels=block.channels, words=words, group_size=self.group_size,
+                addition=self.joined.addition if self.joined else None,
+            )  # fmt: skip
             blocks.append(data.ljust(self.shape.parameter_bytes, b"\0"))
         self.has_table = params.table is not None
         self.par_dram = self.emitter.memory.constant(b"".join(blocks))
-        if self.joined:
+        if self.shape.joined_bytes:
+            assert self.joined is not None
             self.joined_dram = self.emitter.memory.constant(self.joined.block.ljust(self.shape.joined_bytes, b"\0"))
 
     # Loops
@@ -209,7 +213,7 @@ class ConvEmitter:
         """Emit the layer bit by bit: yield the LOADs that come next before they are emitted."""
         iterations = [list(steps) for _, steps in groupby(self._steps(), key=lambda step: step.outer)]
         self._append_loads(self._constant_loads())
-        if self.joined:
+        if self.shape.joined_bytes:
             size = self.shape.joined_bytes
             loads = plane_loads(Space.PARAMETER, self.joined_dram, self.joined_par, 1, size, size)
             self._append_loads(loads, joined=True)
@@ -356,9 +360,11 @@ class ConvEmitter:
             return work
         out = self.out_base + self._out_turn % SLOTS * self.out_bytes
         words = self.mapping.group_words(step.group, self.group_size)
-        work.append((Opcode.REQUANTIZE, self._requantize(step, sums, out, words), False))
+        adds = self.joined is not None and self.joined.addition is not None
+        opcode = Opcode.REQUANTIZE_ADD if adds else Opcode.REQUANTIZE
+        work.append((opcode, self._requantize(step, sums, out, words), False))
         if step.block == self._last_block(step.group):
-            if self.joined:
+            if self.joined and not adds:
                 work.append((self.joined.opcode, self._join(self.joined, step, out, words), True))
             work.append((Opcode.STORE, self._store(step, out, words), self.joined is not None))
             self._out_turn += 1
@@ -385,7 +391,7 @@ class ConvEmitter:
         """Append the work of a step, its sums in the next half of the accumulator."""
         if work and self.mapping.split_count == 1:
             base = self.sum_base[self._turns.take() % 2]
-            at = {Opcode.COMPUTE: SUMS_OF_COMPUTE, Opcode.REQUANTIZE: 0}
+            at = {Opcode.COMPUTE: SUMS_OF_COMPUTE, **dict.fromkeys(REQUANTIZING, 0)}
             work = [(op, _moved(row, at[op], base) if op in at else row, joined) for op, row, joined in work]
         self._append(work)
 
@@ -423,10 +429,16 @@ class ConvEmitter:
             slot = self._parameter_slots.use((step.block,))
         par = self.par_base + slot * self.shape.parameter_bytes
         par_bytes = requantize_block_bytes(count, self.group_size, has_table=self.has_table)
+        line, at = step.tile.columns * pixel, block.first - first
+        b = (self._operand() + at, line, pixel) if self.joined and self.joined.addition else (0, 0, 0)
         return (
-            sums, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, out + block.first - first, step.tile.columns * pixel, pixel,
-            step.tile.rows, step.tile.columns, count, par, par_bytes,
+            sums, 0, 0, 0, 0, 1, 1, *b, 0, out + at, line, pixel, step.tile.rows, step.tile.columns, count, par,
+            par_bytes,
         )  # fmt: skip
+
+    def _operand(self) -> int:
+        """Return where the second operand's tile lies."""
+        return self.operand_base + self._out_turn % SLOTS * self.out_bytes
 
     def _operand_loads(self, step: Step) -> list[Row]:
         """Return the LOAD of the second operand's tile for the output tile that starts with a step."""
@@ -443,8 +455,8 @@ class ConvEmitter:
         ]  # fmt: skip
 
     def _join(self, joined: Joined, step: Step, out: int, words: int) -> Row:
-        """Return the VECTOR instruction that joins an output tile with the operand's, in place."""
-        operand = self.operand_base + self._out_turn % SLOTS * self.out_bytes
+        """Return the VECTOR instruction that joins a requantized output tile with the operand's, in place."""
+        operand = self._operand()
         pixel = words * self.group_size
         line = step.tile.columns * pixel
         a, b = (out, operand) if joined.first else (operand, out)

@@ -96,11 +96,12 @@ def conv_shape(
     has_table: bool = False,
     blocks: tuple[Block, ...] | None = None,
     storage: tuple[int, int, int] | None = None,
+    joined: bool = False,
     joined_bytes: int = 0,
 ) -> ConvShape:
     """Return the shape of a convolution from `source` to `target`. Raises MappingError if the array cannot run it.
 
-    `blocks` and `storage` override what follows from groups and pattern; `joined_bytes`: parameters of what is joined.
+    `blocks` and `storage` override what follows from groups and pattern; `joined`, `joined_bytes`: as there.
     """
     group_size = spec.array.group_size
     check_pattern(pattern, group_size, who)
@@ -123,6 +124,7 @@ def conv_shape(
         shares_input=all((block.word, block.words) == (blocks[0].word, blocks[0].words) for block in blocks),
         parameter_bytes=align(block_bytes, PARAMETER_ALIGN_BYTES),
         dense_pixels=source.column_bytes == source.words * group_size,
+        joined=joined,
         joined_bytes=align(joined_bytes, PARAMETER_ALIGN_BYTES),
     )  # fmt: skip
 

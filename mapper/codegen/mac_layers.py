@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 
 from gossamer.arch.errors import MappingError
-from gossamer.arch.isa import Space
+from gossamer.arch.isa import Opcode, Space
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import ceil_div
 from gossamer.dataflow.mapping import Block, ConvMapping, ConvShape, Split
 from gossamer.dataflow.network import Binary, Conv2d, ConvTranspose2d, Layer, MatMul, Network, effective_macs
-from gossamer.dataflow.numerics import Requantization
+from gossamer.dataflow.numerics import Requantization, fits_addend_factor
 from gossamer.dataflow.program import LayerRecord
 from gossamer.mapper.allocate import TensorPlace
 from gossamer.mapper.codegen.convolution import ConvEmitter, Joined, Turns
@@ -193,12 +193,16 @@ def joined_operand(layer: Layer, joined: Binary, places: Mapping[str, TensorPlac
     """Return what joins a layer's result with the other operand of a layer that reads it."""
     first = joined.inputs[0] == layer.output
     operand = places[joined.inputs[1 if first else 0]]
-    opcode = BINARY_OPCODES[joined.kind]
+    opcode, params = BINARY_OPCODES[joined.kind], vector_params(joined, joined.params)
+    if opcode is Opcode.ADD and fits_addend_factor(params.mult_a, params.mult_b):
+        swapped = replace(
+            params, zero_a=params.zero_b, zero_b=params.zero_a, mult_a=params.mult_b, mult_b=params.mult_a
+        )  # fmt: skip
+        return Joined(operand=operand, addition=params if first else swapped)
     block = vector_block(
-        opcode, vector_params(joined, joined.params), channels=operand.shape[3], words=operand.words,
-        group_size=operand.group_size,
+        opcode, params, channels=operand.shape[3], words=operand.words, group_size=operand.group_size
     )  # fmt: skip
-    return Joined(opcode=opcode, operand=operand, block=block, first=first)
+    return Joined(operand=operand, opcode=opcode, block=block, first=first)
 
 
 def _phases(

@@ -1,8 +1,8 @@
-"""Build the bytes of parameter blocks: what REQUANTIZE and every other VECTOR instruction reads at `par`.
+"""Build the bytes of parameter blocks: what VECTOR instructions read at `par`.
 
 A block is a header (`HEADER_DTYPE`), then per-channel entries for whole words of channels, then a table. Entries of pad
 channels (beyond the layer's real ones) are chosen so that every pad byte written is defined: REQUANTIZE and LAYER_NORM
-give the zero point of the output (through clamp and table).
+give the zero point of the output (through clamp and table), REQUANTIZE_ADD a sum that has it.
 """
 
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from gossamer.dataflow.numerics import (
     WIDE_TABLE_BYTES,
     Requantization,
     VectorParams,
+    pack_limits,
 )
 
 T = TypeVar("T")
@@ -39,10 +40,19 @@ def requantize_block_bytes(words: int, group_size: int, *, has_table: bool) -> i
     return HEADER_DTYPE.itemsize + entries + (TABLE_BYTES if has_table else 0)
 
 
-def requantize_block(params: Requantization, *, first: int, channels: int, words: int, group_size: int) -> bytes:
+def requantize_block(
+    params: Requantization,
+    *,
+    first: int,
+    channels: int,
+    words: int,
+    group_size: int,
+    addition: VectorParams | None = None,
+) -> bytes:
     """Return the REQUANTIZE block of output channels [first, first + channels), padded to `words` words.
 
-    Pad channels have bias 0, multiplier 0 and shift 1. Raises MappingError for channels outside the words or the layer.
+    With the constants of an `addition` it is that of a REQUANTIZE_ADD. Pad channels have bias 0, multiplier 0 and shift
+    1. Raises MappingError for channels outside the words or the layer.
     """
     if not 0 < channels <= words * group_size or first < 0 or first + channels > params.bias.size:
         raise MappingError(
@@ -52,6 +62,10 @@ def requantize_block(params: Requantization, *, first: int, channels: int, words
     header = np.zeros(1, HEADER_DTYPE)
     header["zero_out"], header["low"], header["high"] = params.zero_out, params.low, params.high
     header["has_table"] = params.table is not None
+    if addition is not None:
+        for name in ("zero_a", "zero_b", "mult_a", "mult_b", "shift"):
+            header[name] = getattr(addition, name)
+        header["extra"] = pack_limits(addition.zero_out, addition.low, addition.high)
     entries = np.zeros(words * group_size, REQUANTIZE_DTYPE)
     entries["shift"] = MIN_SHIFT
     entries["bias"][:channels] = params.bias[first : first + channels]

@@ -71,7 +71,7 @@ def find_scaling(
         source, target = _pixels(a, width), _pixels(out, width)
         shape = conv_shape(
             spec, source, target, who=layer.name, kernel=(1, 1), groups=source.shape[3], storage=storage,
-            joined_bytes=len(joined.block) if joined else 0,
+            joined=joined is not None, joined_bytes=len(joined.block) if joined else 0,
         )  # fmt: skip
         reserved = len(correction) * source.words * source.group_size
         search = try_mapping(shape, spec, reserved_bytes=reserved)

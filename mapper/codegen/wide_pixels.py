@@ -51,7 +51,7 @@ class Convolution:
             spec, self.source, self.target, who=self.who, kernel=(self.weight.shape[1], self.weight.shape[2]),
             stride=self.stride, dilation=self.dilation, pads=self.pads, groups=self.groups, pattern=self.pattern,
             has_table=self.params.table is not None, storage=self.storage,
-            joined_bytes=0 if self.joined is None else len(self.joined.block),
+            joined=self.joined is not None, joined_bytes=len(self.joined.block) if self.joined else 0,
         )  # fmt: skip
 
     def wide(self, spec: SparseAccelerator) -> Iterator["Convolution"]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from gossamer.dataflow.functions import apply_steps
 from gossamer.dataflow.network import Function, LayerNorm, Lrn, Step
 from gossamer.dataflow.numerics import (
+    ADDEND_FACTOR_BITS,
     INT8_MAX,
     INT8_MIN,
     LAYER_NORM_FRACTION_BITS,
@@ -115,14 +116,16 @@ def ratio_multipliers(ratios: NDArray[np.float64]) -> tuple[NDArray[np.int32], N
 
 
 def common_multipliers(first: float, second: float) -> tuple[int, int, int]:
-    """Return (mult_a, mult_b, shift) of two ratios with one shift; the larger has 31 significant bits."""
+    """Return (mult_a, mult_b, shift) of two ratios with one shift; they fit a REQUANTIZE_ADD, the larger tightly.
+
+    Ratios of 2**16 and more, where every difference saturates, have up to 31 bits.
+    """
     first, second = min(first, SATURATING_RATIO), min(second, SATURATING_RATIO)
     _, shift = quantize_multiplier(max(first, second))
-    return (
-        min(round(math.ldexp(first, shift)), MAX_MULTIPLIER),
-        min(round(math.ldexp(second, shift)), MAX_MULTIPLIER),
-        shift,
-    )
+    shift, limit = shift - (32 - ADDEND_FACTOR_BITS), (1 << (ADDEND_FACTOR_BITS - 1)) - 1
+    if shift < MIN_SHIFT:
+        shift, limit = MIN_SHIFT, MAX_MULTIPLIER
+    return min(round(math.ldexp(first, shift)), limit), min(round(math.ldexp(second, shift)), limit), shift
 
 
 def softmax_params(source: QuantParams, target: QuantParams) -> VectorParams:

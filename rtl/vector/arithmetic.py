@@ -1,7 +1,7 @@
 """Multiply 32 bits by 32, and shift the product back to int8 with rounding: the expensive parts of a VECTOR lane."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from gossamer.arch.target import Target
@@ -70,59 +70,90 @@ class Multiplier(wiring.Component):
         return m
 
 
+LIMITS = data.StructLayout({
+    "zero": signed(8), "low": signed(8), "high": signed(8), "lowest": signed(11), "highest": signed(11), "inverted": 1,
+})  # fmt: skip
+LIMITS_BITS = LIMITS.size
+"""Zero point and limits of a result, and what follows from them for the shifted value: see `ShiftLimits`."""
+
+
+class ShiftLimits(wiring.Component):
+    """Work out what any number of `RoundingShift` compare their values with.
+
+    Members
+    -------
+    zero, low, high: zero point, least and greatest result. limits: `LIMITS`, settled a cycle later.
+
+    The rounded value r, half of shifted + 1, is less than a limit l before the zero point is added if shifted is less
+    than 2 * l - 1, and more than one if shifted is more than 2 * l. If low is above high, every result is low.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({**{name: In(signed(8)) for name in ("zero", "low", "high")}, "limits": Out(LIMITS_BITS)})
+
+    def elaborate(self, platform: object) -> Module:
+        """Return the registers of what is compared with."""
+        m = Module()
+        limits = data.View(LIMITS, self.limits)
+        m.d.comb += [getattr(limits, name).eq(getattr(self, name)) for name in ("zero", "low", "high")]
+        m.d.sync += [
+            limits.lowest.eq(Cat(Const(1, 1), (self.low - self.zero - 1)).as_signed()),
+            limits.highest.eq(Cat(Const(0, 1), self.high - self.zero).as_signed()),
+            limits.inverted.eq(self.low > self.high),
+        ]
+        return m
+
+
 class RoundingShift(wiring.Component):
     """Return max(low, min(high, zero + round_shift(value, shift))) of `gossamer.dataflow.numerics`.
 
     Members
     -------
     value: signed, with value + 2**(shift - 1) below 2**63. amount: shift - 1, 0 to 61, given with the value.
-    zero, low, high: signed bytes, held from the cycle of the value for `SHIFT_LATENCY` cycles.
+    limits: as `ShiftLimits` gives them, held from the cycle of the value for `SHIFT_LATENCY` cycles.
     result: signed byte.
 
     Latency and throughput
     ----------------------
     One value per cycle, `SHIFT_LATENCY` cycles from value to result: coarse shift, what lies outside `NARROW_BITS`,
     fine shift, rounding and comparison with the limits, choice.
+
+    Parameters
+    ----------
+    value_bits: of the value, more than `NARROW_BITS`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, value_bits: int = 64) -> None:
+        self.value_bits = value_bits
+        self.module_name = f"rounding_shift_{value_bits}"
         super().__init__(
             {
-                "value": In(signed(64)), "amount": In(6), "zero": In(signed(8)), "low": In(signed(8)),
-                "high": In(signed(8)), "result": Out(signed(8)),
+                "value": In(signed(value_bits)), "amount": In(6), "limits": In(LIMITS_BITS), "result": Out(signed(8)),
             }
         )  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
         """Return the five stages."""
         m = Module()
+        limits = data.View(LIMITS, self.limits)
         fine_bits = 6 - COARSE_BITS
-        coarse = Signal(signed(64))
+        coarse = Signal(signed(self.value_bits))
         fine_a = Signal(fine_bits)
         fine_b = Signal(fine_bits)
-        inner, narrow, shifted = (Signal(signed(NARROW_BITS), name=n) for n in ("inner", "narrow", "shifted"))
-        too_small, too_large = (Signal(name=name) for name in ("too_small", "too_large"))
-        top = 2 ** (NARROW_BITS - 1) - 1
+        inner, shifted = (Signal(signed(NARROW_BITS), name=name) for name in ("inner", "shifted"))
+        too_small, too_large, smaller, larger, below, above = (
+            Signal(name=name) for name in ("too_small", "too_large", "smaller", "larger", "below", "above")
+        )
         outside = coarse[NARROW_BITS - 1 : -1]
-        m.d.comb += narrow.eq(Mux(too_large, top, Mux(too_small, -top - 1, inner)))
+        twice = Signal(10)
         m.d.sync += [
             coarse.eq(self.value >> (self.amount[fine_bits:] << fine_bits)), fine_a.eq(self.amount),
             inner.eq(coarse), fine_b.eq(fine_a),
             too_large.eq(~coarse[-1] & outside.any()), too_small.eq(coarse[-1] & ~outside.all()),
-            shifted.eq(narrow >> fine_b),
-        ]  # fmt: skip
-        # The rounded value r, half of shifted + 1, is less than a limit l before the zero point is added if shifted is
-        # less than 2 * l - 1, and more than one if shifted is more than 2 * l; with the zero point z it is half of
-        # shifted + 1 + 2 * z.
-        lowest, highest = (Signal(signed(11), name=name) for name in ("lowest", "highest"))
-        inverted, below, above = (Signal(name=name) for name in ("inverted", "below", "above"))
-        twice = Signal(10)
-        m.d.sync += [
-            lowest.eq(Cat(Const(1, 1), (self.low - self.zero - 1)).as_signed()),
-            highest.eq(Cat(Const(0, 1), self.high - self.zero).as_signed()),
-            inverted.eq(self.low > self.high),
-            below.eq((shifted - lowest)[-1] | inverted), above.eq((highest - shifted)[-1]),
-            twice.eq(shifted + Cat(Const(1, 1), self.zero).as_signed()),
-            self.result.eq(Mux(below, self.low, Mux(above, self.high, twice[1:9]))),
+            shifted.eq(inner >> fine_b), larger.eq(too_large), smaller.eq(too_small),
+            below.eq(((shifted - limits.lowest)[-1] & ~larger) | smaller | limits.inverted),
+            above.eq((limits.highest - shifted)[-1] | larger),
+            twice.eq(shifted + Cat(Const(1, 1), limits.zero).as_signed()),
+            self.result.eq(Mux(below, limits.low, Mux(above, limits.high, twice[1:9]))),
         ]  # fmt: skip
         return m

@@ -5,11 +5,12 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from gossamer.arch.errors import GossamerError
-from gossamer.arch.isa import VECTOR_OPCODES, Opcode
+from gossamer.arch.isa import REQUANTIZING, VECTOR_OPCODES, Opcode
 from gossamer.arch.registers import ErrorCause
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.target import Target
 from gossamer.arch.timing import ceil_div, parameter_read_bytes
+from gossamer.dataflow.numerics import ADDEND_FACTOR_BITS
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.engine import INSTRUCTION_BITS, EngineControl, instruction_fields
 from gossamer.rtl.vector.control import LaneControl
@@ -21,9 +22,9 @@ from gossamer.rtl.vector.walk import ADDRESS_BITS
 from gossamer.rtl.vector.writer import BeatWriter
 
 WINDOWED = (Opcode.MAXIMUM, Opcode.AVERAGE)
-TWO_SOURCES = (Opcode.ADD, Opcode.MULTIPLY)
+ONE_AFTER_THE_OTHER = (Opcode.ADD, Opcode.MULTIPLY)
 PLAIN = (Opcode.TABLE, Opcode.MAXIMUM, Opcode.COPY)
-SHIFTED = (Opcode.ADD, Opcode.MULTIPLY, Opcode.AVERAGE, Opcode.LAYER_NORM, Opcode.LRN)
+SHIFTED = (Opcode.ADD, Opcode.MULTIPLY, Opcode.REQUANTIZE_ADD, Opcode.AVERAGE, Opcode.LAYER_NORM, Opcode.LRN)
 ROWS = (Opcode.SOFTMAX, Opcode.LAYER_NORM, Opcode.LRN)
 WITHOUT_BLOCK = (Opcode.MAXIMUM, Opcode.COPY)
 
@@ -57,7 +58,7 @@ class VectorEngine(wiring.Component):
     Latency and throughput
     ----------------------
     `gossamer.arch.timing.vector_cycles`, exactly. Each cycle reads vector_lanes channels: a beat of ADD and MULTIPLY
-    takes two, of MAXIMUM and AVERAGE one per tap, of REQUANTIZE, TABLE and COPY one.
+    takes two, of MAXIMUM and AVERAGE one per tap, of the others one.
     """
 
     def __init__(
@@ -111,7 +112,8 @@ class VectorEngine(wiring.Component):
         # High one, two and three cycles after the start.
         decoding, loading, beginning = (Signal(name=name) for name in ("decoding", "loading", "beginning"))
         m.d.sync += [decoding.eq(self.control.start), loading.eq(decoding), beginning.eq(loading)]
-        requantize = self._held(m, fields, "requantize", Opcode.REQUANTIZE)
+        requantize = self._held(m, fields, "requantize", *REQUANTIZING)
+        adds = self._held(m, fields, "adds", Opcode.REQUANTIZE_ADD)
         self._sequence(
             m, word, fields, beginning, running=running, requantize=requantize, finished=writer.finished,
             bad_block=self._bad_block(m, fields, loader, lanes, rows),
@@ -124,16 +126,17 @@ class VectorEngine(wiring.Component):
         capture = Signal()
         m.d.sync += [
             row_start.eq(Cat(loader.may_start, row_start)),
-            capture.eq(running & (steps.captures_next | rows.captures_next)),
+            capture.eq(running & (steps.result_next | rows.captures_next)),
         ]
         m.d.comb += [
             reader.go.eq(loader.may_start & ~is_rows), rows.go.eq(row_start[-1] & is_rows),
             reader.requantize.eq(requantize),
-            reader.two_sources.eq(self._held(m, fields, "two_sources", *TWO_SOURCES)),
+            reader.two_sources.eq(self._held(m, fields, "two_sources", *ONE_AFTER_THE_OTHER)),
+            *(part.adds.eq(adds) for part in (reader, steps, lanes)),
             loader.begin.eq(beginning), loader.address.eq(fields["par"]), loader.words.eq(fields["nc"]),
             loader.with_header.eq(~self._held(m, fields, "without_block", *WITHOUT_BLOCK)),
             loader.with_entries.eq(requantize),
-            loader.with_table.eq(self._held(m, fields, "with_table", Opcode.REQUANTIZE, Opcode.TABLE)),
+            loader.with_table.eq(self._held(m, fields, "with_table", *REQUANTIZING, Opcode.TABLE)),
             rows.softmax.eq(self._held(m, fields, "softmax", Opcode.SOFTMAX)),
             rows.lrn.eq(self._held(m, fields, "lrn", Opcode.LRN)),
             rows.layer_norm.eq(self._held(m, fields, "layer_norm", Opcode.LAYER_NORM)),
@@ -142,16 +145,17 @@ class VectorEngine(wiring.Component):
             rows.read_data.eq(self.read_data),
             writer.single.eq(is_rows), writer.capture.eq(capture),
         ]  # fmt: skip
-        self._ports(m, loader, reader, writer, lanes, rows, is_rows)
+        self._ports(m, loader, reader, steps, writer, lanes, rows, is_rows)
         self._join_lanes(m, fields, loader, reader, steps, lanes)
         return m
 
     def _ports(
-        self, m: Module, loader: Copies, reader: Copies, writer: Copies, lanes: Copies, rows: Copies, is_rows: Signal
-    ) -> None:
+        self, m: Module, loader: Copies, reader: Copies, steps: Copies, writer: Copies, lanes: Copies, rows: Copies,
+        is_rows: Signal,
+    ) -> None:  # fmt: skip
         """Bring requests into registers, and results out."""
         m.d.sync += [
-            self.read_valid.eq(reader.read_valid | rows.read_valid),
+            self.read_valid.eq(reader.read_valid | steps.reads_b | rows.read_valid),
             self.read_address.eq(Mux(is_rows, rows.read_address, reader.read_address)),
             self.par_valid.eq(loader.valid | rows.par_valid),
             self.par_address.eq(Mux(loader.valid, loader.read_address, rows.par_address)),
@@ -165,7 +169,7 @@ class VectorEngine(wiring.Component):
     def _bad_block(self, m: Module, f: dict[str, Value], loader: Copies, lanes: Copies, rows: Copies) -> Signal:
         """Return the flag that a part of the parameter block is wrong, some cycles late: a last write comes later."""
         bad_block, bad_shift, header_done = Signal(), Signal(), Signal()
-        bad_header = Signal(4)
+        bad_header = Signal(5)
         m.d.sync += [
             bad_header.eq(Cat(self._bad_header(m, f, loader))), header_done.eq(loader.header_done),
             bad_shift.eq(lanes.bad_shift.any()),
@@ -178,17 +182,21 @@ class VectorEngine(wiring.Component):
         """Return flags, one cycle late, any of which says that the header holds what the operation cannot use."""
         header = data.View(header_layout(), loader.header)
         channels = Signal(len(f["nc"]) + self.group_size.bit_length())
-        bad_shift, no_channels, many_channels, no_window, bad_norm = (
-            Signal(name=name) for name in ("wrong_shift", "no_channels", "many_channels", "no_window", "bad_norm")
+        bad_shift, no_channels, many_channels, no_window, bad_norm, wide_factor = (
+            Signal(name=name)
+            for name in ("wrong_shift", "no_channels", "many_channels", "no_window", "bad_norm", "wide_factor")
         )
+        tops = [factor[ADDEND_FACTOR_BITS - 1 :] for factor in (header.mult_a, header.mult_b)]
         m.d.sync += [
             channels.eq(f["nc"] * self.group_size),
             bad_shift.eq(is_bad_shift(header.shift)), no_channels.eq(header.channels == 0),
             many_channels.eq(header.channels > channels), no_window.eq(header.extra[:8] == 0),
+            wide_factor.eq(Cat(top.any() & ~top.all() for top in tops).any()),
             bad_norm.eq((header.channels > LARGEST_ROW) | (header.epsilon < 0)),
         ]  # fmt: skip
         return [
             self._held(m, f, "shifted", *SHIFTED) & bad_shift,
+            self._held(m, f, "summed", Opcode.REQUANTIZE_ADD) & wide_factor,
             self._held(m, f, "of_rows", *ROWS) & (no_channels | many_channels),
             self._held(m, f, "windowed_rows", Opcode.LRN) & no_window,
             self._held(m, f, "normed", Opcode.LAYER_NORM) & bad_norm,
@@ -270,7 +278,7 @@ class VectorEngine(wiring.Component):
             lanes.accumulator.eq(self.acc_data),
         ]  # fmt: skip
         for name in VectorLane.SHARED:
-            if name in steps.ports and name not in ("requantize", "multiply", "first"):
+            if name in steps.ports and name not in ("requantize", "adds", "multiply", "first"):
                 m.d.comb += getattr(lanes, name).eq(getattr(steps, name))
         single = Signal(8)
         m.d.comb += [

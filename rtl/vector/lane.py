@@ -6,9 +6,11 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from gossamer.arch.target import Target
-from gossamer.dataflow.numerics import MAX_SHIFT, MIN_SHIFT, REQUANTIZE_DTYPE
+from gossamer.arch.timing import VECTOR_SUM_CYCLES
+from gossamer.dataflow.numerics import ADDEND_FACTOR_BITS, MAX_SHIFT, MIN_SHIFT, REQUANTIZE_DTYPE
 from gossamer.rtl.copies import Copies
-from gossamer.rtl.vector.arithmetic import MULTIPLY_LATENCY, SHIFT_LATENCY, Multiplier, RoundingShift
+from gossamer.rtl.vector.arithmetic import LIMITS_BITS, MULTIPLY_LATENCY, SHIFT_LATENCY, Multiplier, RoundingShift
+from gossamer.rtl.vector.lane_sum import OPERANDS, SUM_LATENCY, LaneSum
 from gossamer.rtl.vector.part_product import PART_LATENCY, part_product
 from gossamer.rtl.vector.walk import row_bits
 
@@ -33,6 +35,8 @@ SUM_BITS = 41
 
 LANE_LATENCY = PRODUCT_STAGE + 1 + SHIFT_LATENCY + TABLE_LATENCY
 """Cycles from an operand to its result: product, sum of two products, shift, look up."""
+
+assert SUM_LATENCY == VECTOR_SUM_CYCLES
 
 
 def is_bad_shift(shift: Value) -> Value:
@@ -119,6 +123,14 @@ class ChannelConstants(wiring.Component):
         return m
 
 
+SUM_PORTS = {
+    **{f"sum_offset_{name}": In(signed(9)) for name in OPERANDS},
+    **{f"sum_factor_{name}": In(signed(ADDEND_FACTOR_BITS)) for name in OPERANDS},
+    "sum_amount": In(6), "sum_limits": In(LIMITS_BITS),
+}  # fmt: skip
+"""Constants of `LaneSum`, as ports."""
+
+
 class VectorLane(wiring.Component):
     """Compute one channel of every VECTOR operation that treats channels apart.
 
@@ -132,9 +144,11 @@ class VectorLane(wiring.Component):
     factor: multiplier, `FACTOR_STAGE` - 1 cycles after the operand. It multiplies the product of the last two operands
         if `multiply`, the larger one of the window if `maximum`, else the window's sum; if `add`, the product before
         is added to the product.
-    amount, zero, low, high: as in `RoundingShift`. use_table: look the result up.
+    amount, limits: as in `RoundingShift`. use_table: look the result up.
     capture: `LANE_LATENCY` - 1 cycles after the last operand: keep its result.
-    result: signed byte, from `LANE_LATENCY` cycles after the last operand until the next capture.
+    result: signed byte, from `LANE_LATENCY` cycles after the last operand until the next capture. If `adds`, held: the
+        sum of that byte and of `operand` in the first of these cycles, `SUM_LATENCY` cycles later, for one cycle.
+    sum_offset_a, ... , sum_limits: constants of the sum, as in `LaneSum`.
     table_write, table_row, table_data: fill the table. constants_write, constants_row, constants_entry: fill the
         channel's constants; bad_shift tells of a wrong one. bias_row, multiplier_row, shift_row: rows to read, with the
         operand, `FACTOR_STAGE` - 2 cycles after it, and `PRODUCT_STAGE` - 1 cycles after it.
@@ -151,7 +165,7 @@ class VectorLane(wiring.Component):
             {
                 "operand": In(signed(8)), "accumulator": In(32), "requantize": In(1), "offset": In(signed(9)),
                 "first": In(1), "multiply": In(1), "maximum": In(1), "add": In(1), "factor": In(signed(32)),
-                "amount": In(6), "zero": In(signed(8)), "low": In(signed(8)), "high": In(signed(8)),
+                "amount": In(6), "limits": In(LIMITS_BITS), "adds": In(1), **SUM_PORTS,
                 "use_table": In(1), "capture": In(1), "result": Out(8), "table_write": In(1),
                 "table_row": In(range(TABLE_ROWS)), "table_data": In(8 * TABLE_ROW_BYTES), "constants_write": In(1),
                 "constants_row": row, "constants_entry": In(ENTRY_BITS), "bad_shift": Out(1), "bias_row": row,
@@ -160,7 +174,7 @@ class VectorLane(wiring.Component):
         )  # fmt: skip
 
     SHARED = (
-        "requantize", "offset", "first", "multiply", "maximum", "add", "factor", "amount", "zero", "low", "high",
+        "requantize", "offset", "first", "multiply", "maximum", "add", "factor", "amount", "limits", "adds", *SUM_PORTS,
         "use_table", "capture", "table_write", "table_row", "table_data", "constants_row", "bias_row",
         "multiplier_row", "shift_row",
     )  # fmt: skip
@@ -196,14 +210,17 @@ class VectorLane(wiring.Component):
             amount.eq(Mux(self.requantize, constants.amount, self.amount)),
         ]  # fmt: skip
         m.d.comb += [
-            shift.value.eq(total), shift.amount.eq(amount),
-            shift.zero.eq(self.zero), shift.low.eq(self.low), shift.high.eq(self.high),
+            shift.value.eq(total), shift.amount.eq(amount), shift.limits.eq(self.limits),
         ]  # fmt: skip
         plain = Signal(8)
+        kept = Signal(8)
         m.d.comb += table.index.eq(shift.result ^ 0x80)
         m.d.sync += plain.eq(shift.result)
         with m.If(self.capture):
-            m.d.sync += self.result.eq(Mux(self.use_table, table.entry, plain))
+            m.d.sync += kept.eq(Mux(self.use_table, table.entry, plain))
+        m.submodules.sum = adder = Copies(LaneSum(self.target))
+        m.d.comb += [getattr(adder, name.removeprefix("sum_")).eq(getattr(self, name)) for name in SUM_PORTS]
+        m.d.comb += [adder.a.eq(kept), adder.b.eq(self.operand), self.result.eq(Mux(self.adds, adder.sum, kept))]
         return m
 
     def _gathered(self, m: Module, centred: Signal) -> Value:

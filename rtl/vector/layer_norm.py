@@ -16,7 +16,14 @@ from amaranth.lib.wiring import In, Out
 from gossamer.arch.target import Target
 from gossamer.dataflow.numerics import LAYER_NORM_FRACTION_BITS, LAYER_NORM_ROOT_BITS
 from gossamer.rtl.copies import Copies
-from gossamer.rtl.vector.arithmetic import MULTIPLY_LATENCY, PART_BITS, SHIFT_LATENCY, Multiplier, RoundingShift
+from gossamer.rtl.vector.arithmetic import (
+    MULTIPLY_LATENCY,
+    PART_BITS,
+    SHIFT_LATENCY,
+    Multiplier,
+    RoundingShift,
+    ShiftLimits,
+)
 from gossamer.rtl.vector.parameters import READ_LATENCY
 from gossamer.rtl.vector.part_product import PART_LATENCY, part_product
 
@@ -181,7 +188,7 @@ class LayerNorm(wiring.Component):
     -------
     slot, element, real, first, last, row_pass: the stream, two passes per row, with a gap between them, of which the
         first numerator comes when the reciprocal is there.
-    channels, epsilon: as in `RowStatistics`. amount, zero, low, high: as in `RoundingShift`.
+    channels, epsilon: as in `RowStatistics`. amount: as in `RoundingShift`. zero, low, high: as in `ShiftLimits`.
     look_up: read the next channel's entry; LOOK_UP_STAGE cycles after an element of pass 1. entry: it, 3 cycles later.
     result: signed byte, `LAYER_NORM_LATENCY` cycles after the element of pass 1.
     too_large: a row's variance has more than `VARIANCE_BITS` bits.
@@ -208,6 +215,7 @@ class LayerNorm(wiring.Component):
         m.submodules.statistics = statistics = Copies(RowStatistics(self.target))
         m.submodules.multiplier = multiplier = Copies(Multiplier(self.target))
         m.submodules.shift = shift = Copies(RoundingShift())
+        m.submodules.limits = limits = Copies(ShiftLimits())
         for name in ("element", "real", "first", "last", "channels", "epsilon"):
             m.d.comb += getattr(statistics, name).eq(getattr(self, name))
         m.d.comb += [statistics.slot.eq(self.slot & (self.row_pass == 0)), self.too_large.eq(statistics.too_large)]
@@ -228,8 +236,8 @@ class LayerNorm(wiring.Component):
         m.d.comb += [multiplier.x.eq(normal), multiplier.y.eq(gamma)]
         m.d.sync += total.eq(multiplier.product.as_signed() + betas[-1])
         m.d.comb += [
-            shift.value.eq(total), shift.amount.eq(self.amount), shift.zero.eq(self.zero), shift.low.eq(self.low),
-            shift.high.eq(self.high), self.result.eq(shift.result),
+            shift.value.eq(total), shift.amount.eq(self.amount), limits.zero.eq(self.zero), limits.low.eq(self.low),
+            limits.high.eq(self.high), shift.limits.eq(limits.limits), self.result.eq(shift.result),
         ]  # fmt: skip
         return m
 

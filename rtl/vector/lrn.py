@@ -8,7 +8,7 @@ from gossamer.arch.spec import MemoryKind
 from gossamer.arch.target import Target
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.memory.block import BlockMemory
-from gossamer.rtl.vector.arithmetic import MULTIPLY_LATENCY, SHIFT_LATENCY, Multiplier, RoundingShift
+from gossamer.rtl.vector.arithmetic import MULTIPLY_LATENCY, SHIFT_LATENCY, Multiplier, RoundingShift, ShiftLimits
 from gossamer.rtl.vector.parameters import ENTRY_LATENCY
 from gossamer.rtl.vector.part_product import PART_LATENCY, part_product
 
@@ -61,6 +61,7 @@ class Lrn(wiring.Component):
         m = Module()
         m.submodules.multiplier = multiplier = Copies(Multiplier(self.target, 9))
         m.submodules.shift = shift = Copies(RoundingShift())
+        m.submodules.limits = limits = Copies(ShiftLimits())
         entering, leaving, centre = self._history(m)
         entered = Signal(17)
         left = Signal(17)
@@ -91,8 +92,8 @@ class Lrn(wiring.Component):
         m.d.sync += factor.eq(self.factor)
         m.d.comb += [
             multiplier.x.eq(scaled), multiplier.y.eq(factor), shift.value.eq(multiplier.product),
-            shift.amount.eq(self.amount), shift.zero.eq(self.zero), shift.low.eq(-128), shift.high.eq(127),
-            self.result.eq(shift.result),
+            shift.amount.eq(self.amount), limits.zero.eq(self.zero), limits.low.eq(-128), limits.high.eq(127),
+            shift.limits.eq(limits.limits), self.result.eq(shift.result),
         ]  # fmt: skip
         return m
 

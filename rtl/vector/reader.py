@@ -1,10 +1,12 @@
 """Issue the reads of a VECTOR instruction, beat by beat, and say what each of them is for."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from gossamer.rtl.copies import Copies
+from gossamer.rtl.vector.lane import LANE_LATENCY
 from gossamer.rtl.vector.walk import (
     ADDRESS_BITS,
     ROW_COUNT_BITS,
@@ -40,9 +42,10 @@ class BeatReader(wiring.Component):
     Members
     -------
     load: take the instruction's fields, which are held until the last read. go: the first read may be issued in the
-        next cycle; not before the second cycle after load. requantize, two_sources: held from the second cycle after
-        load on.
-    requantize: read the accumulator; two_sources: read A, then B. Otherwise read A, over its window.
+        next cycle; not before the second cycle after load. requantize, adds, two_sources: held from the second cycle
+        after load on.
+    requantize: read the accumulator; two_sources: read A, then B. Otherwise read A, over its window. adds: read the
+        accumulator, and B `LANE_LATENCY` cycles later; `read_valid` does not tell of that.
     read_valid, read_address: reads of the activation buffer, whole words. b_byte: byte of B's word that a
         single-channel B starts at.
     acc_valid, acc_entry, acc_channel: reads of the accumulator.
@@ -60,10 +63,11 @@ class BeatReader(wiring.Component):
         self.row_bits = row_bits(rows)
         super().__init__(
             {
-                "load": In(1), "go": In(1), "requantize": In(1), "two_sources": In(1), **BLOCK_PORTS, **SOURCE_PORTS,
-                "read_valid": Out(1), "read_address": Out(ADDRESS_BITS), "b_byte": Out(range(group_size)),
-                "acc_valid": Out(1), "acc_entry": Out(ENTRY_ADDRESS_BITS), "acc_channel": Out(CHANNEL_BITS),
-                "step": Out(1), "first": Out(1), "second": Out(1), "last": Out(1), "row": Out(self.row_bits),
+                "load": In(1), "go": In(1), "requantize": In(1), "adds": In(1), "two_sources": In(1),
+                **BLOCK_PORTS, **SOURCE_PORTS, "read_valid": Out(1), "read_address": Out(ADDRESS_BITS),
+                "b_byte": Out(range(group_size)), "acc_valid": Out(1), "acc_entry": Out(ENTRY_ADDRESS_BITS),
+                "acc_channel": Out(CHANNEL_BITS), "step": Out(1), "first": Out(1), "second": Out(1), "last": Out(1),
+                "row": Out(self.row_bits),
             }
         )  # fmt: skip
 
@@ -97,15 +101,28 @@ class BeatReader(wiring.Component):
             window.column_stride.eq(self.a_kx),
         ]  # fmt: skip
         at = (self.group_size - 1).bit_length()
-        second_word = Signal(ADDRESS_BITS)
+        second = Signal(ADDRESS_BITS)
         with m.If(take):
-            m.d.sync += [second_word[at:].eq(b.address[at:]), self.b_byte.eq(b.address[:at]), self.row.eq(loops.beat)]
+            m.d.sync += [second.eq(b.address), self.row.eq(loops.beat)]
+        late = self._late(m, second)
         m.d.comb += [
-            self.read_address.eq(Mux(self.second, second_word, window.address)),
+            self.read_address[at:].eq(Mux(self.adds, late, Mux(self.second, second, window.address))[at:]),
+            self.b_byte.eq(Mux(self.adds, late, second)[:at]),
             self.first.eq(window.first | self.two_sources),
         ]  # fmt: skip
         self._turns(m, loops, window, loading, take)
         return m
+
+    def _late(self, m: Module, value: Value) -> Value:
+        """Return a value LANE_LATENCY cycles later: from a memory that is written where it is read."""
+        m.submodules.late = late = Memory(shape=len(value), depth=LANE_LATENCY - 1, init=[])
+        write, read = late.write_port(), late.read_port(transparent_for=())
+        place = Signal(range(LANE_LATENCY - 1))
+        m.d.sync += place.eq(Mux(place == LANE_LATENCY - 2, 0, place + 1))
+        m.d.comb += [
+            write.en.eq(1), write.addr.eq(place), write.data.eq(value), read.en.eq(1), read.addr.eq(place),
+        ]  # fmt: skip
+        return read.data
 
     def _turns(self, m: Module, loops: Copies, window: Copies, loading: Signal, take: Signal) -> None:
         """Decide whether the next cycle reads, which source, and whether that completes a beat, which takes the next.

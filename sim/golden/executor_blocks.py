@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.arch.errors import ProgramError
-from gossamer.arch.isa import Opcode
+from gossamer.arch.isa import REQUANTIZING, Opcode
 from gossamer.dataflow.numerics import (
+    ADDEND_FACTOR_BITS,
     HEADER_DTYPE,
     LAYER_NORM_DTYPE,
     MAX_SHIFT,
@@ -18,13 +19,15 @@ from gossamer.dataflow.numerics import (
     REQUANTIZE_DTYPE,
     TABLE_BYTES,
     WIDE_TABLE_BYTES,
+    fits_addend_factor,
+    unpack_limits,
 )
 from gossamer.sim.golden import executor_vector as kernels
 
 IDENTITY = np.arange(-128, 128, dtype=np.int8)
 """Table that changes nothing."""
 
-_SHIFTED = (Opcode.ADD, Opcode.MULTIPLY, Opcode.AVERAGE, Opcode.LAYER_NORM, Opcode.LRN)
+_SHIFTED = (Opcode.ADD, Opcode.MULTIPLY, Opcode.REQUANTIZE_ADD, Opcode.AVERAGE, Opcode.LAYER_NORM, Opcode.LRN)
 _ROWS = (Opcode.SOFTMAX, Opcode.LAYER_NORM, Opcode.LRN)
 
 
@@ -36,10 +39,10 @@ def _check_shifts(shifts: NDArray[np.int64]) -> None:
 
 
 def _requantize(
-    f: Mapping[str, int], block: NDArray[np.uint8], h: Mapping[str, int], channels: int,
+    opcode: Opcode, f: Mapping[str, int], block: NDArray[np.uint8], h: Mapping[str, int], channels: int,
     act: NDArray[np.int8], acc: NDArray[np.int32],
 ) -> None:  # fmt: skip
-    """Run REQUANTIZE; `block` is the parameter buffer after the header."""
+    """Run REQUANTIZE or REQUANTIZE_ADD; `block` is the parameter buffer after the header."""
     size = channels * REQUANTIZE_DTYPE.itemsize
     entries = block[:size].view(REQUANTIZE_DTYPE)
     shift = entries["shift"].astype(np.int64)
@@ -49,11 +52,18 @@ def _requantize(
         table = block[size : size + TABLE_BYTES].view(np.int8)
         if table.size < TABLE_BYTES:
             raise ProgramError(f"the table must end within the parameter buffer, not {TABLE_BYTES - table.size} beyond")
-    kernels.requantize(
-        f["ny"], f["nx"], channels, acc, f["a"], act, f["d"], f["d_y"], f["d_x"],
-        entries["bias"].astype(np.int64), entries["multiplier"].astype(np.int64), shift,
-        h["zero_out"], h["low"], h["high"], table,
-    )  # fmt: skip
+    bias, multiplier = entries["bias"].astype(np.int64), entries["multiplier"].astype(np.int64)
+    count, d, limits = (f["ny"], f["nx"], channels), (f["d"], f["d_y"], f["d_x"]), (h["zero_out"], h["low"], h["high"])
+    if opcode is Opcode.REQUANTIZE:
+        kernels.requantize(*count, acc, f["a"], act, *d, bias, multiplier, shift, *limits, table)
+        return
+    if not fits_addend_factor(h["mult_a"], h["mult_b"]):
+        raise ProgramError(
+            f"factors must have at most {ADDEND_FACTOR_BITS} signed bits, not be {h['mult_a']} and {h['mult_b']}"
+        )
+    b = (f["b"], f["b_y"], f["b_x"], 1 - f["b_c"])
+    sums = (h["zero_a"], h["zero_b"], h["mult_a"], h["mult_b"], h["shift"], *unpack_limits(h["extra"]))
+    kernels.requantize_add(*count, acc, f["a"], act, *b, *d, bias, multiplier, shift, *limits, table, *sums)
 
 
 def _normalise(
@@ -110,8 +120,8 @@ def run_vector(
     body = par[at + size :]
     if opcode in _SHIFTED:
         _check_shifts(np.array([h["shift"]]))
-    if opcode is Opcode.REQUANTIZE:
-        _requantize(f, body, h, channels, act, acc)
+    if opcode in REQUANTIZING:
+        _requantize(opcode, f, body, h, channels, act, acc)
     elif opcode is Opcode.TABLE:
         kernels.look_up(*count, act, *a, *d, body[:TABLE_BYTES].view(np.int8))
     elif opcode is Opcode.ADD:

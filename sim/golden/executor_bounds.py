@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gossamer.arch.accumulator import accumulator_entries
 from gossamer.arch.activation import may_shift, shifted_bytes
 from gossamer.arch.errors import ProgramError
-from gossamer.arch.isa import TRANSFER_BYTES_LIMIT, VECTOR_OPCODES, Opcode, Space
+from gossamer.arch.isa import REQUANTIZING, TRANSFER_BYTES_LIMIT, TWO_SOURCES, VECTOR_OPCODES, Opcode, Space
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.numerics import (
     HEADER_DTYPE,
@@ -27,7 +27,6 @@ from gossamer.dataflow.program import Program, RegionKind
 Columns = Mapping[str, NDArray[np.int64]]
 
 WINDOW_OPCODES = (Opcode.MAXIMUM, Opcode.AVERAGE)
-TWO_SOURCE_OPCODES = (Opcode.ADD, Opcode.MULTIPLY)
 
 
 def layer_name(program: Program, instruction: int) -> str:
@@ -186,10 +185,10 @@ def _check_compute(check: BoundsCheck) -> None:
 
 
 def parameter_bytes(opcode: Opcode, channels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the bytes of parameter blocks, int64 like `channels` (nc * group_size); a REQUANTIZE without its table."""
+    """Return the bytes of parameter blocks, int64 like `channels` (nc * group_size); tables of REQUANTIZE left out."""
     extra = np.zeros_like(channels)
     match opcode:
-        case Opcode.REQUANTIZE:
+        case Opcode.REQUANTIZE | Opcode.REQUANTIZE_ADD:
             extra = channels * REQUANTIZE_DTYPE.itemsize
         case Opcode.LAYER_NORM:
             extra = channels * LAYER_NORM_DTYPE.itemsize
@@ -210,7 +209,7 @@ def _check_vector(check: BoundsCheck, opcode: Opcode) -> None:
         check.require("kh", check["kh"] == 1, "1 without a window")
         check.require("kw", check["kw"] == 1, "1 without a window")
     width = check["nc"] * group
-    if opcode is Opcode.REQUANTIZE:
+    if opcode in REQUANTIZING:
         end = check["a"] + check["ny"] * check["nx"]
         check.within("a", check["a"], end, accumulator_entries(check.spec), "accumulator entries")
         check.within("nc", check["nc"] * 0, width, check.spec.array.chains, "chains of an accumulator entry")
@@ -220,7 +219,7 @@ def _check_vector(check: BoundsCheck, opcode: Opcode) -> None:
         for count, stride in (("ny", "a_y"), ("nx", "a_x"), ("kh", "a_ky"), ("kw", "a_kx")):
             end = end + (check[count] - 1) * check[stride]
         check.within("a", check["a"], end, capacity, "bytes of the activation buffer")
-    if opcode in TWO_SOURCE_OPCODES:
+    if opcode in TWO_SOURCES:
         one = check["b_c"] == 1
         for field in ("b", "b_y", "b_x"):
             check.require(field, one | (check[field] % group == 0), f"a multiple of {group}")

@@ -37,6 +37,26 @@ def requantize(
 
 
 @kernel
+def requantize_add(
+    ny: Int, nx: Int, channels: Int, acc: NDArray[np.int32], entry: Int, act: Acts, b: Int, b_y: Int, b_x: Int,
+    b_e: Int, d: Int, d_y: Int, d_x: Int, bias: Ints, multiplier: Ints, shift: Ints, zero_out: Int, low: Int, high: Int,
+    table: Acts, zero_a: Int, zero_b: Int, mult_a: Int, mult_b: Int, sum_shift: Int, sum_zero: Int, sum_low: Int,
+    sum_high: Int,
+) -> None:  # fmt: skip
+    """Run REQUANTIZE_ADD: what `requantize` gives as source A of `add`, whose constants follow the table."""
+    half = np.int64(1) << (sum_shift - 1)
+    for y in range(ny):
+        for x in range(nx):
+            right, target = b + y * b_y + x * b_x, d + y * d_y + x * d_x
+            for c in range(channels):
+                biased = np.int64(np.int32(acc[entry + y * nx + x, c] + bias[c]))  # 32 bits, wrapping
+                scaled = (biased * multiplier[c] + (np.int64(1) << (shift[c] - 1))) >> shift[c]
+                one = np.int64(table[max(low, min(high, zero_out + scaled)) + 128]) - zero_a
+                value = mult_a * one + mult_b * (np.int64(act[right + c * b_e]) - zero_b)
+                act[target + c] = max(sum_low, min(sum_high, sum_zero + ((value + half) >> sum_shift)))
+
+
+@kernel
 def add(
     ny: Int, nx: Int, channels: Int, act: Acts, a: Int, a_y: Int, a_x: Int, b: Int, b_y: Int, b_x: Int, b_e: Int,
     d: Int, d_y: Int, d_x: Int, zero_a: Int, zero_b: Int, mult_a: Int, mult_b: Int, shift: Int, zero_out: Int,

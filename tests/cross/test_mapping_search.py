@@ -29,6 +29,8 @@ LAYERS: list[dict[str, Any]] = [
     {"outputs": 130, "input_shape": (1, 6, 5, 72), "pattern": NmPattern(2, 4)},
     {"outputs": 16, "input_shape": (1, 20, 9, 8), "dilation": (2, 3), "pads": (2, 3, 2, 3)},
     {"outputs": 72, "input_shape": (1, 7, 6, 40), "joined": BinaryKind.ADD},
+    {"outputs": 72, "input_shape": (1, 7, 6, 40), "joined": BinaryKind.MULTIPLY},
+    {"outputs": 8, "input_shape": (1, 2, 3, 8), "joined": BinaryKind.ADD},
     {"outputs": 16, "input_shape": (1, 4, 4, 72), "pads": (3, 3, 3, 3)},
     {"outputs": 24, "input_shape": (1, 5, 5, 40), "kernel": (5, 5), "pads": (4, 4, 4, 4)},
 ]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from vector_cases import ROWS, Cases, Shape
 
-from gossamer.arch.isa import Opcode
+from gossamer.arch.isa import REQUANTIZING, Opcode
 from gossamer.arch.registers import ErrorCause
 from gossamer.arch.target import Target
 from gossamer.dataflow.numerics import REQUANTIZE_DTYPE
@@ -27,7 +27,16 @@ SHAPES = {
 SMALLEST = Shape(group_size=4, vector_lanes=4, chains=8)
 """Of the mutants, each of which is a build of its own."""
 
-BEATS = (Opcode.REQUANTIZE, Opcode.ADD, Opcode.MULTIPLY, Opcode.TABLE, Opcode.MAXIMUM, Opcode.AVERAGE, Opcode.COPY)
+BEATS = (
+    Opcode.REQUANTIZE,
+    Opcode.REQUANTIZE_ADD,
+    Opcode.ADD,
+    Opcode.MULTIPLY,
+    Opcode.TABLE,
+    Opcode.MAXIMUM,
+    Opcode.AVERAGE,
+    Opcode.COPY,
+)
 
 
 def modules_of(shape: Shape, target: Target = Target.GENERIC) -> tuple[VerilogModule, ...]:
@@ -83,17 +92,24 @@ def test_what_cannot_be_executed_stops_with_a_fault(builds: Path, tmp_path: Path
     for name in ("ny", "nx", "nc", "kh", "kw"):
         cases.add_fault(Opcode.MAXIMUM, field, **{name: 0})
     cases.add(Opcode.COPY)
-    for opcode in (Opcode.REQUANTIZE, Opcode.ADD, Opcode.COPY, Opcode.SOFTMAX):
+    for opcode in (Opcode.REQUANTIZE, Opcode.REQUANTIZE_ADD, Opcode.ADD, Opcode.COPY, Opcode.SOFTMAX):
         cases.add_fault(opcode, field, kh=2)
         cases.add_fault(opcode, field, kw=2)
-    cases.add_fault(Opcode.REQUANTIZE, field, nc=shape.chains // shape.group_size + 1)
-    for opcode in (Opcode.ADD, Opcode.MULTIPLY, Opcode.AVERAGE, Opcode.LAYER_NORM, Opcode.LRN):
+    for opcode in REQUANTIZING:
+        cases.add_fault(opcode, field, nc=shape.chains // shape.group_size + 1)
+    for opcode in (
+        Opcode.ADD, Opcode.MULTIPLY, Opcode.REQUANTIZE_ADD, Opcode.AVERAGE, Opcode.LAYER_NORM, Opcode.LRN
+    ):  # fmt: skip
         for shift in (0, 63, 255):
             cases.add_fault(opcode, field, header={"shift": shift})
     for opcode in ROWS:
         cases.add_fault(opcode, field, header={"channels": 0})
         cases.add_fault(opcode, field, header={"channels": 17}, nc=2)
     cases.add_fault(Opcode.LRN, field, header={"extra": 4 << 8})
+    for factor in (-(2**17) - 1, 2**17, 2**31 - 1):
+        for name in ("mult_a", "mult_b"):
+            header = {"shift": 1, "mult_a": -(2**17), "mult_b": 2**17 - 1, name: factor}
+            cases.add_fault(Opcode.REQUANTIZE_ADD, field, header=header)
     cases.add_fault(Opcode.SOFTMAX, field)  # its table is all zeros
     cases.add_fault(Opcode.LAYER_NORM, field, header={"epsilon": -1})
     cases.add_fault(Opcode.LAYER_NORM, field, header={"epsilon": 2**46})
@@ -101,7 +117,9 @@ def test_what_cannot_be_executed_stops_with_a_fault(builds: Path, tmp_path: Path
         entries = np.zeros(shape.chains, REQUANTIZE_DTYPE)
         entries["shift"] = 1
         entries["shift"][-1] = shift
-        cases.add_fault(Opcode.REQUANTIZE, field, block=bytes(32) + entries.tobytes() + bytes(256), nc=1)
+        for opcode in REQUANTIZING:
+            block = bytes(5) + b"\1" + bytes(26) + entries.tobytes() + bytes(256)
+            cases.add_fault(opcode, field, block=block, nc=1)
     cases.add(Opcode.ADD)
     entries["shift"] = 1
     block = bytes(32) + entries.tobytes() + bytes(256)
@@ -111,11 +129,13 @@ def test_what_cannot_be_executed_stops_with_a_fault(builds: Path, tmp_path: Path
 
 
 MUTANTS = {
-    "no rounding": ("rounding_shift", r"\{ zero, 1'h1 \}", "{ zero, 1'h0 }"),
+    "no rounding": ("rounding_shift_64", r"\{ limits\[7:0\], 1'h1 \}", "{ limits[7:0], 1'h0 }"),
     "window stays at the first beat": ("block_pointer", r"address \+ step", "address"),
     "one word too few": ("block_loops", r"words_left <= 2'h2", "words_left <= 2'h3"),
     "row read twice": ("block_pointer", r"= begun \+ column_stride", "= next_column + column_stride"),
-    "second source first": ("beat_reader", r"second \? second_word : (\w+)", r"second ? \1 : second_word"),
+    "second source first": ("beat_reader", r"second \? (\w+) : (\w+)", r"second ? \2 : \1"),
+    "operand of a sum a cycle early": ("beat_reader", r"place == 4'hf", "place == 4'he"),
+    "operand of a sum subtracted": ("lane_sum", r"(product_a\)) \+ ", r"\1 - "),
     "window too long": ("lrn", r"index >= window;", "index > window;"),
 }
 
@@ -131,7 +151,7 @@ def test_mutants_fail(name: str, builds: Path, tmp_path: Path) -> None:
             text, matches = re.subn(pattern, replacement, text)
         modules.append(VerilogModule(name=each.name, text=text))
     assert matches == 1
-    cases = mixed(SMALLEST, (Opcode.ADD, Opcode.REQUANTIZE, Opcode.LRN, Opcode.LAYER_NORM), 5)
+    cases = mixed(SMALLEST, (Opcode.ADD, Opcode.REQUANTIZE, Opcode.REQUANTIZE_ADD, Opcode.LRN, Opcode.LAYER_NORM), 16)
     with pytest.raises(SimulationFailed, match="instruction"):
         run_cases(tuple(modules), cases, builds, tmp_path)
 

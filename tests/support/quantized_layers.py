@@ -191,7 +191,7 @@ def binary(rng, name, kind, a_shape, b_shape, *, low=-128, high=127) -> Case:
             low=low, high=high,
         )  # fmt: skip
     else:
-        out, shift = OUT, 20
+        out, shift = OUT, 17
         sign = -1 if kind is BinaryKind.SUBTRACT else 1
         params = VectorParams(
             zero_a=IN.zero_point, zero_b=other.zero_point, zero_out=out.zero_point,

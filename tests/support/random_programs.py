@@ -4,9 +4,9 @@ import numpy as np
 from hand_programs import Line, constants_address, program_of
 
 from gossamer.arch.accumulator import accumulator_entries
-from gossamer.arch.isa import VECTOR_OPCODES, Opcode, Space
+from gossamer.arch.isa import REQUANTIZING, TWO_SOURCES, VECTOR_OPCODES, Opcode, Space
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.dataflow.numerics import HEADER_DTYPE, LAYER_NORM_DTYPE, REQUANTIZE_DTYPE
+from gossamer.dataflow.numerics import HEADER_DTYPE, LAYER_NORM_DTYPE, REQUANTIZE_DTYPE, pack_limits
 from gossamer.dataflow.program import Program
 
 
@@ -120,7 +120,12 @@ class RandomProgram:
     def block(self, opcode: Opcode, width: int) -> bytes:
         """Return a parameter block with random constants of sensible sizes."""
         header = self.header(int(self.random.integers(max(1, width - self.group + 1), width + 1)))
-        if opcode is Opcode.REQUANTIZE:
+        if opcode in REQUANTIZING:
+            low, high = sorted(self.random.integers(-128, 128, 2).tolist())
+            limits = (low, high) if self.random.random() < 0.3 else (-128, 127)
+            header["extra"] = pack_limits(int(self.random.integers(-128, 128)), *limits)
+            header["mult_a"], header["mult_b"] = self.random.integers(-(2**17), 2**17, 2)
+            header["shift"] = self.random.integers(14, 21)
             header["has_table"] = self.random.integers(0, 2)
             entries = np.zeros(width, REQUANTIZE_DTYPE)
             entries["bias"] = self.random.integers(-(2**31), 2**31, width) >> int(self.random.integers(0, 24))
@@ -151,7 +156,7 @@ class RandomProgram:
     def vector(self, opcode: Opcode) -> None:
         group, capacity = self.group, self.capacity[Space.ACTIVATION]
         fields = {"ny": self.count(4), "nx": self.count(4), "nc": self.count(3), "kh": 1, "kw": 1}
-        if opcode is Opcode.REQUANTIZE:
+        if opcode in REQUANTIZING:
             fields["nc"] = self.count(self.spec.array.chains // group)
         if opcode in (Opcode.MAXIMUM, Opcode.AVERAGE):
             fields |= {"kh": self.count(3), "kw": self.count(3)}
@@ -160,7 +165,7 @@ class RandomProgram:
             fields[name] = int(self.random.integers(0, 8)) * group
         fields["d_x"] = width + int(self.random.integers(0, 2)) * group
         fields["d_y"] = fields["nx"] * fields["d_x"]
-        if opcode is Opcode.REQUANTIZE:
+        if opcode in REQUANTIZING:
             fields["a"] = self.place(fields["ny"] * fields["nx"], self.entries, 1)
         else:
             reach = width + sum(
@@ -168,7 +173,7 @@ class RandomProgram:
                 for count, stride in (("ny", "a_y"), ("nx", "a_x"), ("kh", "a_ky"), ("kw", "a_kx"))
             )
             fields["a"] = self.place(reach, capacity // 2, group)
-        if opcode in (Opcode.ADD, Opcode.MULTIPLY):
+        if opcode in TWO_SOURCES:
             fields["b_c"] = self.count(2) - 1
             unit = 1 if fields["b_c"] else group
             reach = (fields["ny"] - 1) * fields["b_y"] + (fields["nx"] - 1) * fields["b_x"] + width

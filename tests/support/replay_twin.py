@@ -311,7 +311,7 @@ class Machine:
         target = affine(f["d"], *shape).reshape(-1, width)
         block, touched = self._parameters(instruction, width)
         result = np.empty(target.shape, dtype=np.int64)
-        if opcode is Opcode.REQUANTIZE:
+        if opcode in (Opcode.REQUANTIZE, Opcode.REQUANTIZE_ADD):
             at = affine(f["a"] * self.g.chains, (target.shape[0], self.g.chains), (width, 1))
             if width > self.g.chains:
                 raise ReplayError(f"{instruction}: more channels than chains")
@@ -319,14 +319,18 @@ class Machine:
             touched.reads.append(self._touch(instruction, ACCUMULATOR, used, reads=True))
             for q, row in enumerate(self.spaces[ACCUMULATOR][at]):
                 result[q] = block.requantize(row.tolist())
+            if opcode is Opcode.REQUANTIZE_ADD:
+                other = self._second(f, width)
+                touched.reads.append(self._touch(instruction, ACTIVATION, other, reads=True))
+                for q, row in enumerate(self._bytes(ACTIVATION, other)):
+                    result[q] = block.apply(opcode, [result[q].tolist()], row.tolist())
         else:
             windows = ((f["ny"], f["a_y"]), (f["nx"], f["a_x"]), (f["kh"], f["a_ky"]), (f["kw"], f["a_kx"]))
             at = affine(f["a"], *windows, (width, 1)).reshape(target.shape[0], -1, width)
             touched.reads.append(self._touch(instruction, ACTIVATION, at, reads=True))
             other = at
             if opcode in (Opcode.ADD, Opcode.MULTIPLY):
-                step = 0 if f["b_c"] else 1
-                other = affine(f["b"], (f["ny"], f["b_y"]), (f["nx"], f["b_x"]), (width, step)).reshape(-1, 1, width)
+                other = self._second(f, width)
                 touched.reads.append(self._touch(instruction, ACTIVATION, other, reads=True))
             rows, others = self._bytes(ACTIVATION, at), self._bytes(ACTIVATION, other)
             for q in range(target.shape[0]):
@@ -338,6 +342,12 @@ class Machine:
         self.origin[ACTIVATION][target] = COMPUTED
         return touched
 
+    @staticmethod
+    def _second(f: dict[str, int], width: int) -> np.ndarray:
+        """Return the addresses of source B, [positions][1][channels]."""
+        step = 0 if f["b_c"] else 1
+        return affine(f["b"], (f["ny"], f["b_y"]), (f["nx"], f["b_x"]), (width, step)).reshape(-1, 1, width)
+
     def _parameters(self, instruction: Instruction, width: int) -> "tuple[Block, Accesses]":
         """Return the parameter block and the reading of its bytes."""
         touched = Accesses()
@@ -345,8 +355,10 @@ class Machine:
             return Block(b"", width), touched
         start = instruction.f["par"]
         header = self.spaces[PARAMETER][start : start + 32]
+        requantize = 12 * width + (256 if header[6] else 0)
         length = 32 + {
-            Opcode.REQUANTIZE: 12 * width + (256 if header[6] else 0),
+            Opcode.REQUANTIZE: requantize,
+            Opcode.REQUANTIZE_ADD: requantize,
             Opcode.LAYER_NORM: 16 * width,
             Opcode.TABLE: 256,
             Opcode.SOFTMAX: 1024,
@@ -406,6 +418,9 @@ class Block:
             case Opcode.ADD:
                 names = ("zero_a", "zero_b", "mult_a", "mult_b", "shift", "zero_out", "low", "high")
                 return [numerics.add(a, b, **self._of(*names)) for a, b in zip(row, other[0], strict=True)]
+            case Opcode.REQUANTIZE_ADD:
+                names = ("zero_a", "zero_b", "mult_a", "mult_b", "shift", "extra")
+                return [numerics.requantize_add(q, b, **self._of(*names)) for q, b in zip(row, other[0], strict=True)]
             case Opcode.MULTIPLY:
                 names = ("zero_a", "zero_b", "mult_a", "shift", "zero_out", "low", "high")
                 return [numerics.multiply(a, b, **self._of(*names)) for a, b in zip(row, other[0], strict=True)]

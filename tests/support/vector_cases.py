@@ -6,10 +6,10 @@ import numpy as np
 from numpy.random import Generator
 
 from gossamer.arch.encoding import encode
-from gossamer.arch.isa import Opcode
+from gossamer.arch.isa import REQUANTIZING, TWO_SOURCES, Opcode
 from gossamer.arch.registers import ErrorCause
 from gossamer.arch.timing import vector_cycles
-from gossamer.dataflow.numerics import HEADER_DTYPE, LAYER_NORM_DTYPE, REQUANTIZE_DTYPE
+from gossamer.dataflow.numerics import HEADER_DTYPE, LAYER_NORM_DTYPE, REQUANTIZE_DTYPE, pack_limits
 from gossamer.sim.golden.executor_blocks import run_vector
 
 WINDOWED = (Opcode.MAXIMUM, Opcode.AVERAGE)
@@ -67,7 +67,7 @@ class Cases:
     def fields(self, opcode: Opcode) -> dict[str, int]:
         """Return random legal fields."""
         rng, g = self.rng, self.shape.group_size
-        limit = self.shape.chains // g if opcode is Opcode.REQUANTIZE else 9
+        limit = self.shape.chains // g if opcode in REQUANTIZING else 9
         nc = self.words(limit)
         ny, nx = self._pick(1, 1, 2, 3, 5), self._pick(1, 2, 3, 4, 7)
         kh, kw = (self._pick(1, 2, 3), self._pick(1, 1, 2, 3, 5)) if opcode in WINDOWED else (1, 1)
@@ -75,14 +75,14 @@ class Cases:
         for name, top in (("a_y", 40), ("a_x", 20), ("a_ky", 40), ("a_kx", 20), ("b_y", 20), ("b_x", 12),
                           ("d_y", 60), ("d_x", 24)):  # fmt: skip
             f[name] = g * int(rng.integers(0, top))
-        f["b_c"] = int(rng.random() < 0.4) if opcode in (Opcode.ADD, Opcode.MULTIPLY) else 0
+        f["b_c"] = int(rng.random() < 0.4) if opcode in TWO_SOURCES else 0
         if f["b_c"]:
             f["b_y"], f["b_x"] = int(rng.integers(0, 50)), int(rng.integers(0, 20))
         f["a"] = g * int(rng.integers(0, 400))
         f["b"] = A_END + (int(rng.integers(0, 3000)) if f["b_c"] else g * int(rng.integers(0, 3000 // g)))
         f["d"] = B_END + g * int(rng.integers(0, 300))
         f["par"] = 4 * int(rng.integers(0, 9)) + self.par_end
-        if opcode is Opcode.REQUANTIZE:
+        if opcode in REQUANTIZING:
             f["a"] = int(rng.integers(0, ENTRIES - ny * nx + 1))
         return f
 
@@ -106,7 +106,7 @@ class Cases:
     def block(self, opcode: Opcode, f: dict[str, int]) -> bytes:
         """Return a random parameter block."""
         rng, channels = self.rng, f["nc"] * self.shape.group_size
-        if opcode is Opcode.REQUANTIZE:
+        if opcode in REQUANTIZING:
             entries = np.zeros(channels, REQUANTIZE_DTYPE)
             entries["bias"] = rng.integers(-(2**31), 2**31, channels) >> rng.integers(0, 32, channels)
             entries["multiplier"] = rng.integers(2**30, 2**31, channels) >> rng.integers(0, 31, channels)
@@ -114,13 +114,23 @@ class Cases:
             entries["multiplier"][rng.random(channels) < 0.1] = 2**31 - 1
             entries["reserved"] = 9
             table = rng.integers(-128, 128, 256).astype(np.int8).tobytes()
-            return self.header(opcode, f, has_table=int(rng.integers(0, 3))) + entries.tobytes() + table
+            limits = (self._pick(-128, 0, 5), self._pick(-128, -128, 0, 127), self._pick(127, 127, 100, -128))
+            extra = pack_limits(*limits) | self._pick(0, 255) << 24
+            head = self.header(opcode, f, has_table=int(rng.integers(0, 3)), extra=extra, **self._sum())
+            return head + entries.tobytes() + table
         if opcode in ROWS:
             return self._row_block(opcode, f, channels)
         head = self.header(opcode, f)
         if opcode is Opcode.TABLE:
             return head + rng.integers(-128, 128, 256).astype(np.int8).tobytes()
         return head
+
+    def _sum(self) -> dict[str, int]:
+        """Return factors and a shift; of most the sum is neither 0 nor beyond its limits."""
+        bits = self._pick(3, 12, 17, 17, 17)
+        factors = {name: self._pick(-(2**bits), *self.rng.integers(-(2**bits), 2**bits, 5), 2**bits - 1)
+                   for name in ("mult_a", "mult_b")}  # fmt: skip
+        return {**factors, "shift": self._pick(*range(bits, bits + 4), 1, 7, 8, 25, 26, 27, 62)}
 
     def _row_block(self, opcode: Opcode, f: dict[str, int], channels: int) -> bytes:
         """Return a random block of an operation on rows: header, and table or entries."""

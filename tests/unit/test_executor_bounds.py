@@ -12,7 +12,7 @@ from replay_twin import Geometry, ReplayError, decode_program
 from gossamer.arch.activation import activation_banks
 from gossamer.arch.encoding import decode_columns, encode
 from gossamer.arch.errors import ProgramError
-from gossamer.arch.isa import VECTOR_OPCODES, Opcode, Space
+from gossamer.arch.isa import REQUANTIZING, TWO_SOURCES, VECTOR_OPCODES, Opcode, Space
 from gossamer.dataflow.numerics import HEADER_DTYPE
 from gossamer.dataflow.program import Program
 from gossamer.sim.golden.executor import execute, execute_memory
@@ -68,12 +68,12 @@ def test_last_byte_is_exact(opcode: Opcode) -> None:
     if opcode is Opcode.STORE:
         fields["dram"] = program.regions[2].address
     unit = {"a": 8, "d": 8, "b": 1 if fields.get("b_c") else 8, "w": 8, "i": 3, "acc": 2}
-    if opcode is Opcode.REQUANTIZE:
+    if opcode in REQUANTIZING:
         unit["a"] = 1
     for name in ADDRESSES[opcode]:
-        if name == "b" and opcode not in (Opcode.ADD, Opcode.MULTIPLY):
+        if name == "b" and opcode not in TWO_SOURCES:
             continue
-        if name == "par" and opcode in (Opcode.COPY, Opcode.MAXIMUM, Opcode.REQUANTIZE):
+        if name == "par" and opcode in (Opcode.COPY, Opcode.MAXIMUM, *REQUANTIZING):
             continue
         if name == "i" and not fields["index_bits"]:
             continue

@@ -99,8 +99,8 @@ def test_u280_sparse_by_hand() -> None:
     parts = estimate_resources(sparse("u280-sparse")).components
     # two lanes to a DSP; 4 segments of the sums of 128 chains and 4 lanes: of two sums, two segments to a DSP
     assert parts["array"].dsp == 128 * 16 * 4 // 2 + 128 * 4 // 2 * (4 // 2) == 4096 + 512
-    # 5 products a lane; LAYER_NORM: 2 small ones, 25 x 25 and 25 x 26 in 2 slices each, two 32 x 32; LRN: 2 and 9 x 32
-    assert parts["vector engine"].dsp == 5 * 128 + (2 + 6 + 8) + (2 + 2)
+    # 7 products a lane; LAYER_NORM: 2 small ones, 25 x 25 and 25 x 26 in 2 slices each, two 32 x 32; LRN: 2 and 9 x 32
+    assert parts["vector engine"].dsp == 7 * 128 + (2 + 6 + 8) + (2 + 2)
     assert (parts["compute control"].dsp, parts["dma"].dsp) == (1, 2)
     # copies for 4 lanes, VECTOR and STORE, of 32 banks of 64 bits, 12,288 deep: 8,192 (2 URAMs) and 4,096 (1)
     assert blocks(parts["activation buffer"]) == (0, 0, 6 * 32 * (2 + 1))
@@ -160,10 +160,10 @@ def test_what_is_counted_is_what_the_rtl_contains() -> None:
         if products:
             found[module.name] = len(products)
     assert found == {
-        "multiply_add": 1, "position_walk": 1, "transfer_setup": 1, "vector_lane": 1, "multiplier": 4,
+        "multiply_add": 1, "position_walk": 1, "transfer_setup": 1, "vector_lane": 1, "lane_sum": 2, "multiplier": 4,
         "multiplier_9": 2, "lrn": 2, "layer_norm": 7, "row_statistics": 1,
     }  # fmt: skip
-    assert len(VECTOR_PRODUCTS) == found["vector_lane"] + found["multiplier"]
+    assert len(VECTOR_PRODUCTS) == found["vector_lane"] + found["lane_sum"] + found["multiplier"]
     # LAYER_NORM has two 32 x 32, LRN one of 9 x 32, in two parts
     of_rows = found["lrn"] + found["layer_norm"] + found["row_statistics"] + 2 * found["multiplier"]
     of_rows += found["multiplier_9"]
