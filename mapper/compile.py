@@ -1,6 +1,7 @@
 """Compile a quantized Network to a Program: place tensors, emit layer by layer, derive tokens, encode."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,7 +11,8 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.network import Binary, Conv2d, ConvTranspose2d, MatMul, Network, Permute, View
 from gossamer.dataflow.program import Program
 from gossamer.mapper.allocate import TensorPlace
-from gossamer.mapper.codegen.mac_layers import emit_mac_layer, emit_pair, emit_scaling
+from gossamer.mapper.codegen.addition import adds_on_array
+from gossamer.mapper.codegen.mac_layers import emit_addition, emit_mac_layer, emit_pair, emit_scaling
 from gossamer.mapper.codegen.scaling import scales_on_array
 from gossamer.mapper.codegen.vector import emit_vector_layer
 from gossamer.mapper.emit import PARAMETER_BYTES, Emitter
@@ -29,9 +31,12 @@ def compile_network(network: Network, spec: SparseAccelerator, *, config_fingerp
     """
     scalings = {layer.output for layer in network.layers if scales_on_array(network, layer, spec)}
     network, joins = join_layers(network, scalings)
+    rest = [layer for layer in network.layers if not any(name in joins for name in layer.inputs)]
+    additions = {layer.output for layer in rest if adds_on_array(network, layer, spec)}
+    choices = Choices(joins=joins, scalings=scalings, additions=additions)
 
     def compiled(part: Network, pairs: Sequence[Pair]) -> Program:
-        return _compile(part, joins, scalings, pairs, spec, config_fingerprint)
+        return _compile(part, choices, pairs, spec, config_fingerprint)
 
     def saved(pair: Pair) -> int:
         layers = [*pair, *(joins[layer.output] for layer in pair if layer.output in joins)]
@@ -43,12 +48,24 @@ def compile_network(network: Network, spec: SparseAccelerator, *, config_fingerp
     return compiled(network, pair_layers(network, joins, spec, saved))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """How layers are run that can be run in more than one way.
+
+    `joins`: readers that run in the tiles of the layer before them, by its output. `scalings`, `additions`: elementwise
+    layers on the array, by their outputs.
+    """
+
+    joins: Mapping[str, Binary]
+    scalings: Collection[str]
+    additions: Collection[str]
+
+
 def _compile(
-    network: Network, joins: Mapping[str, Binary], scalings: Collection[str], pairs: Sequence[Pair],
-    spec: SparseAccelerator, config_fingerprint: str,
+    network: Network, choices: Choices, pairs: Sequence[Pair], spec: SparseAccelerator, config_fingerprint: str
 ) -> Program:  # fmt: skip
-    """Return the Program of a network of which is decided what is joined, scaled on the array, and emitted in pairs."""
-    emitter = Emitter(spec)
+    """Return the Program of a network of which all is chosen, the layers that take turns too."""
+    emitter, joins = Emitter(spec), choices.joins
     starts = {pair[0].output: pair for pair in pairs}
     leads = {layer.output: pair[0].output for pair in pairs for layer in pair}
     places = place_tensors(network, emitter.memory, joins, leads)
@@ -61,7 +78,9 @@ def _compile(
                 emit_mac_layer(emitter, network, layer, places, joins[layer.output])
             case Binary() if any(name in joins for name in layer.inputs):
                 pass  # emitted with the layer before it
-            case Binary() if layer.output in scalings:
+            case Binary() if layer.output in choices.additions:
+                emit_addition(emitter, network, layer, places)
+            case Binary() if layer.output in choices.scalings:
                 emit_scaling(emitter, network, layer, places, joins.get(layer.output))
             case Conv2d() | ConvTranspose2d() | MatMul():
                 emit_mac_layer(emitter, network, layer, places)

@@ -46,7 +46,7 @@ class Emitter:
         self.accumulator = AccumulatorHalves(spec)
         self.memory = OffChip(self.group_size)
         self.layers: list[LayerRecord] = []
-        self._layer = -1
+        self._layer = self._joined = -1
         self._opcodes: list[int] = []
         self._layer_of: list[int] = []
         self._rows: dict[int, list[tuple[int, ...]]] = {int(op): [] for op in Opcode}
@@ -59,9 +59,10 @@ class Emitter:
 
         `joined`: a layer whose instructions come among those of this one.
         """
-        self._layer = len(self.layers)
+        self._layer = self._joined = len(self.layers)
         self.layers.append(record)
         if joined is not None:
+            self._joined = len(self.layers)
             self.layers.append(joined)
         self.memory.release_scratch()
 
@@ -72,12 +73,12 @@ class Emitter:
 
     def resume_layer(self, number: int) -> None:
         """Attribute the instructions that follow to a layer that was begun before, by its number in `layers`."""
-        self._layer = number
+        self._layer, self._joined = number, number + 1
 
     def append(self, opcode: int, row: tuple[int, ...], *, joined: bool = False) -> None:
         """Append an instruction whose operands are already in the order of `OPERANDS[opcode]` (VECTOR: + par_bytes)."""
         self._opcodes.append(opcode)
-        self._layer_of.append(self._layer + joined)
+        self._layer_of.append(self._joined if joined else self._layer)
         self._rows[opcode].append(row)
 
     def load(self, space: Space, *, dram: int, dst: int, run_bytes: int, ny: int = 1, nx: int = 1, dram_y: int = 0,

@@ -13,7 +13,8 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.network import Binary, Conv2d, Network
 from gossamer.dataflow.numerics import QuantParams
 from gossamer.mapper.allocate import TensorPlace, place_tensor
-from gossamer.mapper.codegen.mac_layers import convolution_of, fastest_width
+from gossamer.mapper.codegen.mac_layers import convolution_of
+from gossamer.mapper.codegen.wide_pixels import fastest_width
 from gossamer.mapper.mapping_cache import keep_numbers, key_of, read_numbers
 from gossamer.mapper.tiling import Search
 from gossamer.sim.analytic import layer_cycles

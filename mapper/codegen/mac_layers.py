@@ -7,13 +7,13 @@ import numpy as np
 
 from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import Opcode, Space
-from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import ceil_div
 from gossamer.dataflow.mapping import Block, ConvMapping, ConvShape, Split
 from gossamer.dataflow.network import Binary, Conv2d, ConvTranspose2d, Layer, MatMul, Network, effective_macs
 from gossamer.dataflow.numerics import Requantization, fits_addend_factor
 from gossamer.dataflow.program import LayerRecord
 from gossamer.mapper.allocate import TensorPlace
+from gossamer.mapper.codegen.addition import addition_of
 from gossamer.mapper.codegen.convolution import ConvEmitter, Joined, Turns
 from gossamer.mapper.codegen.convolution_loads import PackedWeights, Row, fill_lines, load_row
 from gossamer.mapper.codegen.convolution_shape import block_channels, conv_shape, flatten
@@ -22,9 +22,15 @@ from gossamer.mapper.codegen.parameters import vector_block
 from gossamer.mapper.codegen.scaling import find_scaling, negated, scaling_part
 from gossamer.mapper.codegen.together import emit_together
 from gossamer.mapper.codegen.vector import BINARY_OPCODES, emit_vector_layer, vector_params, vector_record
-from gossamer.mapper.codegen.wide_pixels import Convolution, has_adjacent_pixels, join_columns
+from gossamer.mapper.codegen.wide_pixels import (
+    Convolution,
+    choose_width,
+    fastest_width,
+    has_adjacent_pixels,
+    join_columns,
+)
 from gossamer.mapper.emit import Emitter
-from gossamer.mapper.tiling import Search, choose_mapping, try_mapping
+from gossamer.mapper.tiling import choose_mapping
 
 MacLayer = Conv2d | ConvTranspose2d | MatMul
 
@@ -105,6 +111,23 @@ def emit_scaling(
     emitter.layers[number] = replace(emitter.layers[number], weight_bytes=values, index_bytes=indices)
 
 
+def emit_addition(
+    emitter: Emitter, network: Network, layer: Binary, places: Mapping[str, TensorPlace]
+) -> None:  # fmt: skip
+    """Emit an addition through the array (`gossamer.mapper.codegen.addition`), or by VECTOR if its places forbid it."""
+    a, b, out = (places[name] for name in (*layer.inputs, layer.output))
+    addition = addition_of(layer, vector_params(layer, layer.params), a, b, out)
+    found = addition and fastest_width(addition, emitter.spec)
+    if not found:
+        emit_vector_layer(emitter, network, layer, places)
+        return
+    part, weights = _pack(emitter, found[0], found[1].mapping)
+    assert weights is not None
+    (_, values), (_, indices) = weights.planes
+    emitter.begin_layer(replace(vector_record(network, layer), weight_bytes=values, index_bytes=indices))
+    part.emit()
+
+
 Part = tuple[ConvEmitter, PackedWeights | None]
 """A convolution ready to be emitted, and its weights if they are constants."""
 
@@ -125,29 +148,6 @@ def _record(network: Network, layer: MacLayer, parts: list[Part]) -> LayerRecord
         macs=macs, dense_macs=dense_macs, weight_bytes=values, index_bytes=indices,
         pattern="dense" if pattern is None else str(pattern),
     )  # fmt: skip
-
-
-def choose_width(convolution: Convolution, spec: SparseAccelerator) -> tuple[Convolution, ConvMapping]:
-    """Return the fastest of a convolution and those that split its columns over chains, and its mapping.
-
-    Raises MappingError if the array cannot run it.
-    """
-    found = fastest_width(convolution, spec)
-    if found is None:
-        return convolution, choose_mapping(convolution.shape(spec), spec, convolution.who)  # says what is missing
-    return found[0], found[1].mapping
-
-
-def fastest_width(
-    convolution: Convolution, spec: SparseAccelerator, share: int = 1
-) -> tuple[Convolution, Search] | None:
-    """Return the same with what the search found, None if nothing fits a `share`th of the buffers."""
-    best: tuple[Convolution, Search] | None = None
-    for each in (convolution, *convolution.wide(spec)):
-        found = try_mapping(each.shape(spec), spec, share=share)
-        if found is not None and (best is None or found.cycles < best[1].cycles):
-            best = each, found
-    return best
 
 
 def _prepare(emitter: Emitter, convolution: Convolution) -> Part:

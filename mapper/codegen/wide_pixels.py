@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.dataflow.mapping import ConvShape
+from gossamer.dataflow.mapping import ConvMapping, ConvShape
 from gossamer.dataflow.numerics import MIN_SHIFT, Requantization
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper.allocate import TensorPlace
 from gossamer.mapper.codegen.convolution import Joined
 from gossamer.mapper.codegen.convolution_shape import block_channels, conv_shape, weight_storage
+from gossamer.mapper.tiling import Search, choose_mapping, try_mapping
 
 Weight = NDArray[np.int8]
 
@@ -74,6 +75,29 @@ class Convolution:
             self, target=widen_pixels(self.target, count), weight=weight, params=params, groups=1, storage=storage,
             stride=(self.stride[0], self.stride[1] * count), joined=joined,
         )  # fmt: skip
+
+
+def choose_width(convolution: Convolution, spec: SparseAccelerator) -> tuple[Convolution, ConvMapping]:
+    """Return the fastest of a convolution and those that split its columns over chains, and its mapping.
+
+    Raises MappingError if the array cannot run it.
+    """
+    found = fastest_width(convolution, spec)
+    if found is None:
+        return convolution, choose_mapping(convolution.shape(spec), spec, convolution.who)  # says what is missing
+    return found[0], found[1].mapping
+
+
+def fastest_width(
+    convolution: Convolution, spec: SparseAccelerator, share: int = 1
+) -> tuple[Convolution, Search] | None:
+    """Return the same with what the search found, None if nothing fits a `share`th of the buffers."""
+    best: tuple[Convolution, Search] | None = None
+    for each in (convolution, *convolution.wide(spec)):
+        found = try_mapping(each.shape(spec), spec, share=share)
+        if found is not None and (best is None or found.cycles < best[1].cycles):
+            best = each, found
+    return best
 
 
 @dataclass(frozen=True, slots=True)

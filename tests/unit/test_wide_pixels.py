@@ -12,7 +12,7 @@ from gossamer.arch.config import fingerprint
 from gossamer.arch.encoding import decode_columns
 from gossamer.dataflow.network import effective_macs
 from gossamer.dataflow.sparsity import NmPattern
-from gossamer.mapper.codegen import mac_layers
+from gossamer.mapper.codegen import wide_pixels
 from gossamer.mapper.codegen.wide_pixels import dense_weight
 from gossamer.mapper.compile import compile_network
 from gossamer.mapper.tiling import try_mapping
@@ -46,7 +46,7 @@ def prefer(monkeypatch):
             tried.append(shape.out_channels)
             return found and replace(found, cycles=-len(tried) if wanted in (None, len(tried) - 1) else 2**40)
 
-        monkeypatch.setattr(mac_layers, "try_mapping", pretend)
+        monkeypatch.setattr(wide_pixels, "try_mapping", pretend)
         return tried
 
     return choose
