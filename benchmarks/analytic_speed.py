@@ -28,7 +28,7 @@ def resnet_mappings(name: str, spec: SparseAccelerator, sparsity: str = "2:4") -
     mappings: dict[str, ConvMapping] = {}
     choose = mac_layers.choose_mapping
 
-    def remember(shape: Any, spec: SparseAccelerator, who: str, **options: int) -> ConvMapping:
+    def remember(shape: Any, spec: SparseAccelerator, who: str, **options: Any) -> ConvMapping:
         mappings[who] = choose(shape, spec, who, **options)
         return mappings[who]
 

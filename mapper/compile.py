@@ -1,27 +1,47 @@
 """Compile a quantized Network to a Program: place tensors, emit layer by layer, derive tokens, encode."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from gossamer.arch.encoding import encode_columns
 from gossamer.arch.isa import Opcode
 from gossamer.arch.spec import SparseAccelerator
+from gossamer.dataflow.mapping import Objective
 from gossamer.dataflow.network import Binary, Conv2d, ConvTranspose2d, MatMul, Network, Permute, View
 from gossamer.dataflow.program import Program
 from gossamer.mapper.allocate import TensorPlace
 from gossamer.mapper.codegen.mac_layers import emit_mac_layer
 from gossamer.mapper.codegen.vector import emit_vector_layer
-from gossamer.mapper.emit import PARAMETER_BYTES, Emitter
+from gossamer.mapper.emit import PARAMETER_BYTES, Emitter, Mapped
 from gossamer.mapper.joining import join_layers
 from gossamer.mapper.placement import place_tensors
 from gossamer.mapper.tokens import derive_accesses, derive_tokens, engine_numbers
 
 
-def compile_network(network: Network, spec: SparseAccelerator, *, config_fingerprint: str) -> Program:
-    """Return the Program of a quantized network on a config.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compilation:
+    """A Program and the mappings its multiply-accumulate layers were given; a layer may have several parts."""
+
+    program: Program
+    mapped: tuple[Mapped, ...]
+
+
+def compile_network(
+    network: Network, spec: SparseAccelerator, *, config_fingerprint: str, objective: Objective = Objective.LATENCY
+) -> Program:
+    """Return the Program of `compile_mapped`."""
+    return compile_mapped(network, spec, config_fingerprint=config_fingerprint, objective=objective).program
+
+
+def compile_mapped(
+    network: Network, spec: SparseAccelerator, *, config_fingerprint: str, objective: Objective = Objective.LATENCY
+) -> Compilation:
+    """Return the Program of a quantized network on a config, every mapping the best for an objective.
 
     Raises MappingError naming the layer if it has no legal tile on this config, or is not quantized.
     """
-    emitter = Emitter(spec)
+    emitter = Emitter(spec, objective)
     network, joins = join_layers(network)
     places = place_tensors(network, emitter.memory, joins)
     for layer in network.layers:
@@ -37,7 +57,8 @@ def compile_network(network: Network, spec: SparseAccelerator, *, config_fingerp
             case _:
                 emit_vector_layer(emitter, network, layer, places)
     emitter.end()
-    return assemble(emitter, network, places, config_fingerprint=config_fingerprint)
+    program = assemble(emitter, network, places, config_fingerprint=config_fingerprint)
+    return Compilation(program=program, mapped=tuple(emitter.mapped))
 
 
 def _emit_view(emitter: Emitter, network: Network, layer: View, places: dict[str, TensorPlace]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
+from gossamer.arch.accumulator import SUM_BYTES
 from gossamer.arch.isa import Opcode, Space, index_pitch_bytes
 from gossamer.arch.timing import ceil_div
 from gossamer.dataflow.mapping import (
@@ -140,6 +141,13 @@ class ConvEmitter:
             blocks_bytes + self.shape.joined_bytes, PARAMETER_ALIGN_BYTES, who=who
         )  # fmt: skip
         self.joined_par = self.par_base + blocks_bytes
+        self.held_bytes = {
+            "activation": SLOTS * (self.in_bytes + operand_bytes + self.out_bytes) + constant_bytes,
+            "weight": rows * array.chains,
+            "index": rows * self.pitch if self.shape.index_bits else 0,
+            "accumulator": mapping.accumulator_slots * self.sum_slot * array.chains * SUM_BYTES,
+            "parameter": blocks_bytes + self.shape.joined_bytes,
+        }
 
     def _place_parameters(self, params: Requantization) -> None:
         """Place the parameter blocks off chip, one every `parameter_bytes`."""
@@ -177,6 +185,8 @@ class ConvEmitter:
 
     def emit(self) -> None:
         """Emit the layer."""
+        reserved = len(self.correction) * self.inputs.source.words * self.group_size
+        self.emitter.note_mapping(self.mapping, reserved, self.held_bytes)
         iterations = [list(steps) for _, steps in groupby(self._steps(), key=lambda step: step.outer)]
         self._append_loads(self._constant_loads())
         if self.joined:

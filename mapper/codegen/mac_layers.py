@@ -85,7 +85,7 @@ def _prepare(
     joined: Joined | None = None,
 ) -> Part:
     """Map and pack a convolution with constant weights int8 (out, kernel rows, kernel columns, in / groups)."""
-    mapping = choose_mapping(shape, emitter.spec, who)
+    mapping = choose_mapping(shape, emitter.spec, who, objective=emitter.objective)
     array = emitter.spec.array
     planes = pack_weights(
         weight, mapping, groups=groups, chain_length=array.chain_length, group_size=array.group_size, who=who
@@ -191,7 +191,9 @@ def _products(
                 emitter.spec, left, out, who=layer.name, kernel=(1, 1), has_table=params.table is not None
             )
             reserved = len(correction) * left.words * left.group_size
-            mapping = choose_mapping(shape, emitter.spec, layer.name, reserved_bytes=reserved)
+            mapping = choose_mapping(
+                shape, emitter.spec, layer.name, reserved_bytes=reserved, objective=emitter.objective
+            )
             weights = StreamedWeights(emitter, right, shape, transposed=layer.transpose_b)
             part = ConvEmitter(
                 emitter, mapping, left, out, weights, params, who=layer.name, fill=zero, correction=correction

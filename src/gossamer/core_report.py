@@ -25,7 +25,7 @@ def core_report(
     }
     return SimulationReport(
         model=request.model, config=spec.name, config_summary=describe_config(spec), sparsity=request.sparsity,
-        batch=request.batch, tier=simulated_tier(), clock_mhz=spec.clock_mhz,
+        objective=request.objective, batch=request.batch, tier=simulated_tier(), clock_mhz=spec.clock_mhz,
         peak_macs_per_cycle=simulation.peak_macs_per_cycle,
         total_cycles=simulation.total_cycles, latency_s=simulation.latency_s, energy_j=simulation.energy.total_j,
         energy_by_component_j=simulation.energy.by_component_j, dram_bytes=simulation.traffic.total_bytes,

@@ -85,6 +85,7 @@ def simulation_text(report: SimulationReport) -> str:
         f"{report.model} ({len(report.layers)} layers, {quantity(report.dense_macs, 'MAC')} dense, "
         f"{quantity(report.macs, 'MAC')} kept, int8, {report.sparsity}, batch {report.batch})",
         f"on {report.config}: {report.config_summary}",
+        *([] if report.objective == "latency" else [f"mapped for least {report.objective}"]),
         f"tier: {report.tier}",
         *(line for note in report.notes for line in wrap(f"note: {note}", 80, subsequent_indent="      ")),
         "",
@@ -143,6 +144,6 @@ def _bounds(report: SimulationReport) -> list[str]:
 
 def print_report(report: SimulationReport, folder: Path | None) -> None:
     """Write the report to stdout, then where it was saved."""
-    sys.stdout.write(simulation_text(report))
+    sys.stdout.write(str(report))
     if folder is not None:
         sys.stdout.write(f"saved  {folder}\n")

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gossamer.explanation import Explanation
+
 CLASSES = ("compute", "edges", "fill", "memory", "vector", "control")
 """Exclusive cycle classes: useful work at full array; array busy but stages, chains or lanes unused; pipeline fill and
 drain; waiting for off-chip memory; VECTOR busy while the array is not; fetch, dispatch, tokens."""
@@ -100,11 +102,14 @@ class SimulationReport:
     layers: tuple[LayerReport, ...]
     notes: tuple[str, ...]
     hints: tuple[Hint, ...] = ()
+    objective: str = "latency"
+    explain: Explanation | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that `simulate --json` prints and result.json holds; same inputs, same bytes."""
         return {
             "model": self.model, "config": self.config, "sparsity": self.sparsity, "batch": self.batch,
+            "objective": self.objective,
             "tier": self.tier, "total_cycles": self.total_cycles, "latency_s": self.latency_s,
             "energy_j": self.energy_j, "energy_by_component_j": dict(self.energy_by_component_j),
             "dram_bytes": self.dram_bytes, "utilization": self.utilization, "peak_utilization": self.peak_utilization,
@@ -115,9 +120,15 @@ class SimulationReport:
             "area": [asdict(use) for use in self.area],
             "layers": [layer.as_json() for layer in self.layers],
             "hints": [asdict(hint) for hint in self.hints], "notes": list(self.notes),
+            **({} if self.explain is None else {"explain": asdict(self.explain)}),
         }  # fmt: skip
 
     def __str__(self) -> str:
+        """Return the whole report as text, or the layer it explains."""
+        if self.explain is not None:
+            from gossamer.explain_text import explanation_text
+
+            return explanation_text(self, self.explain)
         from gossamer.render import simulation_text
 
         return simulation_text(self)

@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 from gossamer.arch.config import fingerprint, load_config
 from gossamer.arch.isa import Engine
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.dataflow.mapping import ConvMapping, ConvShape
+from gossamer.dataflow.mapping import ConvMapping, ConvShape, Objective
 from gossamer.dataflow.network import BinaryKind
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper.codegen import mac_layers
@@ -68,8 +68,8 @@ class Layers:
         self.mapping: ConvMapping | None = None
         choose = mac_layers.choose_mapping
 
-        def remember(*arguments: Any) -> ConvMapping:
-            self.mapping = choose(*arguments)
+        def remember(*arguments: Any, **options: Any) -> ConvMapping:
+            self.mapping = choose(*arguments, **options)
             return self.mapping
 
         monkeypatch.setattr(mac_layers, "choose_mapping", remember)
@@ -172,7 +172,9 @@ def test_every_instruction_has_the_times_it_has_in_the_generated_program(
     for take in range(MAPPINGS):
         mapping: ConvMapping | None = None
 
-        def choose(shape: ConvShape, spec: SparseAccelerator, who: str, take: int = take) -> ConvMapping:
+        def choose(
+            shape: ConvShape, spec: SparseAccelerator, who: str, take: int = take, **_: Objective
+        ) -> ConvMapping:
             nonlocal mapping
             space = Space(shape, chip_numbers(spec))
             mapping = space.mapping(len(space.choices) * take // MAPPINGS // FAR)

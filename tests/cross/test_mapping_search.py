@@ -9,7 +9,7 @@ from quantized_layers import convolution, joined
 
 from gossamer.arch.config import fingerprint, load_config
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.dataflow.mapping import ConvMapping, ConvShape
+from gossamer.dataflow.mapping import ConvMapping, ConvShape, Objective
 from gossamer.dataflow.network import BinaryKind
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper.codegen import mac_layers
@@ -58,9 +58,9 @@ class Compiler:
         self.shape: ConvShape | None = None
         choose = mac_layers.choose_mapping
 
-        def given(shape: ConvShape, spec: SparseAccelerator, who: str) -> ConvMapping:
+        def given(shape: ConvShape, spec: SparseAccelerator, who: str, **options: Objective) -> ConvMapping:
             self.shape = shape
-            return self.mapping or choose(shape, spec, who)
+            return self.mapping or choose(shape, spec, who, **options)
 
         monkeypatch.setattr(mac_layers, "choose_mapping", given)
 
