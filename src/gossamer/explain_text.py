@@ -15,7 +15,7 @@ def explanation_text(report: SimulationReport, explained: Explanation) -> str:
     lines = [
         *wrap(f"{names} (layer {numbers} of {len(report.layers)}): {explained.op} {explained.what}", 80,
               subsequent_indent="  "),
-        f"of {report.model}, {report.sparsity}, batch {report.batch}, mapped for least {report.objective}",
+        f"of {report.model}, {report.sparsity}, batch {report.batch}",
         f"on {report.config}: {report.config_summary}",
         f"tier: {report.tier}",
     ]  # fmt: skip

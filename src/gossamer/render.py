@@ -85,7 +85,6 @@ def simulation_text(report: SimulationReport) -> str:
         f"{report.model} ({len(report.layers)} layers, {quantity(report.dense_macs, 'MAC')} dense, "
         f"{quantity(report.macs, 'MAC')} kept, int8, {report.sparsity}, batch {report.batch})",
         f"on {report.config}: {report.config_summary}",
-        *([] if report.objective == "latency" else [f"mapped for least {report.objective}"]),
         f"tier: {report.tier}",
         *(line for note in report.notes for line in wrap(f"note: {note}", 80, subsequent_indent="      ")),
         "",
@@ -128,6 +127,12 @@ def _total_lines(report: SimulationReport) -> Iterator[str]:
             f"{roof.ridge_macs_per_byte:.3g} MAC/B; here {roof.intensity_macs_per_byte:.3g} MAC/B: {side} roof"
         )
         yield f"       off-chip {quantity(report.dram_bytes, 'B')}; layers bound by: {layers}"
+    search = report.mappings
+    if search is not None:
+        yield (
+            f"search least {search.objective}; layer shapes {search.shapes}, proved best {search.proved}; "
+            f"tilings {search.tilings:,}, illegal {sum(search.illegal.values()):,}, costed {search.costed:,}"
+        )
     if report.area:
         uses = [
             f"{use.used:,} {use.resource.upper()} ({100 * use.used / use.available:.0f} %)"

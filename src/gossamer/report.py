@@ -66,6 +66,21 @@ class Hint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MappingSearch:
+    """How the mappings of a network were found: `shapes` different layers, `proved` of them the best of their space.
+
+    Of all their `tilings`, `illegal` do not fit, by what is too large, and `costed` were costed exactly.
+    """
+
+    objective: str
+    shapes: int
+    proved: int
+    tilings: int
+    illegal: Mapping[str, int]
+    costed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceUse:
     """Estimated need of one resource against the device's budget."""
 
@@ -102,14 +117,13 @@ class SimulationReport:
     layers: tuple[LayerReport, ...]
     notes: tuple[str, ...]
     hints: tuple[Hint, ...] = ()
-    objective: str = "latency"
+    mappings: MappingSearch | None = None
     explain: Explanation | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that `simulate --json` prints and result.json holds; same inputs, same bytes."""
         return {
             "model": self.model, "config": self.config, "sparsity": self.sparsity, "batch": self.batch,
-            "objective": self.objective,
             "tier": self.tier, "total_cycles": self.total_cycles, "latency_s": self.latency_s,
             "energy_j": self.energy_j, "energy_by_component_j": dict(self.energy_by_component_j),
             "dram_bytes": self.dram_bytes, "utilization": self.utilization, "peak_utilization": self.peak_utilization,
@@ -120,6 +134,7 @@ class SimulationReport:
             "area": [asdict(use) for use in self.area],
             "layers": [layer.as_json() for layer in self.layers],
             "hints": [asdict(hint) for hint in self.hints], "notes": list(self.notes),
+            "mappings": None if self.mappings is None else asdict(self.mappings),
             **({} if self.explain is None else {"explain": asdict(self.explain)}),
         }  # fmt: skip
 

@@ -154,7 +154,7 @@ def run_simulation(request: SimulationRequest, stage: Stage = _silent) -> Simula
         _check_mapped(request, f"{spec.name} is a plain systolic array, which is not mapped")
         report = systolic_report(request, spec, pruned_network(request, spec, stage))
         return SimulationRun(report=report, spec=spec, program=None, provenance=provenance)
-    from gossamer.core_report import core_report
+    from gossamer.core_report import core_report, mapping_search
     from gossamer.sim.timing import simulate
 
     if request.model.endswith(PROGRAM_SUFFIX):
@@ -167,6 +167,7 @@ def run_simulation(request: SimulationRequest, stage: Stage = _silent) -> Simula
     stage("simulating")
     simulation = simulate(compiled.program, spec)
     report = core_report(request, spec, simulation, compiled.network.notes)
+    report = replace(report, mappings=mapping_search(request, compiled))
     if request.explain is not None:
         from gossamer.explain import explain
 

@@ -22,6 +22,7 @@ from gossamer.mapper.objective import activity_of, prices
 from gossamer.mapper.tiling import Space, branch_and_bound, chip_numbers, search_mapping
 from gossamer.sim import accounting
 from gossamer.sim.analytic import LayerModel
+from gossamer.sim.results import Simulation
 from gossamer.sim.timing import run_program, simulate
 
 SEED = int(os.environ.get("GOSSAMER_SEED", "1"))
@@ -82,6 +83,17 @@ class Compiler:
             self.case.network, self.spec, config_fingerprint=fingerprint(self.spec), objective=objective
         )
 
+    def events(self, mapping: ConvMapping) -> tuple[accounting.Activity, Simulation]:
+        """Return the events of the Program with a mapping, and its simulation."""
+        program = self.program(mapping)
+        run, found = run_program(program, self.spec), simulate(program, self.spec)
+        computes, vectors = run.members(Engine.COMPUTE), run.members(Engine.VECTOR)
+        work = accounting.array_work(run.columns, computes, self.spec)
+        events = accounting.activity(
+            run.columns, self.spec, computes, work, vectors, run.windows[vectors], found.traffic.total_bytes
+        )
+        return events, found
+
 
 def some(count: int, most: int) -> list[int]:
     """Return at most `most` of `count` numbers, spread."""
@@ -100,13 +112,7 @@ def test_events_and_costs_are_those_of_the_program(
     space, model = Space(compiler.shape, chip_numbers(spec), charged[Objective.BYTES]), LayerModel(compiler.shape, spec)
     for choice in some(len(space.choices), 8):
         mapping, counts = space.mapping(choice), space.counts[choice]
-        program = compiler.program(mapping)
-        run, found = run_program(program, spec), simulate(program, spec)
-        computes, vectors = run.members(Engine.COMPUTE), run.members(Engine.VECTOR)
-        work = accounting.array_work(run.columns, computes, spec)
-        events = accounting.activity(
-            run.columns, spec, computes, work, vectors, run.windows[vectors], found.traffic.total_bytes
-        )
+        events, found = compiler.events(mapping)
         assert activity_of(counts) == events
         joules = found.energy.total_j
         costs = {objective: charged[objective].cost(model, mapping, counts) for objective in Objective}
@@ -115,6 +121,42 @@ def test_events_and_costs_are_those_of_the_program(
         assert costs[Objective.BYTES].value == space.bound[choice] == found.traffic.total_bytes
         assert costs[Objective.ENERGY].value == pytest.approx(joules, rel=1e-12)
         assert costs[Objective.EDP].value == pytest.approx(joules * found.latency_s, rel=1e-12)
+
+
+def random_layer(random: np.random.Generator) -> Any:
+    """Return a convolution of any kind, or None if what was drawn has no output."""
+    kernel, stride, dilation = (tuple(int(v) for v in random.integers(1, most, 2)) for most in (5, 4, 3))
+    pads, shape = random.integers(0, 4, 4).tolist(), (*random.integers(1, 14, 2).tolist(),)
+    if any(shape[at] + pads[at] + pads[at + 2] <= (kernel[at] - 1) * dilation[at] for at in range(2)):
+        return None
+    inputs, outputs, groups = int(random.integers(4, 200)), int(random.integers(1, 400)), 1
+    if random.random() < 0.3:
+        inputs = outputs = 8 * int(random.integers(1, 20))
+        groups = int(random.choice([2, inputs]))
+    pattern = NmPattern(2, 4) if groups == 1 and random.random() < 0.5 else None
+    case = convolution(
+        random, "layer", (int(random.integers(1, 3)), *shape, inputs), outputs, kernel, stride=stride,
+        dilation=dilation, pads=tuple(pads), groups=groups, pattern=pattern,
+    )  # fmt: skip
+    return joined(random, case, BinaryKind.MULTIPLY) if random.random() < 0.3 else case
+
+
+@pytest.mark.parametrize("seed", range(SEED, SEED + 30))
+def test_events_of_random_layers(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    case = next(layer for layer in iter(lambda: random_layer(random), 0) if layer is not None)
+    spec = sparse_config(CONFIGS[seed % 3], few=seed % 2 == 0)
+    compiler, charged = Compiler(monkeypatch, case, spec), prices(Objective.BYTES, spec)
+    assert compiler.shape is not None
+    space = Space(compiler.shape, chip_numbers(spec), charged)
+    steps = [
+        space.mapping(choice).tile_count * space.mapping(choice).split_count for choice in range(len(space.choices))
+    ]
+    short = np.flatnonzero(np.array(steps) <= 300)
+    for choice in short[:: max(1, len(short) // 3)][:3]:
+        events, found = compiler.events(space.mapping(choice))
+        assert activity_of(space.counts[choice]) == events
+        assert space.bound[choice] == found.traffic.total_bytes
 
 
 @pytest.mark.parametrize("number", range(len(LAYERS)))

@@ -133,6 +133,31 @@ def test_keep_refuses_weights_that_break_a_stated_pattern(run: Run, tmp_path: Pa
     assert "2:4" in err
 
 
+def test_explanation_of_a_layer(run: Run, tmp_path: Path) -> None:
+    status, out, err = run("simulate", "digits", "-c", "ecp5-tiny", "--explain", "sum", "-o", "run")
+    assert (status, err) == (0, "")
+    assert out.startswith("residual_b + sum (layer 5 and 6 of 9): conv 1x8x8x32 -> 1x8x8x32, 3x3, dense\n")
+    assert max(map(len, out.splitlines())) <= 80
+    assert "\nsearch for least latency\n" in out
+    status, text, _ = run("simulate", "digits", "-c", "ecp5-tiny", "--explain", "6", "--json", "--no-advice")
+    explained = json.loads(text)["explain"]
+    assert status == 0
+    assert explained == json.loads((tmp_path / "run" / "result.json").read_text())["explain"]
+    assert "--explain" in json.loads((tmp_path / "run" / "run.json").read_text())["command"]
+    assert explained["layers"] == ["residual_b", "sum"]
+
+
+def test_objectives_change_the_program(run: Run, tmp_path: Path) -> None:
+    for objective in ("latency", "bytes"):
+        status, _, _ = run("compile", "digits", "-c", "ecp5-tiny", "--objective", objective, "-o", f"{objective}.gsm")
+        assert status == 0
+    sizes = {path.stem: path.stat().st_size for path in tmp_path.glob("*.gsm")}
+    assert sizes["bytes"] < sizes["latency"]
+    status, _, err = run("simulate", "bytes.gsm", "-c", "ecp5-tiny", "--explain", "stem")
+    assert status == 2
+    assert "--explain is about mappings, and bytes.gsm is a compiled Program" in err
+
+
 def test_read_only_output_folder(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     status, _, err = run("simulate", "gemm:4x8x8", "-c", "ecp5-tiny", "--no-advice", "-o", "file/run")
