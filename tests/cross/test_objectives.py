@@ -36,6 +36,7 @@ LAYERS: list[dict[str, Any]] = [
     {"outputs": 16, "input_shape": (1, 20, 9, 8), "dilation": (2, 3), "pads": (2, 3, 2, 3)},
     {"outputs": 300, "input_shape": (1, 7, 6, 40), "joined": BinaryKind.ADD},
     {"outputs": 264, "input_shape": (1, 1, 40, 40), "kernel": (1, 1), "pads": (0, 0, 0, 0)},
+    {"outputs": 38, "input_shape": (1, 7, 6, 40), "joined": BinaryKind.ADD},
     {"outputs": 8, "input_shape": (1, 1, 1, 512), "kernel": (1, 1), "pads": (0, 0, 0, 0)},
 ]
 """The last can be done in one step, whose COMPUTE does not wait for the last LOAD."""
