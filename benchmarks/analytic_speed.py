@@ -16,6 +16,7 @@ from gossamer.arch.config import load_config
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import ConvMapping
 from gossamer.mapper.codegen import mac_layers
+from gossamer.mapper.codegen.wide_pixels import Convolution
 from gossamer.request import SimulationRequest
 from gossamer.sim.analytic import layer_cycles, mapping_jobs
 from gossamer.simulation import compile_for
@@ -26,19 +27,19 @@ CONFIGS = ("ecp5-tiny", "kv260-edge", "u280-sparse")
 def resnet_mappings(name: str, spec: SparseAccelerator, sparsity: str = "2:4") -> dict[str, ConvMapping]:
     """Return the mapping the compiler chooses for every layer on the array, by layer."""
     mappings: dict[str, ConvMapping] = {}
-    choose = mac_layers.choose_mapping
+    choose = mac_layers.choose_width
 
-    def remember(shape: Any, spec: SparseAccelerator, who: str, **options: Any) -> ConvMapping:
-        mappings[who] = choose(shape, spec, who, **options)
-        return mappings[who]
+    def remember(layer: Convolution, *arguments: Any) -> tuple[Convolution, ConvMapping]:
+        chosen, mappings[layer.who] = choose(layer, *arguments)
+        return chosen, mappings[layer.who]
 
-    mac_layers.choose_mapping = remember
+    mac_layers.choose_width = remember
     try:
         compile_for(
             SimulationRequest(model="resnet50", config=name, sparsity=sparsity, shapes={}), spec, lambda _: None
         )
     finally:
-        mac_layers.choose_mapping = choose
+        mac_layers.choose_width = choose
     return mappings
 
 

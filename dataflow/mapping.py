@@ -168,6 +168,11 @@ class ConvMapping:
         return self.shape.batch * self.row_tiles * self.column_tiles
 
     @property
+    def strip_count(self) -> int:
+        """Parts of whole rows (of the only row, parts of it) that tiles complete one after another, of all batches."""
+        return self.shape.batch * (self.column_tiles if self.shape.out_rows == 1 else self.row_tiles)
+
+    @property
     def group_count(self) -> int:
         """Groups of blocks."""
         return ceil_div(len(self.shape.blocks), self.group_blocks)

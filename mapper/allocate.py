@@ -74,6 +74,12 @@ class ActivationHalves(RingBuffer):
         self._lower = RingBuffer("activation", self.middle)
         self._upper = RingBuffer("activation", self.capacity - self.middle)
 
+    def reset(self) -> None:
+        """Start again at address 0, and at the middle."""
+        for ring in (self._lower, self._upper):
+            ring.reset()
+        super().reset()
+
     def alloc_apart(self, loaded: int, written: int, multiple: int, *, who: str) -> tuple[int, int]:
         """Return the address of `loaded` bytes that LOAD fills and of `written` bytes that VECTOR fills.
 
@@ -98,6 +104,11 @@ class AccumulatorHalves:
         self.lanes = spec.array.lanes
         self._rings = tuple(RingBuffer("accumulator", tile_entries(spec), "entries of each half") for _ in range(2))
         self._turn = 0
+
+    def reset(self) -> None:
+        """Start again at the beginning of both halves."""
+        for ring in self._rings:
+            ring.reset()
 
     def alloc(self, entries: int, *, who: str) -> int:
         """Return the first of `entries` entries in the next half. Raises MappingError if they never fit."""

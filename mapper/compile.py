@@ -1,5 +1,6 @@
 """Compile a quantized Network to a Program: place tensors, emit layer by layer, derive tokens, encode."""
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,20 +12,30 @@ from gossamer.dataflow.mapping import Objective
 from gossamer.dataflow.network import Binary, Conv2d, ConvTranspose2d, MatMul, Network, Permute, View
 from gossamer.dataflow.program import Program
 from gossamer.mapper.allocate import TensorPlace
-from gossamer.mapper.codegen.mac_layers import emit_mac_layer
+from gossamer.mapper.codegen.mac_layers import emit_mac_layer, emit_pair, emit_scaling
+from gossamer.mapper.codegen.scaling import scales_on_array
 from gossamer.mapper.codegen.vector import emit_vector_layer
 from gossamer.mapper.emit import PARAMETER_BYTES, Emitter, Mapped
+from gossamer.mapper.grouping import Pair, pair_layers
 from gossamer.mapper.joining import join_layers
 from gossamer.mapper.placement import place_tensors
+from gossamer.mapper.slicing import subnetwork
 from gossamer.mapper.tokens import derive_accesses, derive_tokens, engine_numbers
+from gossamer.sim.timing import run_program
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compilation:
-    """A Program and the mappings its multiply-accumulate layers were given; a layer may have several parts."""
+    """A Program and what it was made of.
+
+    `mapped`: the mappings of its layers on the array; a layer may have several parts. `joined`: names of layers that
+    run in the tiles of another, and of that one. `partners`: names of layers that take turns, each with the other.
+    """
 
     program: Program
     mapped: tuple[Mapped, ...]
+    joined: Mapping[str, str]
+    partners: Mapping[str, str]
 
 
 def compile_network(
@@ -39,17 +50,46 @@ def compile_mapped(
 ) -> Compilation:
     """Return the Program of a quantized network on a config, every mapping the best for an objective.
 
+    Layers take turns for the sake of latency only: each has but a part of the buffers then.
+
     Raises MappingError naming the layer if it has no legal tile on this config, or is not quantized.
     """
+    scalings = {layer.output for layer in network.layers if scales_on_array(network, layer, spec)}
+    network, joins = join_layers(network, scalings)
+
+    def compiled(part: Network, pairs: Sequence[Pair]) -> Compilation:
+        return _compile(part, joins, scalings, pairs, spec, config_fingerprint, objective)
+
+    def saved(pair: Pair) -> int:
+        layers = [*pair, *(joins[layer.output] for layer in pair if layer.output in joins)]
+        names = {layer.output for layer in layers}
+        part = subnetwork(network, [layer for layer in network.layers if layer.output in names])
+        alone, together = (run_program(compiled(part, pairs).program, spec).total_cycles for pairs in ((), (pair,)))
+        return alone - together
+
+    return compiled(network, pair_layers(network, joins, spec, saved) if objective is Objective.LATENCY else ())
+
+
+def _compile(
+    network: Network, joins: Mapping[str, Binary], scalings: Collection[str], pairs: Sequence[Pair],
+    spec: SparseAccelerator, config_fingerprint: str, objective: Objective,
+) -> Compilation:  # fmt: skip
+    """Return the Program of a network of which is decided what is joined, scaled on the array, and emitted in pairs."""
     emitter = Emitter(spec, objective)
-    network, joins = join_layers(network)
-    places = place_tensors(network, emitter.memory, joins)
+    starts = {pair[0].output: pair for pair in pairs}
+    leads = {layer.output: pair[0].output for pair in pairs for layer in pair}
+    places = place_tensors(network, emitter.memory, joins, leads)
     for layer in network.layers:
         match layer:
+            case Conv2d() if layer.output in leads:
+                if layer.output in starts:
+                    emit_pair(emitter, network, starts[layer.output], places, joins)
             case Conv2d() if layer.output in joins:
                 emit_mac_layer(emitter, network, layer, places, joins[layer.output])
             case Binary() if any(name in joins for name in layer.inputs):
-                pass  # emitted with the convolution before it
+                pass  # emitted with the layer before it
+            case Binary() if layer.output in scalings:
+                emit_scaling(emitter, network, layer, places, joins.get(layer.output))
             case Conv2d() | ConvTranspose2d() | MatMul():
                 emit_mac_layer(emitter, network, layer, places)
             case View():
@@ -58,7 +98,12 @@ def compile_mapped(
                 emit_vector_layer(emitter, network, layer, places)
     emitter.end()
     program = assemble(emitter, network, places, config_fingerprint=config_fingerprint)
-    return Compilation(program=program, mapped=tuple(emitter.mapped))
+    names = {layer.output: layer.name for layer in network.layers}
+    return Compilation(
+        program=program, mapped=tuple(emitter.mapped),
+        joined={layer.name: names[output] for output, layer in joins.items() if output in names},
+        partners={one.name: other.name for pair in pairs for one, other in (pair, pair[::-1])},
+    )  # fmt: skip
 
 
 def _emit_view(emitter: Emitter, network: Network, layer: View, places: dict[str, TensorPlace]) -> None:

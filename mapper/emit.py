@@ -35,12 +35,14 @@ PARAMETER_BYTES = "par_bytes"
 class Mapped:
     """A mapping that was emitted for (a part of) a layer of the Program.
 
-    `reserved_bytes`: of activations, that the search left free. `held_bytes`: what it takes of each buffer.
+    `reserved_bytes`: of activations, that the search left free. `share`: how many layers it runs together with have an
+    equal part of the buffers. `held_bytes`: what it takes of each buffer.
     """
 
     layer: int
     mapping: ConvMapping
     reserved_bytes: int
+    share: int
     held_bytes: tuple[tuple[str, int], ...]
 
 
@@ -82,13 +84,25 @@ class Emitter:
             self.layers.append(joined)
         self.memory.release_scratch()
 
-    def note_mapping(self, mapping: ConvMapping, reserved_bytes: int, held_bytes: Mapping[str, int]) -> None:
+    def note_mapping(
+        self, mapping: ConvMapping, reserved_bytes: int, share: int, held_bytes: Mapping[str, int]
+    ) -> None:
         """Remember the mapping of (a part of) the layer that began last."""
         self.mapped.append(
             Mapped(
-                layer=self._layer, mapping=mapping, reserved_bytes=reserved_bytes, held_bytes=tuple(held_bytes.items())
+                layer=self._layer, mapping=mapping, reserved_bytes=reserved_bytes, share=share,
+                held_bytes=tuple(held_bytes.items()),
             )
-        )
+        )  # fmt: skip
+
+    def reset_buffers(self) -> None:
+        """Hand out every buffer from its start again: what follows must be distinct from each other only."""
+        for ring in (self.activation, self.weight, self.index, self.parameter, self.accumulator):
+            ring.reset()
+
+    def resume_layer(self, number: int) -> None:
+        """Attribute the instructions that follow to a layer that was begun before, by its number in `layers`."""
+        self._layer = number
 
     def append(self, opcode: int, row: tuple[int, ...], *, joined: bool = False) -> None:
         """Append an instruction whose operands are already in the order of `OPERANDS[opcode]` (VECTOR: + par_bytes)."""

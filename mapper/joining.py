@@ -1,30 +1,34 @@
-"""Find additions and products that can run in the tiles of the convolution whose result they read.
+"""Find additions and products that can run in the tiles of the layer on the array whose result they read.
 
-A convolution's output tile lies in the activation buffer before it is stored. If its only reader is an elementwise
+An output tile of the array lies in the activation buffer before it is stored. If its only reader is an elementwise
 layer of two operands of that size, the tile of the other operand is loaded as well, the two are joined in place, and
-only the result is stored: the convolution's own result never leaves the chip.
+only the result is stored: the first layer's own result never leaves the chip.
 """
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 
 from gossamer.dataflow.network import Binary, Conv2d, Layer, Network
 
 
-def join_layers(network: Network) -> tuple[Network, dict[str, Binary]]:
-    """Return the network with every convolution that can be joined moved in front of its reader, and the readers.
+def join_layers(network: Network, scalings: Collection[str]) -> tuple[Network, dict[str, Binary]]:
+    """Return the network with everything that can be joined moved in front of its reader, and the readers.
+
+    What can be joined are convolutions, and products on the array (`scalings`, by their outputs).
 
     The readers are given by the name of the tensor that does not leave the chip.
     """
     readers = Counter(name for layer in network.layers for name in layer.inputs)
     readers.update(network.outputs)
     producers = {layer.output: layer for layer in network.layers}
+    joinable = {*scalings, *(layer.output for layer in network.layers if isinstance(layer, Conv2d))}
     position = {layer.output: number for number, layer in enumerate(network.layers)}
     joins: dict[str, Binary] = {}
     for layer in network.layers:
         if not isinstance(layer, Binary) or len(set(layer.inputs)) == 1 or not _equal_shapes(network, layer):
             continue
-        names = [name for name in layer.inputs if readers[name] == 1 and isinstance(producers.get(name), Conv2d)]
+        names = [name for name in layer.inputs if readers[name] == 1 and name in joinable]
         if names:
             joins[max(names, key=position.__getitem__)] = layer
     order: list[Layer] = []

@@ -5,7 +5,7 @@ producers; an aligned slice is a window of its input. Tensors that share bytes f
 memory; families share memory over time by their lifetimes. What cannot be shared stays a real layer that copies.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from gossamer.arch.errors import MappingError
@@ -115,16 +115,19 @@ class Placement:
         starts = {("batch", "row", "column", "word")[axis]: first // self.group_size if axis == CHANNELS else first}
         self.relative[name] = Relative(owner.root, owner.place.slice(name, shape, self._quant(name), **starts))
 
-    def requests(self, joined: Collection[str]) -> list[Request]:
+    def requests(self, joined: Collection[str], leads: Mapping[str, str]) -> list[Request]:
         """Return the memory every family needs, and from which layer to which.
 
-        `joined`: tensors that need none. Their reader follows their producer and writes while that one reads.
+        `joined`: tensors that need none. Their reader writes while their producer reads. `leads`: of two layers that
+        run together, by their outputs, the output of the first; both read and write at the same time.
         """
         network = self.network
         first: dict[str, int] = {}
         last: dict[str, int] = {}
+        numbers: dict[str, int] = {}
         for place, layer in enumerate(network.layers):
-            number = place - any(name in joined for name in layer.inputs)
+            number = next((numbers[name] for name in layer.inputs if name in joined), place)
+            numbers[layer.output] = number = numbers.get(leads.get(layer.output, ""), number)
             for name in (*layer.inputs, layer.output):
                 root = self.relative[name].root
                 first.setdefault(root, number)
@@ -143,13 +146,15 @@ class Placement:
         ]  # fmt: skip
 
 
-def place_tensors(network: Network, memory: OffChip, joined: Collection[str] = ()) -> dict[str, TensorPlace]:
+def place_tensors(
+    network: Network, memory: OffChip, joined: Collection[str] = (), leads: Mapping[str, str] | None = None
+) -> dict[str, TensorPlace]:  # fmt: skip
     """Return the off-chip place of every tensor of a quantized network. Raises MappingError if one has no format.
 
     `joined`: tensors that never leave the chip (`gossamer.mapper.joining`) and have no place.
     """
     placement = Placement(network, memory.group_size)
-    addresses = memory.plan(placement.requests(joined))
+    addresses = memory.plan(placement.requests(joined, leads or {}))
     places = {}
     for name, relative in placement.relative.items():
         if name in joined:

@@ -1,9 +1,11 @@
 """Take consecutive layers out of a network, so that a part of a large model can be run on its own."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 
 from gossamer.arch.errors import ModelError
-from gossamer.dataflow.network import Network
+from gossamer.dataflow.network import Layer, Network
 
 _RANGE = re.compile(r"(\d*):(\d*)")
 
@@ -26,12 +28,16 @@ def slice_layers(network: Network, text: str) -> Network:
             f"{network.name}: layers must be FIRST:LAST within 0:{len(names)} or the name of a layer, not `{text}`; "
             f"the first names are {', '.join(names[:4])}"
         )
-    made = {layer.output for layer in chosen}
-    read = dict.fromkeys(name for layer in chosen for name in layer.inputs)
+    return replace(subnetwork(network, chosen), name=f"{network.name}[{text}]")
+
+
+def subnetwork(network: Network, layers: Sequence[Layer]) -> Network:
+    """Return some layers as a network that reads what they do not make and gives out what nobody else of them reads."""
+    made = {layer.output for layer in layers}
+    read = dict.fromkeys(name for layer in layers for name in layer.inputs)
     inputs = tuple(name for name in read if name not in made)
-    outputs = tuple(layer.output for layer in chosen if layer.output not in read or layer.output in network.outputs)
+    outputs = tuple(layer.output for layer in layers if layer.output not in read or layer.output in network.outputs)
     tensors = {name: tensor for name, tensor in network.tensors.items() if name in made or name in inputs}
     return Network(
-        name=f"{network.name}[{text}]", inputs=inputs, outputs=outputs, tensors=tensors, layers=chosen,
-        notes=network.notes,
+        name=network.name, inputs=inputs, outputs=outputs, tensors=tensors, layers=tuple(layers), notes=network.notes
     )  # fmt: skip

@@ -9,7 +9,7 @@ is better. If that takes too long the search ends earlier and says how much bett
 import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -30,6 +30,7 @@ from gossamer.mapper.mapping_bound import (
     CHAINS,
     CHIP,
     CHOICE,
+    GROUP,
     GROUP_SIZE,
     INDEX_ROWS,
     KIND,
@@ -37,10 +38,13 @@ from gossamer.mapper.mapping_bound import (
     LATENCY,
     LAYER,
     LOADED,
+    ORDER,
     PARAMETER,
     REASONS,
     ROW_BYTES,
     TICKS,
+    TILE_COLUMNS,
+    TILE_ROWS,
     VECTOR_LANES,
     WEIGHT_RATE,
     WEIGHT_ROWS,
@@ -58,6 +62,9 @@ MAX_POSITIONS = 2**16 - 1
 
 SEARCH_JOBS = 4_000_000
 """Instructions costed at most in the search for one mapping: some seconds."""
+
+LAG_STRIPS = 2
+"""Strips of a layer that what reads it stays behind when both run together: one to be stored, one under way."""
 
 ILLEGAL = ("weights and indices", "partial sums", "input and output tiles")
 """What does not fit its buffer, in the order of `gossamer.mapper.mapping_bound`."""
@@ -107,10 +114,11 @@ class Search:
         return self.least == self.cost
 
 
-def chip_numbers(spec: SparseAccelerator, reserved_bytes: int = 0, *, apart: bool = True) -> Chip:
+def chip_numbers(spec: SparseAccelerator, reserved_bytes: int = 0, *, apart: bool = True, share: int = 1) -> Chip:
     """Return the numbers of a config, `reserved_bytes` of its activation buffer put aside.
 
     `apart`: what LOAD and what VECTOR writes must fit a half of the activation buffer each, so that neither waits.
+    `share`: how many layers have an equal part of every buffer.
     """
     array, buffers, memory = spec.array, spec.buffers, offchip_timing(spec)
     numbers = [0] * CHIP
@@ -126,6 +134,8 @@ def chip_numbers(spec: SparseAccelerator, reserved_bytes: int = 0, *, apart: boo
     numbers[ACCUMULATOR] = tile_entries(spec)
     numbers[PARAMETER] = buffers.parameter.capacity_bytes
     numbers[GROUP_SIZE], numbers[CHAINS], numbers[CHAIN_LENGTH] = array.group_size, array.chains, array.chain_length
+    for entry in (ACTIVATION, LOADED, WRITTEN, WEIGHT_ROWS, INDEX_ROWS, ACCUMULATOR, PARAMETER):
+        numbers[entry] //= share
     numbers[LANES], numbers[WEIGHT_RATE] = array.lanes, array.weight_rows_per_cycle
     numbers[VECTOR_LANES] = spec.vector.lanes
     numbers[ROW_BYTES], numbers[LATENCY] = memory.row_bytes, memory.latency_cycles
@@ -162,11 +172,12 @@ class Space:
     """All tilings of a shape that a search considers, in the order of `bound`, float64 [n], of their costs.
 
     `choices` int64 [n, CHOICE], `least` float64 [n] cycles, `counts` int64 [n, COUNTS]. Costs are cycles where no
-    `charged` prices are given; counts are made for other prices only.
+    `charged` prices are given; counts are made for other prices only. `lag`: if not 0, only tilings that finish strip
+    after strip, with so many strips more: what follows waits for them.
     """
 
-    def __init__(self, shape: ConvShape, chip: Chip, charged: Prices | None = None) -> None:
-        self.shape = shape
+    def __init__(self, shape: ConvShape, chip: Chip, charged: Prices | None = None, lag: int = 0) -> None:
+        self.shape, self.lag = shape, lag
         blocks = len(shape.blocks)
         room = chip[PARAMETER] - shape.joined_bytes
         self.resident = blocks * shape.parameter_bytes <= room
@@ -183,17 +194,21 @@ class Space:
                 _layer_numbers(shape, chip, self.resident), _block_kinds(shape), np.array(chip.numbers, dtype=np.int64),
                 rows, columns, groups, splits, found, least, illegal, np.zeros(CHOICE, dtype=np.int64),
             )  # fmt: skip
-        self.choices, self.least, self.counts = found[:count], least[:count], np.zeros((count, COUNTS), dtype=np.int64)
-        self.bound = self.least
+        found, least = found[:count], least[:count]
+        if lag:
+            in_order = (found[:, ORDER] == 1) | (found[:, GROUP] >= blocks)
+            found, least = found[in_order], least[in_order]
+            size, axis = (TILE_COLUMNS, shape.out_columns) if shape.out_rows == 1 else (TILE_ROWS, shape.out_rows)
+            least = least * (1 + lag / (shape.batch * -(-axis // found[:, size])))
+        counts, bound = np.zeros((len(found), COUNTS), dtype=np.int64), least
         if charged is not None and charged.objective is not Objective.LATENCY:
             count_all(
                 _layer_numbers(shape, chip, self.resident), _block_kinds(shape),
-                np.array(chip.numbers, dtype=np.int64), self.choices, self.counts,
+                np.array(chip.numbers, dtype=np.int64), found, counts,
             )  # fmt: skip
-            self.bound = charged.bound(self.least, self.counts)
-        order = np.lexsort((self.least, self.bound))
-        self.choices, self.least = self.choices[order], self.least[order]
-        self.bound, self.counts = self.bound[order], self.counts[order]
+            bound = charged.bound(least, counts)
+        order = np.lexsort((least, bound))
+        self.choices, self.least, self.bound, self.counts = found[order], least[order], bound[order], counts[order]
         self.illegal = dict(zip(ILLEGAL, illegal.tolist(), strict=True))
 
     def mapping(self, number: int) -> ConvMapping:
@@ -209,10 +224,22 @@ def search_mapping(
 
     Raises MappingError naming the layer, the buffer, its need and capacity if not even the smallest tile fits.
     """
-    found = _search(shape, spec, reserved_bytes, objective)
+    found = try_mapping(shape, spec, reserved_bytes=reserved_bytes, objective=objective)
     if found is None:
         raise MappingError(f"{who}: {_shortage(shape, chip_numbers(spec, reserved_bytes, apart=False))}")
     return found
+
+
+def try_mapping(
+    shape: ConvShape, spec: SparseAccelerator, *, reserved_bytes: int = 0, share: int = 1,
+    objective: Objective = Objective.LATENCY,
+) -> Search | None:  # fmt: skip
+    """Return the same, None if nothing fits.
+
+    `share`: the layer is one of so many that run together: each has an equal part of every buffer, finishes strip
+    after strip, and many of them, since what follows waits for LAG_STRIPS of them.
+    """
+    return _search(shape, spec, reserved_bytes, share, objective)
 
 
 def choose_mapping(
@@ -223,30 +250,42 @@ def choose_mapping(
     return search_mapping(shape, spec, who, reserved_bytes=reserved_bytes, objective=objective).mapping
 
 
+def search_again(
+    shape: ConvShape, spec: SparseAccelerator, reserved_bytes: int, share: int, objective: Objective
+) -> Search:
+    """Return the search of a shape that has a mapping, as `try_mapping` does."""
+    found = _search(shape, spec, reserved_bytes, share, objective)
+    assert found is not None
+    return found
+
+
 def search_two(
-    shape: ConvShape, spec: SparseAccelerator, *, reserved_bytes: int = 0, objective: Objective = Objective.LATENCY
+    shape: ConvShape, spec: SparseAccelerator, reserved_bytes: int, share: int, objective: Objective
 ) -> Search:
     """Return the search of a shape that has a mapping, with its runner-up; nothing is kept."""
     charged = prices(objective, spec)
-    return branch_and_bound(_space(shape, spec, reserved_bytes, charged), LayerModel(shape, spec), charged, keep=2)
+    space = _space(shape, spec, reserved_bytes, share, charged)
+    return branch_and_bound(space, LayerModel(shape, spec), charged, keep=2)
 
 
-def _space(shape: ConvShape, spec: SparseAccelerator, reserved_bytes: int, charged: Prices) -> Space:
-    """Return the tilings whose loads and results lie apart, or if there are none, all."""
-    space = Space(shape, chip_numbers(spec, reserved_bytes), charged)
-    if not len(space.choices):
+def _space(shape: ConvShape, spec: SparseAccelerator, reserved_bytes: int, share: int, charged: Prices) -> Space:
+    """Return the tilings whose loads and results lie apart, or if there are none and all buffers are its, all."""
+    space = Space(shape, chip_numbers(spec, reserved_bytes, share=share), charged, LAG_STRIPS if share > 1 else 0)
+    if not len(space.choices) and share == 1:
         space = Space(shape, chip_numbers(spec, reserved_bytes, apart=False), charged)
     return space
 
 
 @lru_cache(maxsize=4096)
-def _search(shape: ConvShape, spec: SparseAccelerator, reserved_bytes: int, objective: Objective) -> Search | None:
-    key = key_of(shape, fingerprint(spec), reserved_bytes, str(objective))
+def _search(
+    shape: ConvShape, spec: SparseAccelerator, reserved_bytes: int, share: int, objective: Objective
+) -> Search | None:
+    key = key_of(shape, fingerprint(spec), reserved_bytes, share, str(objective))
     kept = read_numbers(key, KEPT)
     if kept is not None:
         return _kept_search(shape, kept)
     charged = prices(objective, spec)
-    space = _space(shape, spec, reserved_bytes, charged)
+    space = _space(shape, spec, reserved_bytes, share, charged)
     if not len(space.choices):
         return None
     search = branch_and_bound(space, LayerModel(shape, spec), charged)
@@ -299,7 +338,10 @@ def branch_and_bound(space: Space, model: LayerModel, charged: Prices | None = N
     while number < len(space.choices) and (jobs < SEARCH_JOBS or not best):
         if len(best) == keep and best[-1][0] <= (space.bound[number], space.least[number]):
             break
-        cost = charged.cost(model, space.mapping(number), space.counts[number])
+        mapping = space.mapping(number)
+        cost = charged.cost(model, mapping, space.counts[number])
+        if space.lag:
+            cost = replace(cost, value=cost.value * (1 + space.lag / mapping.strip_count))
         if all(cost.rank != rank for rank, *_ in best):
             best = sorted([*best, (cost.rank, number, cost)], key=lambda one: one[0])[:keep]
         jobs += cost.jobs

@@ -1,7 +1,8 @@
 """Attribute every cycle of a run to one layer and one class.
 
-Layers own consecutive windows, each from the completion of the layers before to its own. Within a COMPUTE the first
-cycles are its fill; useful cycles are spread evenly over the others. Ours; tests/unit/test_timing_attribution.py.
+A cycle belongs to the layer whose instruction decides its class: that of COMPUTE if it is busy, else of VECTOR, else
+of LOAD or STORE. A cycle in which nothing is busy belongs to the layer of the one before. Within a COMPUTE the first
+cycles are its fill; useful cycles are spread evenly over the others. Ours; tests/unit/test_timing_simulate.py.
 """
 
 import numpy as np
@@ -14,19 +15,6 @@ COMPUTE, EDGES, FILL, MEMORY, VECTOR, CONTROL, CLASSES = range(7)
 # Rows of `spans`: engines whose activity decides the class.
 _COMPUTE_SPAN, _VECTOR_SPAN, _LOAD_SPAN, _STORE_SPAN, SPANS = range(5)
 UNSET = -1
-
-
-def layer_windows(
-    completed: NDArray[np.int64], layer_of: NDArray[np.int32], layers: int, total: int
-) -> NDArray[np.int64]:
-    """Return the end of every layer's window, int64 [layers], ascending; the last one is `total`."""
-    last = np.zeros(layers, dtype=np.int64)
-    owned = layer_of >= 0
-    np.maximum.at(last, layer_of[owned], completed[owned])
-    ends = np.maximum.accumulate(last)
-    if layers:
-        ends[-1] = total
-    return ends
 
 
 def useful_cycles(
@@ -65,23 +53,19 @@ def classify(
     counts: NDArray[np.int64],
     fill: NDArray[np.int64],
     useful: NDArray[np.int64],
-    windows: NDArray[np.int64],
+    owners: NDArray[np.int64],
     total: int,
     classes: NDArray[np.int64],
 ) -> None:
     """Add every cycle of [0, total) to one entry of `classes`, int64 [layers or 1, CLASSES].
 
-    starts, ends int64 [SPANS, n]: activity of COMPUTE, VECTOR, LOAD, STORE in time order, `counts` [SPANS] of them;
-    fill, useful int64 [n] of the COMPUTEs; windows int64 [layers]: ends of the layers' windows.
+    starts, ends, owners int64 [SPANS, n]: activity of COMPUTE, VECTOR, LOAD, STORE in time order and its layers (-1:
+    none), `counts` [SPANS] of them; fill, useful int64 [n] of the COMPUTEs.
     """
     head = np.zeros(SPANS, dtype=np.int64)
     layer, now = 0, 0
     while now < total:
-        while layer < windows.size - 1 and windows[layer] <= now:
-            layer += 1
-        until = total if windows.size == 0 else windows[layer]
-        if until <= now:
-            until = total
+        until = total
         active = UNSET
         for span in range(SPANS):
             while head[span] < counts[span] and ends[span, head[span]] <= now:
@@ -95,6 +79,8 @@ def classify(
                 until = min(until, ends[span, head[span]])
                 if active == UNSET:
                     active = span
+        if active != UNSET and owners[active, head[active]] >= 0:
+            layer = owners[active, head[active]]
         if active == _COMPUTE_SPAN:
             at = head[_COMPUTE_SPAN]
             begin = starts[_COMPUTE_SPAN, at]

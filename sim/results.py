@@ -81,11 +81,11 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerTiming:
-    """One layer. `cycles` run from the completion of the layer before to its own and sum to the total.
+    """One layer. `cycles`: those whose class its instructions decide (`gossamer.sim.attribution`), in sum the total.
 
-    `start`: its first instruction starts (possibly during the layer before); busy cycles are of its own instructions
-    wherever they fall; `classes` are of the cycles in its window and sum to `cycles`. `compute_cycles` includes fill.
-    `ideal_compute_cycles`: effective MACs at peak.
+    `start`, `end`: its first instruction starts, its last completes; layers overlap. Busy cycles are of its own
+    instructions wherever they fall; `classes` sum to `cycles`. `compute_cycles` includes fill. `ideal_compute_cycles`:
+    effective MACs at peak.
     """
 
     record: LayerRecord

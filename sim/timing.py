@@ -207,30 +207,26 @@ def _engine_cycles(run: Run, which: Engine) -> EngineCycles:
     )
 
 
-def _classes(
-    program: Program, run: Run, peak: int, work: accounting.ArrayWork
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return ends of the layers' windows, int64 [layers], and cycles by window and class, int64 [layers or 1, 6]."""
+def _classes(program: Program, run: Run, peak: int, work: accounting.ArrayWork) -> NDArray[np.int64]:
+    """Return cycles by layer and class, int64 [layers or 1, 6]."""
     layers = len(program.layers)
     spans = [run.members(name) for name in (Engine.COMPUTE, Engine.VECTOR, Engine.LOAD, Engine.STORE)]
     size = max(1, *(at.size for at in spans))
-    starts, ends = np.zeros((len(spans), size), dtype=np.int64), np.zeros((len(spans), size), dtype=np.int64)
+    starts, ends, owners = (np.zeros((len(spans), size), dtype=np.int64) for _ in range(3))
     for row, at in enumerate(spans):
         starts[row, : at.size] = run.times[at, engine.STARTED]
         ends[row, : at.size] = run.times[at, engine.COMPLETED]
+        owners[row, : at.size] = program.layer_of[at]
     computes = spans[0]
     room = run.work[computes, engine.DURATION] - run.fill[computes]
     macs = np.array([record.macs for record in program.layers], dtype=np.int64)
     useful = attribution.useful_cycles(work.slots, room, program.layer_of[computes], macs, peak)
-    windows = attribution.layer_windows(
-        run.times[:, engine.COMPLETED], program.layer_of, layers, run.total_cycles
-    )  # fmt: skip
     classes = np.zeros((max(1, layers), attribution.CLASSES), dtype=np.int64)
     counts = np.array([at.size for at in spans], dtype=np.int64)
     attribution.classify(
-        starts, ends, counts, run.fill[computes], useful, windows, run.total_cycles, classes
+        starts, ends, counts, run.fill[computes], useful, owners, run.total_cycles, classes
     )  # fmt: skip
-    return windows, classes
+    return classes
 
 
 def _bound(compute: int, fill: int, vector: int, memory: int, control: int) -> Bound:
@@ -245,7 +241,6 @@ def _layer_timings(
     program: Program,
     run: Run,
     peak: int,
-    windows: NDArray[np.int64],
     classes: NDArray[np.int64],
     traffics: tuple[Traffic, ...],
 ) -> tuple[LayerTiming, ...]:
@@ -258,15 +253,16 @@ def _layer_timings(
     np.add.at(fill, row, run.fill[owned])
     start = np.full(layers, run.total_cycles, dtype=np.int64)
     np.minimum.at(start, row, run.times[owned, engine.STARTED])
-    begin = np.concatenate([[0], windows[:-1]]) if layers else windows
+    end = np.zeros(layers, dtype=np.int64)
+    np.maximum.at(end, row, run.times[owned, engine.COMPLETED])
     timings = []
     for at, record in enumerate(program.layers):
         load, compute, vector, store = (int(value) for value in busy[at])
-        cycles = int(windows[at] - begin[at])
+        cycles = int(classes[at].sum())
         own = {cls: int(classes[at, number]) for number, cls in enumerate(CycleClass)}
         timings.append(
             LayerTiming(
-                record=record, cycles=cycles, start=int(start[at]), end=int(windows[at]), compute_cycles=compute,
+                record=record, cycles=cycles, start=int(start[at]), end=int(end[at]), compute_cycles=compute,
                 fill_cycles=int(fill[at]), vector_cycles=vector, load_cycles=load, store_cycles=store,
                 ideal_compute_cycles=record.macs / peak, traffic=traffics[at], classes=own,
                 bound=_bound(compute, int(fill[at]), vector, max(load, store), own[CycleClass.CONTROL]),
@@ -312,7 +308,7 @@ def simulate(
     accounting.check_macs(program, program.layer_of[computes], array_work)
     accounting.check_constants(program, run.columns, loads)
     layer_traffic, traffic = accounting.layer_traffic(program, run.columns, loads, stores, moved_bytes)
-    windows, classes = _classes(program, run, peak, array_work)
+    classes = _classes(program, run, peak, array_work)
     beat_bytes = int(run.traffic[:, engine.BEATS].sum()) * run.memory.beat_bytes
     events = accounting.activity(
         run.columns, spec, computes, array_work, vectors, run.windows[vectors],
@@ -331,7 +327,7 @@ def simulate(
         utilization=macs / (peak * run.total_cycles),
         engines={name: _engine_cycles(run, name) for name in ENGINES},
         classes={cls: int(classes[:, number].sum()) for number, cls in enumerate(CycleClass)},
-        layers=_layer_timings(program, run, peak, windows, classes, layer_traffic),
+        layers=_layer_timings(program, run, peak, classes, layer_traffic),
         traffic=traffic,
         energy=accounting.energy(events, spec, run.total_cycles / (spec.clock_mhz * 1e6)),
         trace=Trace(**{name: run.times[:, at].copy() for at, name in enumerate(columns)}) if trace else None,

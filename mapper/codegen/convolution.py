@@ -36,13 +36,20 @@ from gossamer.mapper.codegen.convolution_loads import (
 from gossamer.mapper.codegen.convolution_shape import PARAMETER_ALIGN_BYTES
 from gossamer.mapper.codegen.packing import active_chains
 from gossamer.mapper.codegen.parameters import requantize_block, requantize_block_bytes
-from gossamer.mapper.emit import Emitter
+from gossamer.mapper.emit import OPERANDS, Emitter
+
+SUMS_OF_COMPUTE = OPERANDS[Opcode.COMPUTE].index("acc")
 
 CHUNKS = 8
 """Parts at most that a background load of an input tile is cut into."""
 
 Work = list[tuple[Opcode, Row, bool]]
 """Instructions: opcode, operands, and whether it belongs to the layer that is joined to this one."""
+
+
+def _moved(row: Row, at: int, distance: int) -> Row:
+    """Return a row with one operand raised by a distance."""
+    return *row[:at], row[at] + distance, *row[at + 1 :]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +100,19 @@ class Slots:
         return slot
 
 
+class Turns:
+    """Halves of the accumulator, taken in turn by one layer, or by all `layers` that are emitted together."""
+
+    def __init__(self, layers: int = 1) -> None:
+        self.layers = layers
+        self._count = -1
+
+    def take(self) -> int:
+        """Return the next turn."""
+        self._count += 1
+        return self._count
+
+
 class ConvEmitter:
     """Emission of one mapped layer.
 
@@ -102,7 +122,8 @@ class ConvEmitter:
 
     def __init__(self, emitter: Emitter, mapping: ConvMapping, source: TensorPlace, target: TensorPlace,
                  weights: WeightSource, params: Requantization, *, who: str, fill: int,
-                 correction: tuple[int, ...] = (), joined: Joined | None = None) -> None:  # fmt: skip
+                 correction: tuple[int, ...] = (), joined: Joined | None = None,
+                 turns: Turns | None = None) -> None:  # fmt: skip
         self.emitter, self.mapping, self.shape = emitter, mapping, mapping.shape
         self.target, self.weights, self.correction, self.joined = target, weights, correction, joined
         self.group_size = emitter.group_size
@@ -116,7 +137,12 @@ class ConvEmitter:
         self._parameter_slots = Slots(SLOTS)
         self._segments: dict[int, dict[tuple[int, int], int]] = {}
         self._loaded: dict[int, set[tuple[int, int]]] = {}
+        self._turns, self.share = turns or Turns(), 1 if turns is None else turns.layers
         self._sum_turn = self._out_turn = self._operand_turn = 0
+        self.stored = target.address
+        """Off-chip address below which all of the target has been stored by what is emitted."""
+        self.progress = 0.0
+        """Part of the steps that is emitted."""
 
     def _allocate(self, who: str, weight_slots: int) -> None:
         emitter, mapping, group_size = self.emitter, self.mapping, self.group_size
@@ -185,8 +211,13 @@ class ConvEmitter:
 
     def emit(self) -> None:
         """Emit the layer."""
+        for _ in self.run():
+            pass
+
+    def run(self) -> Iterator[list[Row]]:
+        """Emit the layer bit by bit: yield the LOADs that come next before they are emitted."""
         reserved = len(self.correction) * self.inputs.source.words * self.group_size
-        self.emitter.note_mapping(self.mapping, reserved, self.held_bytes)
+        self.emitter.note_mapping(self.mapping, reserved, self.share, self.held_bytes)
         iterations = [list(steps) for _, steps in groupby(self._steps(), key=lambda step: step.outer)]
         self._append_loads(self._constant_loads())
         if self.joined:
@@ -194,24 +225,48 @@ class ConvEmitter:
             loads = plane_loads(Space.PARAMETER, self.joined_dram, self.joined_par, 1, size, size)
             self._append_loads(loads, joined=True)
         pending: Work = []
+        last: Step | None = None
+        done, total = 0, sum(map(len, iterations))
         for number, steps in enumerate(iterations):
             ahead: list[Row] = []
             share = len(steps) - 1
             for position, step in enumerate(steps):
                 loads = self._step_loads(step)
+                yield loads
                 self._append_loads(loads)
                 if self.joined and step.part == 0 and step.block == step.group[0]:
                     self._append_loads(self._operand_loads(step), joined=True)
                 if number == position == 0 and self.mapping.resident_parameters:
                     self._append_loads(self._parameter_loads(0, len(self.shape.blocks), 0))
-                self._append(pending)
-                pending = self._step_work(step)
+                self._append_work(pending)
+                self._note_stored(last)
+                pending, last = self._step_work(step), step
+                done += 1
+                self.progress = done / total
                 if position < share:
                     if position == 0 and number + 1 < len(iterations):
                         ahead = self._loads_ahead(iterations[number + 1][0], share)
                     part = ahead[len(ahead) * position // share : len(ahead) * (position + 1) // share]
+                    if part:
+                        yield part
                     self._append_loads(part)
-        self._append(pending)
+        self._append_work(pending)
+        self._note_stored(last)
+
+    def _note_stored(self, step: Step | None) -> None:
+        """Note what is stored once the work of a step has been emitted: whole tiles, in their order."""
+        if step is None or step.block != self._last_block(step.group) or not self._is_last(step):
+            return
+        if step.group[-1] != len(self.shape.blocks) - 1:
+            return
+        tile, target = step.tile, self.target
+        _, rows, columns, _ = target.shape
+        if tile.column + tile.columns < columns:
+            self.stored = target.at(tile.batch, tile.row, tile.column + tile.columns if rows == 1 else 0)
+        elif tile.row + tile.rows < rows:
+            self.stored = target.at(tile.batch, tile.row + tile.rows)
+        else:
+            self.stored = target.at(tile.batch + 1)
 
     def _append(self, work: Work) -> None:
         append = self.emitter.append
@@ -313,15 +368,11 @@ class ConvEmitter:
         out = self.out_base + self._out_turn % SLOTS * self.out_bytes
         words = self.mapping.group_words(step.group, self.group_size)
         work.append((Opcode.REQUANTIZE, self._requantize(step, sums, out, words), False))
-        if self.mapping.split_count == 1:
-            self._sum_turn += 1
         if step.block == self._last_block(step.group):
             if self.joined:
                 work.append((self.joined.opcode, self._join(self.joined, step, out, words), True))
             work.append((Opcode.STORE, self._store(step, out, words), self.joined is not None))
             self._out_turn += 1
-            if self.mapping.split_count > 1:
-                self._sum_turn += 1
         return work
 
     def _last_block(self, group: tuple[int, ...]) -> int:
@@ -330,11 +381,24 @@ class ConvEmitter:
         return max(block for block in group if len(self.parts[block]) == parts)
 
     def _sums(self, step: Step) -> int:
-        """Return the first accumulator entry of a step: slots alternate between the halves."""
-        slot = self._sum_turn % SLOTS
-        if self.mapping.split_count > 1:
-            slot = slot * self.mapping.group_blocks + step.block - step.group[0]
+        """Return the first accumulator entry of a step: slots alternate between the halves.
+
+        Unless the reduction is split: then it is counted from the half that is chosen when the step is emitted.
+        """
+        if self.mapping.split_count == 1:
+            return 0
+        if step.part == 0 and step.block == step.group[0]:
+            self._sum_turn = self._turns.take()
+        slot = self._sum_turn % SLOTS * self.mapping.group_blocks + step.block - step.group[0]
         return self.sum_base[slot % 2] + slot // 2 * self.sum_slot
+
+    def _append_work(self, work: Work) -> None:
+        """Append the work of a step, its sums in the next half of the accumulator."""
+        if work and self.mapping.split_count == 1:
+            base = self.sum_base[self._turns.take() % 2]
+            at = {Opcode.COMPUTE: SUMS_OF_COMPUTE, Opcode.REQUANTIZE: 0}
+            work = [(op, _moved(row, at[op], base) if op in at else row, joined) for op, row, joined in work]
+        self._append(work)
 
     def _computes(self, step: Step, sums: int) -> Work:
         shape, tile, split = self.shape, step.tile, self.parts[step.block][step.part]

@@ -1,27 +1,33 @@
-"""Generate code for pooling windows that exceed the activation buffer or a window field: piece by piece.
+"""Generate code for pooling windows that exceed the activation buffer or a window field, or are faster piece by piece.
 
 A maximum runs on from piece to piece. An average sums on the array: every channel of a word is a chain with
 one weight of 1, the pieces add to the same accumulator, and the requantization divides; the bits are those of AVERAGE,
 whose sum is as exact.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 
+from gossamer.arch.activation import half_bytes
 from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import FIELDS, Opcode, Space, index_pitch_bytes
+from gossamer.arch.spec import SparseAccelerator
+from gossamer.arch.timing import ceil_div, compute_cycles
 from gossamer.dataflow.network import Pool2d, PoolKind
 from gossamer.dataflow.numerics import Requantization
 from gossamer.mapper.allocate import REGION_ALIGN_BYTES, TensorPlace, align
 from gossamer.mapper.codegen.channel_maps import pack_indices
-from gossamer.mapper.codegen.parameters import requantize_block
+from gossamer.mapper.codegen.parameters import requantize_block, requantize_block_bytes
 from gossamer.mapper.codegen.pool_windows import Span, average_params, counted, span
 from gossamer.mapper.codegen.strided import nest
+from gossamer.mapper.codegen.tile_choice import TileCost, pipeline_cycles
 from gossamer.mapper.codegen.transfer import load_block, load_nest, load_range, store_nest
 from gossamer.mapper.emit import Emitter
+from gossamer.sim.offchip import offchip_timing
 
 _BITS = {op: {field.name: field.bits for field in FIELDS[op]} for op in (Opcode.MAXIMUM, Opcode.COMPUTE)}
 MAX_ROWS = (1 << _BITS[Opcode.COMPUTE]["n_ry"]) - 1
@@ -75,14 +81,20 @@ def _windows(layer: Pool2d, out: TensorPlace, source: TensorPlace) -> Iterator[W
 
 
 def _piece_shape(layer: Pool2d, source: TensorPlace, elements: int, widest: int) -> tuple[int, int]:
-    """Return rows and columns (at most `widest`) of a piece of at most `elements` pixels, or raise MappingError."""
+    """Return rows and columns (at most `widest`) of near-equal pieces of at most `elements` pixels, or MappingError."""
     if elements < 1:
         raise MappingError(
             f"{layer.name}: one word of a pooling window and its result must fit on chip; enlarge "
             "`buffers.activation.capacity_bytes` or `buffers.weight.capacity_bytes`"
         )
-    width = min(layer.kernel[1], source.shape[2], elements, widest)
-    return min(layer.kernel[0], source.shape[1], elements // width, MAX_ROWS), width
+    rows, columns = (min(layer.kernel[axis], source.shape[1 + axis]) for axis in (0, 1))
+    width = _near_equal(columns, min(elements, widest))
+    return _near_equal(rows, min(elements // width, MAX_ROWS)), width
+
+
+def _near_equal(length: int, limit: int) -> int:
+    """Return the length of the fewest near-equal parts that are at most `limit` long."""
+    return ceil_div(length, ceil_div(length, limit))
 
 
 def _load_piece(
@@ -121,18 +133,56 @@ def _emit_maxima(emitter: Emitter, layer: Pool2d, out: TensorPlace, source: Tens
         _store_pixel(emitter, out, window, word, 1, base + number % SLOTS * slot_bytes)
 
 
-def _emit_sums(emitter: Emitter, layer: Pool2d, out: TensorPlace, source: TensorPlace) -> None:
-    """Append sums of pieces on the array, up to one channel per chain at a time, and their requantization."""
-    group_size, chains, buffers = emitter.group_size, emitter.spec.array.chains, emitter.spec.buffers
+def _summed_piece(
+    spec: SparseAccelerator, layer: Pool2d, out: TensorPlace, source: TensorPlace
+) -> tuple[int, int, int]:  # fmt: skip
+    """Return the words the array sums at once, and the rows and columns of a piece."""
+    group_size, chains, buffers = spec.array.group_size, spec.array.chains, spec.buffers
     words = min(out.words, chains // group_size)
     index_row = index_pitch_bytes(chains, group_size.bit_length() - 1)
     per_pixel = words * group_size
     elements = min(
         (buffers.activation.capacity_bytes - per_pixel) // (SLOTS * per_pixel),
+        max(1, half_bytes(spec) // (SLOTS * per_pixel)),
         buffers.weight.capacity_bytes // (words * chains),
         buffers.index.capacity_bytes // (words * index_row),
     )
-    height, width = _piece_shape(layer, source, elements, MAX_RUN_WORDS // words)
+    return words, *_piece_shape(layer, source, elements, MAX_RUN_WORDS // words)
+
+
+def summed_cycles(spec: SparseAccelerator, layer: Pool2d, out: TensorPlace, source: TensorPlace) -> float:
+    """Return about how many cycles an average takes when the array sums it; infinity if it does not fit."""
+    array = spec.array
+    try:
+        words, height, width = _summed_piece(spec, layer, out, source)
+    except MappingError:
+        return math.inf
+    if requantize_block_bytes(words, array.group_size, has_table=False) > spec.buffers.parameter.capacity_bytes:
+        return math.inf
+    rows, columns = (min(layer.kernel[axis], source.shape[1 + axis]) for axis in (0, 1))
+    pieces = math.prod(out.shape[:3]) * ceil_div(rows, height) * ceil_div(columns, width)
+    total = 0.0
+    for first in range(0, out.words, words):
+        count = min(words, out.words - first)
+        pixel = count * array.group_size
+        tile = TileCost(
+            sizes=(height, width), on_chip_bytes=height * width * pixel, tiles=pieces,
+            loaded_bytes=height * width * pixel, stored_bytes=0,
+            load_runs=height * (1 if count == source.words else width),
+            work_cycles=compute_cycles(
+                positions=1, runs=height, run_words=width * count, steps=1, chain_length=array.chain_length,
+                lanes=array.lanes, weight_rows_per_cycle=array.weight_rows_per_cycle,
+            ),
+        )  # fmt: skip
+        total += pipeline_cycles(offchip_timing(spec), tile)
+    return total
+
+
+def _emit_sums(emitter: Emitter, layer: Pool2d, out: TensorPlace, source: TensorPlace) -> None:
+    """Append sums of pieces on the array, up to one channel per chain at a time, and their requantization."""
+    group_size = emitter.group_size
+    words, height, width = _summed_piece(emitter.spec, layer, out, source)
+    per_pixel = words * group_size
     slot_bytes = height * width * per_pixel
     base, result = emitter.activation.alloc_apart(SLOTS * slot_bytes, per_pixel, group_size, who=layer.name)
     number = 0

@@ -1,27 +1,30 @@
 """Compile the layers that multiply and accumulate: convolutions, transposed convolutions, products of activations."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import Space
+from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import ceil_div
-from gossamer.dataflow.mapping import Block, ConvShape, Split
+from gossamer.dataflow.mapping import Block, ConvMapping, ConvShape, Objective, Split
 from gossamer.dataflow.network import Binary, Conv2d, ConvTranspose2d, Layer, MatMul, Network, effective_macs
 from gossamer.dataflow.numerics import Requantization
 from gossamer.dataflow.program import LayerRecord
 from gossamer.mapper.allocate import TensorPlace
-from gossamer.mapper.codegen.convolution import ConvEmitter, Joined
+from gossamer.mapper.codegen.convolution import ConvEmitter, Joined, Turns
 from gossamer.mapper.codegen.convolution_loads import PackedWeights, Row, fill_lines, load_row
-from gossamer.mapper.codegen.convolution_shape import conv_shape, flatten
+from gossamer.mapper.codegen.convolution_shape import block_channels, conv_shape, flatten
 from gossamer.mapper.codegen.packing import active_chains, pack_weights
 from gossamer.mapper.codegen.parameters import vector_block
-from gossamer.mapper.codegen.vector import BINARY_OPCODES, vector_params, vector_record
+from gossamer.mapper.codegen.scaling import find_scaling, negated, scaling_part
+from gossamer.mapper.codegen.together import emit_together
+from gossamer.mapper.codegen.vector import BINARY_OPCODES, emit_vector_layer, vector_params, vector_record
+from gossamer.mapper.codegen.wide_pixels import Convolution, has_adjacent_pixels, join_columns
 from gossamer.mapper.emit import Emitter
-from gossamer.mapper.tiling import choose_mapping
+from gossamer.mapper.tiling import Search, choose_mapping, try_mapping
 
 MacLayer = Conv2d | ConvTranspose2d | MatMul
 
@@ -39,8 +42,7 @@ def emit_mac_layer(
     source, target = places[layer.inputs[0]], places[(joined or layer).output]
     match layer:
         case Conv2d():
-            what = None if joined is None else joined_operand(emitter, layer, joined, places)
-            parts = [_convolution(emitter, layer, source, target, layer.params, what)]
+            parts = [_prepare(emitter, convolution_of(layer, places, joined))]
         case ConvTranspose2d():
             parts = _phases(emitter, layer, source, target, layer.params)
         case MatMul():
@@ -48,6 +50,59 @@ def emit_mac_layer(
     emitter.begin_layer(_record(network, layer, parts), None if joined is None else vector_record(network, joined))
     for part, _ in parts:
         part.emit()
+
+
+def emit_pair(
+    emitter: Emitter, network: Network, pair: Sequence[Conv2d], places: Mapping[str, TensorPlace],
+    joins: Mapping[str, Binary],
+) -> None:  # fmt: skip
+    """Emit two convolutions step by step in turn (`gossamer.mapper.codegen.together`).
+
+    One by one if they do not fit: tensors that are parts of others may ask for larger tiles than those of their own.
+    """
+    joined = [joins.get(layer.output) for layer in pair]
+    chosen = [
+        best_width(convolution_of(layer, places, joiner), emitter.spec, len(pair))
+        for layer, joiner in zip(pair, joined, strict=True)
+    ]
+    found = [each for each in chosen if each is not None]
+    if len(found) < len(pair):
+        for layer, joiner in zip(pair, joined, strict=True):
+            emit_mac_layer(emitter, network, layer, places, joiner)
+        return
+    emitter.reset_buffers()
+    turns, numbers = Turns(len(pair)), []
+    parts = [_pack(emitter, convolution, search.mapping, turns) for convolution, search in found]
+    for layer, joiner, part in zip(pair, joined, parts, strict=True):
+        numbers.append(len(emitter.layers))
+        emitter.begin_layer(_record(network, layer, [part]), None if joiner is None else vector_record(network, joiner))
+    emit_together(emitter, numbers, [part for part, _ in parts])
+
+
+def emit_scaling(
+    emitter: Emitter, network: Network, layer: Binary, places: Mapping[str, TensorPlace], joined: Binary | None
+) -> None:  # fmt: skip
+    """Emit a product with one value per channel on the array (`gossamer.mapper.codegen.scaling`), and what is joined.
+
+    Raises MappingError if no tile fits.
+    """
+    what = None if joined is None else joined_operand(layer, joined, places)
+    params = vector_params(layer, layer.params)
+    source, target = places[layer.inputs[0]], places[(joined or layer).output]
+    found = find_scaling(emitter.spec, layer, params, source, target, what, emitter.objective)
+    if found is None:
+        if joined is not None:
+            raise MappingError(
+                f"{layer.name}: no tile of it and {joined.name} fits; enlarge `buffers.activation.capacity_bytes`"
+            )
+        emit_vector_layer(emitter, network, layer, places)
+        return
+    number = len(emitter.layers)
+    emitter.begin_layer(vector_record(network, layer), None if joined is None else vector_record(network, joined))
+    part, weights = scaling_part(emitter, layer, found, places[layer.inputs[1]])
+    part.emit()
+    values, indices = (weights.plane_bytes(space) for space in (Space.WEIGHT, Space.INDEX))
+    emitter.layers[number] = replace(emitter.layers[number], weight_bytes=values, index_bytes=indices)
 
 
 Part = tuple[ConvEmitter, PackedWeights | None]
@@ -72,59 +127,83 @@ def _record(network: Network, layer: MacLayer, parts: list[Part]) -> LayerRecord
     )  # fmt: skip
 
 
-def _prepare(
-    emitter: Emitter,
-    who: str,
-    shape: ConvShape,
-    weight: NDArray[np.int8],
-    params: Requantization,
-    source: TensorPlace,
-    target: TensorPlace,
-    *,
-    groups: int = 1,
-    joined: Joined | None = None,
-) -> Part:
-    """Map and pack a convolution with constant weights int8 (out, kernel rows, kernel columns, in / groups)."""
-    mapping = choose_mapping(shape, emitter.spec, who, objective=emitter.objective)
+def choose_width(
+    convolution: Convolution, spec: SparseAccelerator, objective: Objective = Objective.LATENCY
+) -> tuple[Convolution, ConvMapping]:
+    """Return the best of a convolution and those that split its columns over chains, and its mapping.
+
+    Raises MappingError if the array cannot run it.
+    """
+    found = best_width(convolution, spec, objective=objective)
+    if found is None:
+        return convolution, choose_mapping(convolution.shape(spec), spec, convolution.who)  # says what is missing
+    return found[0], found[1].mapping
+
+
+def best_width(
+    convolution: Convolution, spec: SparseAccelerator, share: int = 1, *, objective: Objective = Objective.LATENCY
+) -> tuple[Convolution, Search] | None:
+    """Return the same with what the search found, None if nothing fits a `share`th of the buffers."""
+    best: tuple[Convolution, Search] | None = None
+    for each in (convolution, *convolution.wide(spec)):
+        found = try_mapping(each.shape(spec), spec, share=share, objective=objective)
+        if found is not None and (best is None or _order(found, share) < _order(best[1], share)):
+            best = each, found
+    return best
+
+
+def _order(search: Search, share: int) -> tuple[float, int]:
+    """Return what widths are compared by: cycles where layers take turns, whose cost counts what waits for them too."""
+    return search.rank if share == 1 else (search.cycles, 0)
+
+
+def _prepare(emitter: Emitter, convolution: Convolution) -> Part:
+    """Map and pack a convolution. Raises MappingError."""
+    return _pack(emitter, *choose_width(convolution, emitter.spec, emitter.objective))
+
+
+def _pack(emitter: Emitter, chosen: Convolution, mapping: ConvMapping, turns: Turns | None = None) -> Part:
+    """Pack the weights of a mapped convolution."""
     array = emitter.spec.array
     planes = pack_weights(
-        weight, mapping, groups=groups, chain_length=array.chain_length, group_size=array.group_size, who=who
-    )
+        chosen.weight, mapping, groups=chosen.groups, chain_length=array.chain_length, group_size=array.group_size,
+        who=chosen.who,
+    )  # fmt: skip
     weights = PackedWeights(emitter, mapping, planes)
     part = ConvEmitter(
-        emitter, mapping, source, target, weights, params, who=who, fill=source.quant.zero_point, joined=joined
+        emitter, mapping, chosen.source, chosen.target, weights, chosen.params, who=chosen.who,
+        fill=chosen.source.quant.zero_point, joined=chosen.joined, turns=turns,
     )  # fmt: skip
     return part, weights
 
 
-def _convolution(
-    emitter: Emitter, layer: Conv2d, source: TensorPlace, target: TensorPlace, params: Requantization,
-    joined: Joined | None,
-) -> Part:  # fmt: skip
+def convolution_of(layer: Conv2d, places: Mapping[str, TensorPlace], joiner: Binary | None) -> Convolution:
+    """Return a layer, and what is joined to it, between the places of their tensors. Raises MappingError."""
+    if layer.params is None:
+        raise MappingError(f"{layer.name}: the layer has no requantization: quantize the network first")
+    source, target = places[layer.inputs[0]], places[(joiner or layer).output]
+    joined = None if joiner is None else joined_operand(layer, joiner, places)
     kernel = (layer.weight.shape[1], layer.weight.shape[2])
     pointwise = kernel == (1, 1) and layer.stride == (1, 1) and not any(layer.pads)
     contiguous = source.is_contiguous and target.is_contiguous and (joined is None or joined.operand.is_contiguous)
     if pointwise and contiguous:
         source, target = flatten(source), flatten(target)
         joined = joined and replace(joined, operand=flatten(joined.operand))
-    shape = conv_shape(
-        emitter.spec, source, target, who=layer.name, kernel=kernel, stride=layer.stride, dilation=layer.dilation,
-        pads=(layer.pads[0], layer.pads[1]), groups=layer.groups, pattern=layer.pattern,
-        has_table=params.table is not None, joined_bytes=0 if joined is None else len(joined.block),
-    )  # fmt: skip
-    return _prepare(
-        emitter, layer.name, shape, layer.weight, params, source, target, groups=layer.groups, joined=joined
+    return Convolution(
+        who=layer.name, source=source, target=target, weight=layer.weight, params=layer.params, stride=layer.stride,
+        dilation=layer.dilation,
+        pads=(layer.pads[0], layer.pads[1]), groups=layer.groups, pattern=layer.pattern, joined=joined,
     )  # fmt: skip
 
 
-def joined_operand(emitter: Emitter, layer: Conv2d, joined: Binary, places: Mapping[str, TensorPlace]) -> Joined:
-    """Return what joins a convolution's result with the other operand of a layer that reads it."""
+def joined_operand(layer: Layer, joined: Binary, places: Mapping[str, TensorPlace]) -> Joined:
+    """Return what joins a layer's result with the other operand of a layer that reads it."""
     first = joined.inputs[0] == layer.output
     operand = places[joined.inputs[1 if first else 0]]
     opcode = BINARY_OPCODES[joined.kind]
     block = vector_block(
         opcode, vector_params(joined, joined.params), channels=operand.shape[3], words=operand.words,
-        group_size=emitter.group_size,
+        group_size=operand.group_size,
     )  # fmt: skip
     return Joined(opcode=opcode, operand=operand, block=block, first=first)
 
@@ -132,16 +211,18 @@ def joined_operand(emitter: Emitter, layer: Conv2d, joined: Binary, places: Mapp
 def _phases(
     emitter: Emitter, layer: ConvTranspose2d, source: TensorPlace, target: TensorPlace, params: Requantization
 ) -> list[Part]:
-    """Return one ordinary convolution per residue of the output position modulo the stride.
+    """Return ordinary convolutions, one per residue of the output position modulo the stride.
 
     Output Y gets taps ky with (Y + top - ky) divisible by the stride: a convolution with every stride-th tap, reversed.
     The bias holds the zero point of all taps (as if gaps held it), so each phase adds back those of taps it skips.
+    The phases of adjacent columns become one convolution of wide pixels if it fits a block of channels.
     """
     (stride_y, stride_x), zero = layer.stride, source.quant.zero_point
     weight = layer.weight.astype(np.int64)
     parts = []
     for row in range(min(stride_y, target.shape[1])):
         taps_y, pad_y = _phase_taps(row, layer.pads[0], stride_y, weight.shape[1])
+        phases = []
         for column in range(min(stride_x, target.shape[2])):
             taps_x, pad_x = _phase_taps(column, layer.pads[1], stride_x, weight.shape[2])
             kept = layer.weight[:, taps_y][:, :, taps_x]
@@ -157,12 +238,16 @@ def _phases(
                 target, shape=out_shape, address=target.at(0, row, column), row_bytes=target.row_bytes * stride_y,
                 column_bytes=target.column_bytes * stride_x,
             )  # fmt: skip
-            shape = conv_shape(
-                emitter.spec, source, phase, who=layer.name, kernel=(kept.shape[1], kept.shape[2]),
-                pads=pads, pattern=layer.pattern, has_table=params.table is not None,
-            )  # fmt: skip
             bias = (params.bias + zero * skipped).astype(np.int32)
-            parts.append(_prepare(emitter, layer.name, shape, kept, replace(params, bias=bias), source, phase))
+            phases.append(
+                Convolution(
+                    who=layer.name, source=source, target=phase, weight=kept, params=replace(params, bias=bias),
+                    pads=pads, pattern=layer.pattern,
+                )
+            )  # fmt: skip
+        if has_adjacent_pixels(target) and target.shape[2] % stride_x == 0:
+            phases = join_columns(phases, block_channels(emitter.spec))
+        parts += [_prepare(emitter, phase) for phase in phases]
     return parts
 
 
@@ -180,7 +265,7 @@ def _products(
     if b.quant.zero_point != 0:
         raise MappingError(f"{layer.name}: the second operand must have zero point 0, not {b.quant.zero_point}")
     zero = a.quant.zero_point
-    correction = () if zero == 0 else (64, 64) if zero == -128 else (-zero,)
+    correction = negated(zero)
     parts: list[Part] = []
     for batch in range(target.shape[0]):
         for row in range(target.shape[1]):

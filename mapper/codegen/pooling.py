@@ -15,11 +15,11 @@ from gossamer.arch.timing import ceil_div, vector_cycles
 from gossamer.dataflow.network import Pool2d, PoolKind
 from gossamer.dataflow.numerics import INT8_MIN
 from gossamer.mapper.allocate import TensorPlace
-from gossamer.mapper.codegen.large_pooling import emit_large_pool
+from gossamer.mapper.codegen.large_pooling import emit_large_pool, summed_cycles
 from gossamer.mapper.codegen.parameters import vector_block
 from gossamer.mapper.codegen.pool_windows import Span, average_params, counted, regions, span
 from gossamer.mapper.codegen.strided import Axis
-from gossamer.mapper.codegen.tile_choice import TileCost, cheapest, halvings
+from gossamer.mapper.codegen.tile_choice import TileCost, cheapest, halvings, slotted_cycles
 from gossamer.mapper.codegen.transfer import MAX_PAD_BYTES, Padded, load_block, load_padded, store_nest
 from gossamer.mapper.emit import Emitter
 
@@ -72,11 +72,14 @@ class Pass:
 def emit_pool(emitter: Emitter, layer: Pool2d, out: TensorPlace, source: TensorPlace) -> None:
     """Append the code of a pooling layer. Raises MappingError if not even a piece of a window fits on chip."""
     opcode, fill = Opcode.MAXIMUM, INT8_MIN
-    if layer.kind is PoolKind.AVERAGE:
+    average = layer.kind is PoolKind.AVERAGE
+    if average:
         opcode, fill = Opcode.AVERAGE, average_params(layer, layer.kernel[0] * layer.kernel[1]).zero_a
     fits = max(layer.kernel) <= MAX_WINDOW
     choice = cheapest(emitter.spec, _candidates(emitter, layer, opcode, out)) if fits else None
-    if choice is None:
+    if choice is None or (
+        average and summed_cycles(emitter.spec, layer, out, source) < slotted_cycles(emitter.spec, *choice)
+    ):
         emit_large_pool(emitter, layer, out, source)
         return
     tile, slots = choice

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from gossamer.arch.activation import half_bytes
@@ -51,6 +51,14 @@ def pipeline_cycles(memory: OffChipTiming, tile: TileCost) -> float:
     )
     shared = (tile.loaded_bytes + tile.stored_bytes) / memory.channel_bytes_per_cycle
     return sum(stages) + (tile.tiles - 1) * max(*stages, shared)
+
+
+def slotted_cycles(spec: SparseAccelerator, tile: TileCost, slots: int) -> float:
+    """Return about how many cycles a layer takes; with one slot nothing overlaps."""
+    memory = offchip_timing(spec)
+    if slots == 1:
+        return tile.tiles * pipeline_cycles(memory, replace(tile, tiles=1))
+    return pipeline_cycles(memory, tile)
 
 
 def cheapest(spec: SparseAccelerator, candidates: Iterable[TileCost], slots: int = 2) -> tuple[TileCost, int] | None:

@@ -5,12 +5,14 @@ merge, so that a layer without broadcasting becomes one long row of words and fi
 normalisations keep a pixel's channels together. Tiles of the nest go through the activation buffer in ping-pong slots.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import FIELDS, Opcode
+from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import vector_cycles
 from gossamer.dataflow.network import (
     Binary,
@@ -35,7 +37,7 @@ from gossamer.mapper.codegen.parameters import vector_block
 from gossamer.mapper.codegen.permute import emit_permute
 from gossamer.mapper.codegen.pooling import emit_pool
 from gossamer.mapper.codegen.strided import Axis, Nest, collapse, nest
-from gossamer.mapper.codegen.tile_choice import TileCost, cheapest, halvings, tile_count
+from gossamer.mapper.codegen.tile_choice import TileCost, cheapest, halvings, slotted_cycles, tile_count
 from gossamer.mapper.codegen.transfer import load_block, load_nest, store_nest
 from gossamer.mapper.emit import Emitter
 
@@ -152,7 +154,7 @@ def emit_stream(
     stream = plan_stream(layer.name, opcode, out, sources, params.window if opcode is Opcode.LRN else 1)
     words = stream.axes[3].size
     block = vector_block(opcode, params, channels=out.shape[3], words=words, group_size=group_size)
-    choice = cheapest(emitter.spec, _candidates(emitter, stream))
+    choice = cheapest(emitter.spec, _candidates(emitter.spec, stream))
     if choice is None:
         raise MappingError(
             f"{layer.name}: one position of {words} words and its result must fit the activation buffer of "
@@ -213,10 +215,18 @@ def _strides(place: TensorPlace, out: TensorPlace) -> list[int]:
     return [0 if size == 1 and full > 1 else step for size, full, step in pairs]
 
 
-def _candidates(emitter: Emitter, stream: Stream) -> Iterator[TileCost]:
+def stream_cycles(
+    spec: SparseAccelerator, who: str, opcode: Opcode, out: TensorPlace, sources: Sequence[TensorPlace]
+) -> float:  # fmt: skip
+    """Return about how many cycles an elementwise opcode takes over whole tensors; infinity if no tile fits."""
+    choice = cheapest(spec, _candidates(spec, plan_stream(who, opcode, out, sources, 1)))
+    return math.inf if choice is None else slotted_cycles(spec, *choice)
+
+
+def _candidates(spec: SparseAccelerator, stream: Stream) -> Iterator[TileCost]:
     """Yield tiles, largest first: an axis is cut only where the axes outside it are cut to one."""
     outer, rows, columns, words = (axis.size for axis in stream.axes)
-    group_size, lanes = emitter.group_size, emitter.spec.vector.lanes
+    group_size, lanes = spec.array.group_size, spec.vector.lanes
     quantum = max(1, lanes // group_size)
     shapes: list[tuple[int, int, int]] = []
     if words <= MAX_WORDS:

@@ -3,7 +3,7 @@
 from gossamer.arch.resources import estimate_resources
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import Objective
-from gossamer.mapper.tiling import search_mapping
+from gossamer.mapper.tiling import search_again
 from gossamer.render import describe_config
 from gossamer.report import CLASSES, LayerReport, MappingSearch, ResourceUse, Roofline, SimulationReport
 from gossamer.request import Compiled, SimulationRequest
@@ -42,12 +42,9 @@ def core_report(
 
 def mapping_search(request: SimulationRequest, compiled: Compiled) -> MappingSearch | None:
     """Return how the mappings of a network were found, None if it has none; searches are remembered, not repeated."""
-    chosen = {(part.mapping.shape, part.reserved_bytes) for part in compiled.mapped}
+    chosen = {(part.mapping.shape, part.reserved_bytes, part.share) for part in compiled.compilation.mapped}
     objective = Objective(request.objective)
-    searches = [
-        search_mapping(shape, compiled.spec, "", reserved_bytes=reserved, objective=objective)
-        for shape, reserved in chosen
-    ]
+    searches = [search_again(shape, compiled.spec, reserved, share, objective) for shape, reserved, share in chosen]
     if not searches:
         return None
     return MappingSearch(

@@ -13,10 +13,9 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import ceil_div
 from gossamer.core_report import memory_bytes_per_s
 from gossamer.dataflow.mapping import Objective
-from gossamer.dataflow.network import ConvTranspose2d, Layer, MatMul, Network
+from gossamer.dataflow.network import Conv2d, ConvTranspose2d, Layer, Network
 from gossamer.explain_mapping import explain_part
 from gossamer.explanation import Explanation, Level, Roof
-from gossamer.mapper.joining import join_layers
 from gossamer.render import quantity
 from gossamer.request import Compiled, SimulationRequest
 from gossamer.sim.layer_events import LayerEvents, layer_events
@@ -33,11 +32,9 @@ _LIMITS = {
 def explain(request: SimulationRequest, compiled: Compiled, simulation: Simulation) -> Explanation:
     """Return what there is to say about the layer `request.explain`. Raises ModelError if there is none."""
     assert request.explain is not None
-    network, joins = join_layers(compiled.network)
+    network, joined = compiled.network, compiled.compilation.joined
     names = [record.name for record in compiled.program.layers]
     number = find_layer(request.explain, names, network.name)
-    joined = {joined.name: next(la.name for la in network.layers if la.output == tensor)
-              for tensor, joined in joins.items()}  # fmt: skip
     if names[number] in joined:  # explained with the convolution before it
         number = names.index(joined[names[number]])
     follower = next((name for name, before in joined.items() if before == names[number]), None)
@@ -45,15 +42,21 @@ def explain(request: SimulationRequest, compiled: Compiled, simulation: Simulati
     timings = [simulation.layers[each] for each in numbers]
     layers = {layer.name: layer for layer in network.layers}
     main = layers[names[number]]
-    chosen = Counter(part for part in compiled.mapped if part.layer == number)
+    chosen = Counter(part for part in compiled.compilation.mapped if part.layer == number)
+    partner = compiled.compilation.partners.get(names[number])
     objective = Objective(request.objective)
-    streamed = isinstance(main, MatMul)
+    streamed = not isinstance(main, Conv2d | ConvTranspose2d)
+    channels = ceil_div(network.tensors[main.output].shape[3], compiled.spec.array.group_size)
     parts = tuple(
-        explain_part(part, count, compiled.spec, objective, streamed=streamed) for part, count in chosen.items()
-    )
+        explain_part(
+            part, count, compiled.spec, objective, streamed=streamed,
+            columns=ceil_div(part.mapping.shape.out_channels, channels * compiled.spec.array.group_size),
+        )
+        for part, count in chosen.items()
+    )  # fmt: skip
     events = layer_events(compiled.program, compiled.spec, numbers)
     cycles = sum(timing.cycles for timing in timings)
-    alone = parts[0].cycles if sum(chosen.values()) == 1 and not streamed else None
+    alone = parts[0].cycles if sum(chosen.values()) == 1 and not streamed and partner is None else None
     roofs = _roofs(network, main, compiled.spec, timings, events, simulation)
     roof = max(each.cycles for each in roofs)
     limiting = max(timings, key=lambda timing: timing.cycles)
@@ -62,7 +65,7 @@ def explain(request: SimulationRequest, compiled: Compiled, simulation: Simulati
         held.update({name: max(size, held.get(name, 0)) for name, size in part.held_bytes})
     return Explanation(
         layers=tuple(names[each] for each in numbers), numbers=tuple(each + 1 for each in numbers), op=main.op,
-        what=_what(network, main, timings[0]), joined=follower, cycles=cycles, alone_cycles=alone,
+        what=_what(network, main, timings[0]), joined=follower, partner=partner, cycles=cycles, alone_cycles=alone,
         bound=str(limiting.bound), limit=_limit(limiting, events), roofs=roofs, roofline_cycles=roof,
         above_roof=(cycles if alone is None else alone) / roof - 1 if roof else 0.0,
         busy_cycles={

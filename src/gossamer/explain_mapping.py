@@ -6,22 +6,28 @@ from gossamer.dataflow.mapping import SLOTS, ConvMapping, LoopOrder, Objective, 
 from gossamer.explanation import Loop, MappedPart, RunnerUp, Searched
 from gossamer.mapper.emit import Mapped
 from gossamer.mapper.objective import UNITS
-from gossamer.mapper.tiling import search_mapping, search_two
+from gossamer.mapper.tiling import search_again, search_two
 
 
 def explain_part(
-    part: Mapped, count: int, spec: SparseAccelerator, objective: Objective, *, streamed: bool
+    part: Mapped, count: int, spec: SparseAccelerator, objective: Objective, *, streamed: bool, columns: int
 ) -> MappedPart:
     """Return what there is to say about a mapping that `count` parts of a layer have.
 
-    `streamed`: the weights are a tensor, which the search takes to be constants.
+    `streamed`: the weights are a tensor, which the search takes to be constants. `columns`: of output, in one pixel.
     """
     mapping = part.mapping
-    search = search_mapping(mapping.shape, spec, "", reserved_bytes=part.reserved_bytes, objective=objective)
-    other = search_two(mapping.shape, spec, reserved_bytes=part.reserved_bytes, objective=objective).runner_up
+    shape, given = mapping.shape, (spec, part.reserved_bytes, part.share, objective)
+    search, other = search_again(shape, *given), search_two(shape, *given).runner_up
     return MappedPart(
-        count=count, order=str(mapping.order), loops=_loops(mapping, spec), reuse=_reuse(mapping),
-        cycles=search.cycles, assumed="the second operand taken for constant weights" if streamed else "",
+        count=count, order=str(mapping.order), loops=_loops(mapping, spec), cycles=search.cycles,
+        reuse=_reuse(mapping, columns),
+        assumed=", ".join(
+            text for text, given in (
+                ("the second operand taken for constant weights", streamed),
+                ("with what waits for its first results", part.share > 1),
+            ) if given
+        ),
         search=Searched(
             objective=str(objective), unit=UNITS[objective], cost=search.cost, least=search.least,
             proved=search.proved, tilings=search.tilings, illegal=search.illegal, costed=search.costed,
@@ -75,7 +81,7 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def _reuse(mapping: ConvMapping) -> dict[str, str]:
+def _reuse(mapping: ConvMapping, columns: int) -> dict[str, str]:
     """Return what stays where, and how often it is loaded, by operand."""
     shape, tiles, splits = mapping.shape, mapping.tile_count, mapping.split_count
     parts = sum(len(mapping.splits(block)) for block in range(len(shape.blocks)))
@@ -100,6 +106,8 @@ def _reuse(mapping: ConvMapping) -> dict[str, str]:
         "weights": weights, "input": inputs, "sums": f"{sums}; never off chip", "parameters": parameters,
         "output": f"stored once, by tiles of {_count(mapping.group_blocks, 'block')}",
     }  # fmt: skip
+    if columns > 1:
+        reuse["pixels"] = f"{columns} columns are one pixel: chains that channels leave idle compute neighbours"
     if shape.joined_bytes:
         reuse["operand"] = "the second operand's tile is loaded once, and joined on chip"
     return reuse

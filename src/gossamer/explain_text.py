@@ -21,6 +21,8 @@ def explanation_text(report: SimulationReport, explained: Explanation) -> str:
     ]  # fmt: skip
     if explained.joined is not None:
         lines += wrap(f"{explained.joined} runs in the tiles of {explained.layers[0]}, whose result stays on chip", 80)
+    if explained.partner is not None:
+        lines += wrap(f"its steps take turns with those of {explained.partner}; each has half of every buffer", 80)
     for part in explained.parts:
         lines += ["", *_part_lines(part)]
     if not explained.parts:
@@ -94,9 +96,9 @@ def _roof_lines(explained: Explanation) -> Iterator[str]:
     against = f"{100 * abs(share):.1f} % {'above' if share >= 0 else 'below'} the highest"
     if explained.alone_cycles is not None:
         yield f"  {'alone':<12}{explained.alone_cycles:>12,}  {against}"
-        against = "from the end of the layer before to this one's"
+        against = "what is its own where layers overlap"
     elif share < 0:
-        against += ": some of it ran during the layer before"
+        against += ": layers overlap"
     yield f"  {'in network':<12}{explained.cycles:>12,}  {against}"
 
 

@@ -79,8 +79,9 @@ class Explanation:
     """One layer, with the one that shares its tiles if there is one.
 
     `cycles`: in the network, where layers overlap. `alone_cycles`: by itself, as the search costs it; None where it
-    does not (several parts, products of activations, layers that are not on the array). `above_roof`: how far that, or
-    else `cycles`, is above the highest roof, as a share of the roof. `parts`: none for a layer that is not mapped.
+    does not (several parts, products of activations, layers that take turns or are not on the array). `above_roof`: how
+    far that, or else `cycles`, is above the highest roof, as a share of the roof. `parts`: none for a layer that is not
+    mapped.
     """
 
     layers: tuple[str, ...]
@@ -88,6 +89,7 @@ class Explanation:
     op: str
     what: str
     joined: str | None
+    partner: str | None
     cycles: int
     alone_cycles: int | None
     bound: str

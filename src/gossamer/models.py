@@ -26,6 +26,7 @@ _LIGHT = {
     "vgg19": "light_vgg19.onnx",
     "zfnet512": "light_zfnet512.onnx",
 }
+_SHAPES = {"mobilenet-v2": "real architecture (examples/mobilenet_v2.py); weights are placeholders"}
 _OCR = {
     "ppocr-det": ("ch_PP-OCRv4_det_infer.onnx", (1, 3, 640, 640)),
     "ppocr-rec": ("ch_PP-OCRv4_rec_infer.onnx", (1, 3, 48, 320)),
@@ -74,6 +75,8 @@ def shipped_models() -> dict[str, ShippedModel]:
                 about=about,
                 calibration=configs / "models" / "digits-calibration.npz",
             )
+        for name, about in _SHAPES.items():
+            models[name] = ShippedModel(name=name, path=configs / "models" / f"{name}.onnx", shapes={}, about=about)
     light = light_model_folder()
     for name, file in _LIGHT.items():
         models[name] = ShippedModel(

@@ -7,7 +7,7 @@ from pathlib import Path
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.network import Network
 from gossamer.dataflow.program import Program
-from gossamer.mapper.emit import Mapped
+from gossamer.mapper.compile import Compilation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +30,13 @@ class SimulationRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiled:
-    """A quantized network, the Program that runs it on a sparse chain core, and what its layers were mapped to."""
+    """A quantized network, and what compiling it for a sparse chain core gave."""
 
     network: Network
     spec: SparseAccelerator
-    program: Program
-    mapped: tuple[Mapped, ...]
+    compilation: Compilation
+
+    @property
+    def program(self) -> Program:
+        """The Program that runs the network."""
+        return self.compilation.program

@@ -122,7 +122,7 @@ def compile_for(request: SimulationRequest, spec: SparseAccelerator, stage: Stag
     quantized = quantize(network, calibration, request.activation_range)
     stage("mapping")
     compiled = compile_mapped(quantized, spec, config_fingerprint=fingerprint(spec), objective=objective)
-    return Compiled(network=quantized, spec=spec, program=compiled.program, mapped=compiled.mapped)
+    return Compiled(network=quantized, spec=spec, compilation=compiled)
 
 
 def read_program(path: Path, spec: SparseAccelerator) -> Program:

@@ -15,12 +15,13 @@ from scipy.stats import spearmanr
 from gossamer.arch.config import fingerprint, load_config
 from gossamer.arch.isa import Engine
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.dataflow.mapping import ConvMapping, ConvShape, Objective
+from gossamer.dataflow.mapping import ConvMapping, Objective
 from gossamer.dataflow.network import BinaryKind
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper.codegen import mac_layers
 from gossamer.mapper.codegen.convolution_shape import PARAMETER_ALIGN_BYTES
 from gossamer.mapper.codegen.parameters import requantize_block_bytes
+from gossamer.mapper.codegen.wide_pixels import Convolution
 from gossamer.mapper.compile import compile_network
 from gossamer.mapper.tiling import Space, chip_numbers
 from gossamer.sim import engine
@@ -66,13 +67,13 @@ class Layers:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.mapping: ConvMapping | None = None
-        choose = mac_layers.choose_mapping
+        choose = mac_layers.choose_width
 
-        def remember(*arguments: Any, **options: Any) -> ConvMapping:
-            self.mapping = choose(*arguments, **options)
-            return self.mapping
+        def remember(*arguments: Any) -> tuple[Convolution, ConvMapping]:
+            chosen, self.mapping = choose(*arguments)
+            return chosen, self.mapping
 
-        monkeypatch.setattr(mac_layers, "choose_mapping", remember)
+        monkeypatch.setattr(mac_layers, "choose_width", remember)
 
     def simulate(self, case: Any, spec: SparseAccelerator) -> Simulation:
         return simulate(compile_network(case.network, spec, config_fingerprint=fingerprint(spec)), spec)
@@ -144,12 +145,14 @@ SCHEDULES: list[dict[str, Any]] = [
     {"input_shape": (1, 14, 14, 72), "outputs": 120, "groups": 3},
     {"input_shape": (1, 8, 8, 256), "outputs": 72, "kernel": (5, 5), "pads": (2, 2, 2, 2)},
     {"input_shape": (1, 10, 12, 520), "outputs": 136},
+    {"outputs": 8, "input_shape": (1, 9, 12, 16), "pattern": NmPattern(2, 8), "joined": BinaryKind.ADD},
+    {"outputs": 16, "input_shape": (1, 9, 12, 16), "groups": 16, "stride": (1, 2), "pads": (1, 1, 1, 0)},
     {"joined": BinaryKind.ADD},
     {"joined": BinaryKind.MULTIPLY, "input_shape": (1, 10, 12, 520), "outputs": 136},
     {"joined": BinaryKind.SUBTRACT, "input_shape": (2, 14, 14, 64), "outputs": 200, "kernel": (1, 1), "pads": (0,) * 4},
     {"joined": BinaryKind.ADD, "input_shape": (1, 14, 14, 64), "outputs": 32, "stride": (2, 2)},
 ]
-"""Batches, dilation, tiles wholly or mostly of padding, groups, ragged blocks, split reductions, joined layers."""
+"""Batches, dilation, tiles mostly of padding, groups, ragged blocks, split reductions, wide pixels, joined layers."""
 
 
 def few_parameters(spec: SparseAccelerator) -> SparseAccelerator:
@@ -173,14 +176,15 @@ def test_every_instruction_has_the_times_it_has_in_the_generated_program(
         mapping: ConvMapping | None = None
 
         def choose(
-            shape: ConvShape, spec: SparseAccelerator, who: str, take: int = take, **_: Objective
-        ) -> ConvMapping:
+            layer: Convolution, spec: SparseAccelerator, _: Objective, take: int = take
+        ) -> tuple[Convolution, ConvMapping]:
             nonlocal mapping
-            space = Space(shape, chip_numbers(spec))
+            *_, layer = layer, *layer.wide(spec)
+            space = Space(layer.shape(spec), chip_numbers(spec))
             mapping = space.mapping(len(space.choices) * take // MAPPINGS // FAR)
-            return mapping
+            return layer, mapping
 
-        monkeypatch.setattr(mac_layers, "choose_mapping", choose)
+        monkeypatch.setattr(mac_layers, "choose_width", choose)
         run = run_program(compile_network(case.network, spec, config_fingerprint=fingerprint(spec)), spec)
         assert mapping is not None
         assert mapping.resident_parameters or few

@@ -13,6 +13,7 @@ from gossamer.dataflow.mapping import ConvMapping, ConvShape, Objective
 from gossamer.dataflow.network import BinaryKind
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper.codegen import mac_layers
+from gossamer.mapper.codegen.wide_pixels import Convolution
 from gossamer.mapper.compile import compile_network
 from gossamer.mapper.tiling import Space, chip_numbers, search_mapping
 from gossamer.sim.analytic import LayerModel
@@ -56,13 +57,17 @@ class Compiler:
         self.spec = spec
         self.mapping: ConvMapping | None = None
         self.shape: ConvShape | None = None
-        choose = mac_layers.choose_mapping
+        choose = mac_layers.choose_width
 
-        def given(shape: ConvShape, spec: SparseAccelerator, who: str, **options: Objective) -> ConvMapping:
-            self.shape = shape
-            return self.mapping or choose(shape, spec, who, **options)
+        def given(layer: Convolution, spec: SparseAccelerator, objective: Objective) -> tuple[Convolution, ConvMapping]:
+            if self.mapping is None:
+                layer, mapping = choose(layer, spec, objective)
+                self.shape = mapping.shape
+                return layer, mapping
+            widths = (layer, *layer.wide(spec))
+            return next(each for each in widths if each.shape(spec) == self.shape), self.mapping
 
-        monkeypatch.setattr(mac_layers, "choose_mapping", given)
+        monkeypatch.setattr(mac_layers, "choose_width", given)
 
     def cycles(self, case: Any, mapping: ConvMapping | None = None) -> int:
         """Return the cycles the timing simulator gives a layer; with the mapping of the search if none is given."""

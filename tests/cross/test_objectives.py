@@ -17,6 +17,7 @@ from gossamer.dataflow.mapping import ConvMapping, ConvShape, Objective
 from gossamer.dataflow.network import BinaryKind
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper.codegen import mac_layers
+from gossamer.mapper.codegen.wide_pixels import Convolution
 from gossamer.mapper.compile import compile_network
 from gossamer.mapper.objective import activity_of, prices
 from gossamer.mapper.tiling import Space, branch_and_bound, chip_numbers, search_mapping
@@ -68,13 +69,17 @@ class Compiler:
         self.case, self.spec = case, spec
         self.mapping: ConvMapping | None = None
         self.shape: ConvShape | None = None
-        choose = mac_layers.choose_mapping
+        choose = mac_layers.choose_width
 
-        def given(shape: ConvShape, spec: SparseAccelerator, who: str, **options: Any) -> ConvMapping:
-            self.shape = shape
-            return self.mapping or choose(shape, spec, who, **options)
+        def given(layer: Convolution, spec: SparseAccelerator, objective: Objective) -> tuple[Convolution, ConvMapping]:
+            if self.mapping is None:
+                layer, mapping = choose(layer, spec, objective)
+                self.shape = mapping.shape
+                return layer, mapping
+            widths = (layer, *layer.wide(spec))
+            return next(each for each in widths if each.shape(spec) == self.shape), self.mapping
 
-        monkeypatch.setattr(mac_layers, "choose_mapping", given)
+        monkeypatch.setattr(mac_layers, "choose_width", given)
         self.program()
 
     def program(self, mapping: ConvMapping | None = None, objective: Objective = Objective.LATENCY) -> Any:

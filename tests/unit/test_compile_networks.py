@@ -33,12 +33,14 @@ def test_phase_without_columns_keeps_the_rows_of_the_next() -> None:
     check(case.network, case.values)
 
 
-def test_equal_phases_are_stored_and_counted_once() -> None:
-    case = transposed(np.random.default_rng(0), "t", (1, 3, 3, 8), 8, (2, 2), stride=(2, 2))
+@pytest.mark.parametrize(("outputs", "columns"), [(8, 2), (16, 1)])
+def test_equal_phases_are_stored_and_counted_once(outputs: int, columns: int) -> None:
+    """Two columns of 8 channels fit the 16 chains as one phase; of 16 channels they do not."""
+    case = transposed(np.random.default_rng(0), "t", (1, 3, 3, 8), outputs, (2, 2), stride=(2, 2))
     layer = replace(case.layer, weight=np.ones_like(case.layer.weight))
     program = check(case.network.with_layers((layer,)), case.values)
-    assert program.layers[0].weight_bytes == 8 * 8
-    assert program.layers[0].macs == 9 * 4 * 8 * 8
+    assert program.layers[0].weight_bytes == columns * outputs * 8
+    assert program.layers[0].macs == 9 * 4 * outputs * 8
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -107,10 +107,10 @@ def test_classes_of_overlapping_spans_go_to_the_first_that_applies() -> None:
     ends = np.array([[20, 0], [25, 0], [8, 40], [28, 0]], dtype=np.int64)
     counts = np.array([1, 1, 2, 1], dtype=np.int64)
     fill, useful = np.array([2], dtype=np.int64), np.array([6], dtype=np.int64)
-    windows = np.array([15, 45], dtype=np.int64)
+    owners = np.array([[1, 0], [0, 0], [0, 1], [0, 0]], dtype=np.int64)
     classes = np.zeros((2, attribution.CLASSES), dtype=np.int64)
-    attribution.classify(starts, ends, counts, fill, useful, windows, 45, classes)
-    # window 1, [0, 15): LOAD alone to 5, VECTOR to 10, COMPUTE from 10: 2 of fill, 3 cycles with 6/8 useful
-    assert classes[0].tolist() == [2, 1, 2, 5, 5, 0]
-    # window 2, [15, 45): COMPUTE to 20, VECTOR to 25, STORE to 28, nothing to 30, LOAD to 40, nothing to 45
-    assert classes[1].tolist() == [4, 1, 0, 13, 5, 7]
+    attribution.classify(starts, ends, counts, fill, useful, owners, 45, classes)
+    # layer 0: LOAD alone to 5, VECTOR to 10 and from 20 to 25, STORE to 28, nothing to 30
+    assert classes[0].tolist() == [0, 0, 0, 5 + 3, 5 + 5, 2]
+    # layer 1: COMPUTE from 10 to 20, 2 of fill, 8 cycles with 6/8 useful; LOAD from 30 to 40, nothing to 45
+    assert classes[1].tolist() == [6, 2, 2, 10, 0, 5]

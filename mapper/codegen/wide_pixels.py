@@ -1,0 +1,145 @@
+"""Split a convolution over chains by output columns: what its channels leave idle computes the neighbouring pixels.
+
+Output columns x, x + 1, ... follow each other in memory without gaps, so `count` of them are one pixel of `count`
+times the channels. The layer that computes such pixels is a convolution too: every channel's kernel once per column,
+each shifted by the stride, in a kernel that is wider by the shifts and zero elsewhere. It has 1 / `count` of the
+positions, and fewer stages stay idle on its longer runs of words. Where nothing is idle it only has more zeros to
+multiply: the search for a mapping decides.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gossamer.arch.spec import SparseAccelerator
+from gossamer.dataflow.mapping import ConvShape
+from gossamer.dataflow.numerics import MIN_SHIFT, Requantization
+from gossamer.dataflow.sparsity import NmPattern
+from gossamer.mapper.allocate import TensorPlace
+from gossamer.mapper.codegen.convolution import Joined
+from gossamer.mapper.codegen.convolution_shape import block_channels, conv_shape, weight_storage
+
+Weight = NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Convolution:
+    """A convolution with constant weights between two places, before it is mapped.
+
+    `weight` int8 (out, kernel rows, kernel columns, in / groups). `storage`: (steps, slots, index_bits) of its weights
+    if groups and pattern do not say (`weight_storage`).
+    """
+
+    who: str
+    source: TensorPlace
+    target: TensorPlace
+    weight: Weight
+    params: Requantization
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    pads: tuple[int, int] = (0, 0)
+    groups: int = 1
+    pattern: NmPattern | None = None
+    storage: tuple[int, int, int] | None = None
+    joined: Joined | None = None
+
+    def shape(self, spec: SparseAccelerator) -> ConvShape:
+        """Return it as the array sees it. Raises MappingError if the array cannot run it."""
+        return conv_shape(
+            spec, self.source, self.target, who=self.who, kernel=(self.weight.shape[1], self.weight.shape[2]),
+            stride=self.stride, dilation=self.dilation, pads=self.pads, groups=self.groups, pattern=self.pattern,
+            has_table=self.params.table is not None, storage=self.storage,
+            joined_bytes=0 if self.joined is None else len(self.joined.block),
+        )  # fmt: skip
+
+    def wide(self, spec: SparseAccelerator) -> Iterator["Convolution"]:
+        """Yield the convolutions that compute 2, 3, ... of its columns as one pixel and fit one block of channels."""
+        places = (self.target,) if self.joined is None else (self.target, self.joined.operand)
+        if any(not has_adjacent_pixels(place) for place in places) or self.dilation[1] != 1:
+            return
+        for count in range(2, block_channels(spec) // self.target.column_bytes + 1):
+            if self.target.shape[2] % count == 0:
+                yield self._widened(count, self.target.group_size)
+
+    def _widened(self, count: int, group_size: int) -> "Convolution":
+        """Return the convolution whose pixels are `count` columns of this one."""
+        storage = self.storage or weight_storage(self.source.shape[3], self.groups, self.pattern, group_size)
+        weight = dense_weight(self.weight, self.groups)
+        filters = [Filter(weight, number * self.stride[1], self.params) for number in range(count)]
+        joined = self.joined and replace(self.joined, operand=widen_pixels(self.joined.operand, count))
+        weight, params = side_by_side(filters, self.target.column_bytes)
+        return replace(
+            self, target=widen_pixels(self.target, count), weight=weight, params=params, groups=1, storage=storage,
+            stride=(self.stride[0], self.stride[1] * count), joined=joined,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What computes one column of a wide pixel: weights for all input channels, their first column in the wide kernel,
+    requantization."""
+
+    weight: Weight
+    column: int
+    params: Requantization
+
+
+def has_adjacent_pixels(place: TensorPlace) -> bool:
+    """Return whether the pixels of a row follow each other without gaps."""
+    return place.column_bytes == place.words * place.group_size
+
+
+def widen_pixels(place: TensorPlace, count: int) -> TensorPlace:
+    """Return a place with `count` adjacent pixels, pad channels and all, as one. `count` divides its columns."""
+    batch, rows, columns, _ = place.shape
+    width = count * place.column_bytes
+    return replace(place, shape=(batch, rows, columns // count, width), column_bytes=width)
+
+
+def dense_weight(weight: Weight, groups: int) -> Weight:
+    """Return the weights (out, rows, columns, in) of a grouped convolution, zero between groups."""
+    if groups == 1:
+        return weight
+    channels, rows, columns, per_group = weight.shape
+    dense = np.zeros((channels, rows, columns, groups, per_group), np.int8)
+    number = np.arange(channels)
+    dense[number, :, :, number // (channels // groups)] = weight
+    return dense.reshape(channels, rows, columns, groups * per_group)
+
+
+def side_by_side(filters: Sequence[Filter], pitch: int) -> tuple[Weight, Requantization]:
+    """Return weights and requantization of filters of equal kernel rows, one every `pitch` channels.
+
+    Channels beyond a filter's own get weights 0 and the output's zero point.
+    """
+    _, rows, _, channels = filters[0].weight.shape
+    columns = max(each.column + each.weight.shape[2] for each in filters)
+    total = len(filters) * pitch
+    weight = np.zeros((total, rows, columns, channels), np.int8)
+    bias, multiplier = np.zeros(total, np.int32), np.zeros(total, np.int32)
+    shift = np.full(total, MIN_SHIFT, np.uint8)
+    for number, each in enumerate(filters):
+        own = slice(number * pitch, number * pitch + len(each.weight))
+        weight[own, :, each.column : each.column + each.weight.shape[2]] = each.weight
+        bias[own], multiplier[own], shift[own] = each.params.bias, each.params.multiplier, each.params.shift
+    return weight, replace(filters[0].params, bias=bias, multiplier=multiplier, shift=shift)
+
+
+def join_columns(phases: list[Convolution], limit: int) -> list[Convolution]:
+    """Return one convolution of wide pixels for those that compute every len(phases)-th column each, from the first on.
+
+    Their pixels are as many columns apart, without gaps between. They stay as they are if the pixels together have more
+    than `limit` bytes or the kernels reach over different rows.
+    """
+    first = phases[0]
+    width = first.target.column_bytes
+    if width > limit or len({(each.weight.shape[1], each.pads[0]) for each in phases}) > 1:
+        return phases
+    pad = max(each.pads[1] for each in phases)
+    filters = [Filter(each.weight, pad - each.pads[1], each.params) for each in phases]
+    weight, params = side_by_side(filters, width // len(phases))
+    batch, rows, columns, _ = first.target.shape
+    target = replace(first.target, shape=(batch, rows, columns, width))
+    return [replace(first, target=target, weight=weight, params=params, pads=(first.pads[0], pad))]

@@ -1,0 +1,137 @@
+"""Layers whose steps take turns: the bytes of the layer kernels in any legal order of the engines, in fewer cycles."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from layer_programs import sized_spec
+from network_programs import compiled
+from quantized_layers import IN, OUT, binary, convolution
+from replay import replay
+
+from gossamer.arch.config import load_config
+from gossamer.arch.isa import Engine
+from gossamer.dataflow.network import BinaryKind, Network, Tensor
+from gossamer.dataflow.sparsity import NmPattern
+from gossamer.mapper import compile as compiler
+from gossamer.sim.golden.executor import execute
+from gossamer.sim.golden.layers import run_layers
+from gossamer.sim.timing import simulate
+
+
+def two_layers(rng, shape, first: dict, second: dict, *, chained: bool = True, kind: BinaryKind | None = None):
+    """Return a network of two convolutions, the second of the first's result or of the same input, and its input.
+
+    `kind`: the second is joined with the first's result, if both have that shape.
+    """
+    a = convolution(rng, "first", shape, **first)
+    middle = a.network.tensors["out"].shape
+    b = convolution(rng, "second", middle if chained else shape, **second)
+    tensors = {
+        "a": Tensor(name="a", shape=shape, quant=IN), "middle": Tensor(name="middle", shape=middle, quant=IN),
+        "last": Tensor(name="last", shape=b.network.tensors["out"].shape, quant=OUT),
+    }  # fmt: skip
+    layers = [
+        replace(a.layer, output="middle", params=replace(a.layer.params, zero_out=IN.zero_point)),
+        replace(b.layer, inputs=("middle" if chained else "a",), output="last"),
+    ]
+    outputs = ("last",) if chained else ("middle", "last")
+    if kind is not None:
+        layer = binary(rng, "sum", kind, middle, middle).layer
+        layers.append(replace(layer, inputs=("last", "middle"), output="sum"))
+        tensors["sum"] = Tensor(name="sum", shape=middle, quant=OUT)
+        outputs = ("sum",)
+    network = Network(name="two", inputs=("a",), outputs=outputs, tensors=tensors, layers=tuple(layers))
+    return network, a.values
+
+
+@pytest.fixture
+def paired(monkeypatch):
+    """Let every two convolutions take turns; return the list of the pairs."""
+    found = []
+
+    def pair(network, joins, spec, saved):
+        found.append(network.layers[:2])
+        return [network.layers[:2]]
+
+    monkeypatch.setattr(compiler, "pair_layers", pair)
+    return found
+
+
+def engines_alternate(program) -> bool:
+    """Return whether instructions of the second layer are emitted before the last of the first."""
+    layers = program.layer_of[program.layer_of >= 0]
+    return bool(np.flatnonzero(layers == 1)[0] < np.flatnonzero(layers == 0)[-1])
+
+
+def check(network: Network, spec, values, *, replayed: bool = False):
+    """Return the program of a network whose output, executed (and replayed), is that of the layer kernels."""
+    program = compiled(network, spec)
+    expected = run_layers(network, values)
+    got = execute(program, spec, values)
+    for name in network.outputs:
+        np.testing.assert_array_equal(got[name], expected[name])
+    if replayed:
+        found = replay(program, spec, values, seed=0, schedules=1)
+        for name in network.outputs:
+            np.testing.assert_array_equal(found.outputs[name], expected[name])
+    return program
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_random_pairs(paired, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    channels, middle, last = (int(rng.choice([3, 8, 24, 40])) for _ in range(3))
+    kernels = [(int(k), int(k)) for k in rng.choice([1, 3, 5], 2)]
+    strides = [(int(s), int(s)) for s in rng.choice([1, 1, 2], 2)]
+    first = {"outputs": middle, "kernel": kernels[0], "stride": strides[0], "pads": (kernels[0][0] // 2,) * 4}
+    second = {"outputs": last, "kernel": kernels[1], "stride": strides[1], "pads": (kernels[1][0] // 2,) * 4}
+    if seed % 4 == 1:
+        second |= {"outputs": middle, "groups": middle}
+    if seed % 4 == 2:
+        kind, second["outputs"], second["stride"] = BinaryKind.ADD, middle, (1, 1)
+    else:
+        kind = None
+    shape = (int(rng.integers(1, 3)), int(rng.integers(9, 17)), int(rng.integers(5, 15)), channels)
+    network, values = two_layers(rng, shape, first, second, chained=seed % 4 != 3, kind=kind)
+    spec = sized_spec(chains=16, activation=int(rng.choice([4096, 16384])), weight=8192, index=8192)
+    check(network, spec, values, replayed=seed < 4)
+    assert paired
+
+
+def test_steps_alternate_where_they_can(paired) -> None:
+    rng = np.random.default_rng(5)
+    network, values = two_layers(
+        rng, (1, 24, 24, 16), {"outputs": 16, "kernel": (3, 3), "pads": (1, 1, 1, 1)}, {"outputs": 64, "kernel": (1, 1)}
+    )
+    spec = sized_spec(chains=16)
+    assert engines_alternate(check(network, spec, values, replayed=True))
+
+
+def test_what_does_not_fit_together_runs_one_after_the_other(paired) -> None:
+    """Half of the parameter buffer does not hold a block."""
+    rng = np.random.default_rng(6)
+    network, values = two_layers(
+        rng, (1, 9, 9, 16), {"outputs": 16, "kernel": (3, 3), "pads": (1, 1, 1, 1)}, {"outputs": 16, "kernel": (1, 1)}
+    )
+    spec = sized_spec(chains=16, parameter=256)
+    assert not engines_alternate(check(network, spec, values))
+
+
+def test_a_pair_takes_little_more_than_its_busier_engine() -> None:
+    """A 3x3 convolution bound by COMPUTE, an expansion by VECTOR: the compiler pairs them by itself."""
+    rng = np.random.default_rng(7)
+    first = {"outputs": 64, "kernel": (3, 3), "pads": (1, 1, 1, 1), "pattern": NmPattern(2, 4)}
+    second = {"outputs": 256, "kernel": (1, 1), "pattern": NmPattern(2, 4)}
+    network, _ = two_layers(rng, (1, 56, 56, 64), first, second)
+    spec = load_config("kv260-edge")
+    program = compiled(network, spec)
+    assert engines_alternate(program)
+    together = simulate(program, spec)
+    alone = [
+        simulate(compiled(compiler.subnetwork(network, [layer]), spec), spec).total_cycles for layer in network.layers
+    ]
+    assert together.total_cycles < 0.95 * sum(alone)
+    busiest = max(together.engines[engine].busy for engine in Engine)
+    assert together.total_cycles < 1.25 * busiest
+    assert sum(layer.cycles for layer in together.layers) == together.total_cycles
