@@ -66,10 +66,11 @@ SEARCH_JOBS = 4_000_000
 LAG_STRIPS = 2
 """Strips of a layer that what reads it stays behind when both run together: one to be stored, one under way."""
 
-ILLEGAL = ("weights and indices", "partial sums", "input and output tiles")
-"""What does not fit its buffer, in the order of `gossamer.mapper.mapping_bound`."""
+ILLEGAL = ("weights and indices", "partial sums", "input and output tiles", "results out of order")
+"""What does not fit its buffer, in the order of `gossamer.mapper.mapping_bound`; where layers take turns, what does not
+finish strip after strip."""
 
-KEPT = CHOICE + 6 + REASONS
+KEPT = CHOICE + 6 + len(ILLEGAL)
 """Integers a search is kept as."""
 
 Ints = NDArray[np.int64]
@@ -90,7 +91,7 @@ class Search:
     """What a search found.
 
     `cycles`: of `mapping`, alone. `cost`: under the objective, in its unit. `least`: no tiling of the space costs less;
-    equal to `cost` if the search ended by itself. `tilings`: of the space, `illegal` of them for want of what;
+    equal to `cost` if the search ended by itself. `tilings`: of the space, `illegal` of them by why;
     `costed`: exactly. `runner_up`: the best mapping that is not as good, with its cost, if it was asked for and exists.
     """
 
@@ -209,7 +210,7 @@ class Space:
             bound = charged.bound(least, counts)
         order = np.lexsort((least, bound))
         self.choices, self.least, self.bound, self.counts = found[order], least[order], bound[order], counts[order]
-        self.illegal = dict(zip(ILLEGAL, illegal.tolist(), strict=True))
+        self.illegal = dict(zip(ILLEGAL, (*illegal.tolist(), count - len(self.choices)), strict=True))
 
     def mapping(self, number: int) -> ConvMapping:
         """Return a legal mapping; they are numbered in the order of their bounds."""

@@ -51,10 +51,10 @@ def _part_lines(part: MappedPart) -> Iterator[str]:
     search = part.search
     yield ""
     yield f"search for least {search.objective}" + (f", {part.assumed}" if part.assumed else "")
-    illegal = ", ".join(f"{count:,} {reason}" for reason, count in search.illegal.items() if count)
+    illegal = ", ".join(f"{reason} {count:,}" for reason, count in search.illegal.items() if count)
     yield from wrap(
         f"  {search.tilings:,} tilings, {sum(search.illegal.values()):,} illegal"
-        + (f" (too large: {illegal})" if illegal else "") + f", {search.costed:,} costed exactly",
+        + (f" ({illegal})" if illegal else "") + f", {search.costed:,} costed exactly",
         80, subsequent_indent="  ",
     )  # fmt: skip
     best = "proved best" if search.proved else f"another may cost {_cost(search.least, search.unit)}, not less"

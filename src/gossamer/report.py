@@ -69,7 +69,7 @@ class Hint:
 class MappingSearch:
     """How the mappings of a network were found: `shapes` different layers, `proved` of them the best of their space.
 
-    Of all their `tilings`, `illegal` do not fit, by what is too large, and `costed` were costed exactly.
+    Of all their `tilings`, `illegal` are not legal, by why, and `costed` were costed exactly.
     """
 
     objective: str
