@@ -8,15 +8,15 @@ before. Weights are 2:4, as in the other measurements of this folder.
 
 import argparse
 import time
-from typing import Any
 
 import numpy as np
 
 from gossamer.arch.config import load_config
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import ConvMapping
-from gossamer.mapper.codegen import mac_layers
-from gossamer.mapper.codegen.wide_pixels import Convolution
+from gossamer.dataflow.network import Conv2d
+from gossamer.mapper.grouping import search_layer
+from gossamer.mapper.joining import join_layers
 from gossamer.request import SimulationRequest
 from gossamer.sim.analytic import layer_cycles, mapping_jobs
 from gossamer.simulation import compile_for
@@ -26,20 +26,14 @@ CONFIGS = ("ecp5-tiny", "kv260-edge", "u280-sparse")
 
 def resnet_mappings(name: str, spec: SparseAccelerator, sparsity: str = "2:4") -> dict[str, ConvMapping]:
     """Return the mapping the compiler chooses for every layer on the array, by layer."""
+    request = SimulationRequest(model="resnet50", config=name, sparsity=sparsity, shapes={})
+    network, joins = join_layers(compile_for(request, spec, lambda _: None).network, ())
     mappings: dict[str, ConvMapping] = {}
-    choose = mac_layers.choose_width
-
-    def remember(layer: Convolution, *arguments: Any) -> tuple[Convolution, ConvMapping]:
-        chosen, mappings[layer.who] = choose(layer, *arguments)
-        return chosen, mappings[layer.who]
-
-    mac_layers.choose_width = remember
-    try:
-        compile_for(
-            SimulationRequest(model="resnet50", config=name, sparsity=sparsity, shapes={}), spec, lambda _: None
-        )
-    finally:
-        mac_layers.choose_width = choose
+    for layer in network.layers:
+        if isinstance(layer, Conv2d):
+            found = search_layer(network, layer, joins.get(layer.output), spec)
+            assert found is not None
+            mappings[layer.name] = found.mapping
     return mappings
 
 

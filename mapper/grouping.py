@@ -62,7 +62,7 @@ def _gain(
     """Return the cycles a pair saves, 0 if it cannot."""
     searches: list[Search] = []
     for share in (1, 2):
-        found = [_search(network, layer, joins.get(layer.output), spec, share) for layer in pair]
+        found = [search_layer(network, layer, joins.get(layer.output), spec, share) for layer in pair]
         searches += [each for each in found if each is not None]
         if len(searches) < share * len(pair):
             return 0
@@ -78,10 +78,10 @@ def _gain(
     return max(0, kept[0])
 
 
-def _search(
-    network: Network, layer: Conv2d, joined: Binary | None, spec: SparseAccelerator, share: int
+def search_layer(
+    network: Network, layer: Conv2d, joined: Binary | None, spec: SparseAccelerator, share: int = 1
 ) -> Search | None:  # fmt: skip
-    """Return the mapping of a layer between tensors without gaps, with a part of the buffers."""
+    """Return the mapping of a layer between tensors without gaps, with a `share`th of the buffers, if any."""
 
     def place(name: str) -> TensorPlace:
         return place_tensor(name, network.tensors[name].shape, QuantParams(1.0, 0), spec.array.group_size, 0)
