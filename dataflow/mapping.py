@@ -85,6 +85,15 @@ class LoopOrder(StrEnum):
     ACTIVATIONS_OUTER = "activations_outer"
 
 
+class Objective(StrEnum):
+    """What a mapping is chosen for; the least is best. `edp`: energy times delay; `bytes`: those moved off chip."""
+
+    LATENCY = "latency"
+    ENERGY = "energy"
+    EDP = "edp"
+    BYTES = "bytes"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
     """Output positions [row, row + rows) x [column, column + columns) of one batch element."""

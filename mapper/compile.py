@@ -8,6 +8,7 @@ import numpy as np
 from gossamer.arch.encoding import encode_columns
 from gossamer.arch.isa import Opcode
 from gossamer.arch.spec import SparseAccelerator
+from gossamer.dataflow.mapping import Objective
 from gossamer.dataflow.network import Binary, Conv2d, ConvTranspose2d, MatMul, Network, Permute, View
 from gossamer.dataflow.program import Program
 from gossamer.mapper.allocate import TensorPlace
@@ -15,7 +16,7 @@ from gossamer.mapper.codegen.addition import adds_on_array
 from gossamer.mapper.codegen.mac_layers import emit_addition, emit_mac_layer, emit_pair, emit_scaling
 from gossamer.mapper.codegen.scaling import scales_on_array
 from gossamer.mapper.codegen.vector import emit_vector_layer
-from gossamer.mapper.emit import PARAMETER_BYTES, Emitter
+from gossamer.mapper.emit import PARAMETER_BYTES, Emitter, Mapped
 from gossamer.mapper.grouping import Pair, pair_layers
 from gossamer.mapper.joining import join_layers
 from gossamer.mapper.placement import place_tensors
@@ -24,8 +25,33 @@ from gossamer.mapper.tokens import derive_accesses, derive_tokens, engine_number
 from gossamer.sim.timing import run_program
 
 
-def compile_network(network: Network, spec: SparseAccelerator, *, config_fingerprint: str) -> Program:
-    """Return the Program of a quantized network on a config.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compilation:
+    """A Program and what it was made of.
+
+    `mapped`: the mappings of its layers on the array; a layer may have several parts. `joined`: names of layers that
+    run in the tiles of another, and of that one. `partners`: names of layers that take turns, each with the other.
+    """
+
+    program: Program
+    mapped: tuple[Mapped, ...]
+    joined: Mapping[str, str]
+    partners: Mapping[str, str]
+
+
+def compile_network(
+    network: Network, spec: SparseAccelerator, *, config_fingerprint: str, objective: Objective = Objective.LATENCY
+) -> Program:
+    """Return the Program of `compile_mapped`."""
+    return compile_mapped(network, spec, config_fingerprint=config_fingerprint, objective=objective).program
+
+
+def compile_mapped(
+    network: Network, spec: SparseAccelerator, *, config_fingerprint: str, objective: Objective = Objective.LATENCY
+) -> Compilation:
+    """Return the Program of a quantized network on a config, every mapping the best for an objective.
+
+    Layers take turns for the sake of latency only: each has but a part of the buffers then.
 
     Raises MappingError naming the layer if it has no legal tile on this config, or is not quantized.
     """
@@ -35,17 +61,17 @@ def compile_network(network: Network, spec: SparseAccelerator, *, config_fingerp
     additions = {layer.output for layer in rest if adds_on_array(network, layer, spec)}
     choices = Choices(joins=joins, scalings=scalings, additions=additions)
 
-    def compiled(part: Network, pairs: Sequence[Pair]) -> Program:
-        return _compile(part, choices, pairs, spec, config_fingerprint)
+    def compiled(part: Network, pairs: Sequence[Pair]) -> Compilation:
+        return _compile(part, choices, pairs, spec, config_fingerprint, objective)
 
     def saved(pair: Pair) -> int:
         layers = [*pair, *(joins[layer.output] for layer in pair if layer.output in joins)]
         names = {layer.output for layer in layers}
         part = subnetwork(network, [layer for layer in network.layers if layer.output in names])
-        alone, together = (run_program(compiled(part, pairs), spec).total_cycles for pairs in ((), (pair,)))
+        alone, together = (run_program(compiled(part, pairs).program, spec).total_cycles for pairs in ((), (pair,)))
         return alone - together
 
-    return compiled(network, pair_layers(network, joins, spec, saved))
+    return compiled(network, pair_layers(network, joins, spec, saved) if objective is Objective.LATENCY else ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +88,11 @@ class Choices:
 
 
 def _compile(
-    network: Network, choices: Choices, pairs: Sequence[Pair], spec: SparseAccelerator, config_fingerprint: str
-) -> Program:  # fmt: skip
+    network: Network, choices: Choices, pairs: Sequence[Pair], spec: SparseAccelerator, config_fingerprint: str,
+    objective: Objective,
+) -> Compilation:  # fmt: skip
     """Return the Program of a network of which all is chosen, the layers that take turns too."""
-    emitter, joins = Emitter(spec), choices.joins
+    emitter, joins = Emitter(spec, objective), choices.joins
     starts = {pair[0].output: pair for pair in pairs}
     leads = {layer.output: pair[0].output for pair in pairs for layer in pair}
     places = place_tensors(network, emitter.memory, joins, leads)
@@ -89,7 +116,13 @@ def _compile(
             case _:
                 emit_vector_layer(emitter, network, layer, places)
     emitter.end()
-    return assemble(emitter, network, places, config_fingerprint=config_fingerprint)
+    program = assemble(emitter, network, places, config_fingerprint=config_fingerprint)
+    names = {layer.output: layer.name for layer in network.layers}
+    return Compilation(
+        program=program, mapped=tuple(emitter.mapped),
+        joined={layer.name: names[output] for output, layer in joins.items() if output in names},
+        partners={one.name: other.name for pair in pairs for one, other in (pair, pair[::-1])},
+    )  # fmt: skip
 
 
 def _emit_view(emitter: Emitter, network: Network, layer: View, places: dict[str, TensorPlace]) -> None:

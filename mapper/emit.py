@@ -6,6 +6,8 @@ would be right if each instruction finished before the next began. To let LOAD r
 tile are called before the compute of this one, into the other half of a ping-pong range.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import FIELDS, Opcode, Space
 from gossamer.arch.spec import SparseAccelerator
+from gossamer.dataflow.mapping import ConvMapping, Objective
 from gossamer.dataflow.program import LayerRecord
 from gossamer.mapper.allocate import AccumulatorHalves, ActivationHalves, OffChip, RingBuffer
 
@@ -28,15 +31,31 @@ PARAMETER_BYTES = "par_bytes"
 """Extra column of VECTOR instructions: bytes of the parameter block read. Not encoded; tokens need it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mapped:
+    """A mapping that was emitted for (a part of) a layer of the Program.
+
+    `reserved_bytes`: of activations, that the search left free. `share`: how many layers it runs together with have an
+    equal part of the buffers. `held_bytes`: what it takes of each buffer.
+    """
+
+    layer: int
+    mapping: ConvMapping
+    reserved_bytes: int
+    share: int
+    held_bytes: tuple[tuple[str, int], ...]
+
+
 class Emitter:
     """Instructions of one program under construction, with the allocators code generation draws from.
 
     Members: `activation` (ActivationHalves), `weight`, `index`, `parameter` (RingBuffer, bytes), `accumulator`
-    (AccumulatorHalves), `memory` (OffChip), `group_size`.
+    (AccumulatorHalves), `memory` (OffChip), `group_size`, `objective` of mappings, `mapped` (those emitted so far).
     """
 
-    def __init__(self, spec: SparseAccelerator) -> None:
-        self.spec = spec
+    def __init__(self, spec: SparseAccelerator, objective: Objective = Objective.LATENCY) -> None:
+        self.spec, self.objective = spec, objective
+        self.mapped: list[Mapped] = []
         self.group_size = spec.array.group_size
         buffers = spec.buffers
         self.activation = ActivationHalves(spec)
@@ -65,6 +84,17 @@ class Emitter:
             self._joined = len(self.layers)
             self.layers.append(joined)
         self.memory.release_scratch()
+
+    def note_mapping(
+        self, mapping: ConvMapping, reserved_bytes: int, share: int, held_bytes: Mapping[str, int]
+    ) -> None:
+        """Remember the mapping of (a part of) the layer that began last."""
+        self.mapped.append(
+            Mapped(
+                layer=self._layer, mapping=mapping, reserved_bytes=reserved_bytes, share=share,
+                held_bytes=tuple(held_bytes.items()),
+            )
+        )  # fmt: skip
 
     def reset_buffers(self) -> None:
         """Hand out every buffer from its start again: what follows must be distinct from each other only."""

@@ -14,7 +14,7 @@ from gossamer.dataflow.network import Binary, Conv2d, Network
 from gossamer.dataflow.numerics import QuantParams
 from gossamer.mapper.allocate import TensorPlace, place_tensor
 from gossamer.mapper.codegen.mac_layers import convolution_of
-from gossamer.mapper.codegen.wide_pixels import fastest_width
+from gossamer.mapper.codegen.wide_pixels import best_width
 from gossamer.mapper.mapping_cache import keep_numbers, key_of, read_numbers
 from gossamer.mapper.tiling import Search
 from gossamer.sim.analytic import layer_cycles
@@ -88,5 +88,5 @@ def search_layer(
         return place_tensor(name, network.tensors[name].shape, QuantParams(1.0, 0), spec.array.group_size, 0)
 
     names = dict.fromkeys((*layer.inputs, layer.output, *((*joined.inputs, joined.output) if joined else ())))
-    found = fastest_width(convolution_of(layer, {name: place(name) for name in names}, joined), spec, share)
+    found = best_width(convolution_of(layer, {name: place(name) for name in names}, joined), spec, share)
     return None if found is None else found[1]

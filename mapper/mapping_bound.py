@@ -40,12 +40,12 @@ KIND_CHANNELS, KIND_WORDS, KIND_COUNT, KIND = range(4)
 ORDER, TILE_ROWS, TILE_COLUMNS, GROUP, SPLIT_Y, SPLIT_X, SPLIT_WORDS, CHOICE = range(8)
 
 
-_input_extent = kernel(allocates=False)(input_extent)
-_reduction_runs = kernel(allocates=False)(reduction_runs)
+input_window = kernel(allocates=False)(input_extent)
+runs_of = kernel(allocates=False)(reduction_runs)
 
 
 @kernel(allocates=False)
-def _part(length: int, size: int, ragged: int) -> tuple[int, int]:
+def part_lengths(length: int, size: int, ragged: int) -> tuple[int, int]:
     """Return the length and the number of the full, or of the ragged parts of an axis; either may be 0."""
     if ragged:
         return length % size, 1
@@ -71,7 +71,7 @@ def _loaded_extents(
         count = min(tile, outputs - first)
         for tap in range(0, taps, split):
             low = first * stride - pad + tap * dilation
-            high = low + _input_extent(count, min(split, taps - tap), stride, dilation)
+            high = low + input_window(count, min(split, taps - tap), stride, dilation)
             inside = max(0, min(inputs, high) - max(0, low))
             total += inside
             if inside > 0:
@@ -127,8 +127,8 @@ def fits_sums(layer: Ints, chip: Ints, choice: Ints) -> bool:
 @kernel(allocates=False)
 def fits_tile(layer: Ints, chip: Ints, choice: Ints) -> bool:
     """Return whether the activation buffer holds the slots of a choice."""
-    rows = _input_extent(choice[TILE_ROWS], choice[SPLIT_Y], layer[STRIDE_Y], layer[DILATION_Y])
-    columns = _input_extent(choice[TILE_COLUMNS], choice[SPLIT_X], layer[STRIDE_X], layer[DILATION_X])
+    rows = input_window(choice[TILE_ROWS], choice[SPLIT_Y], layer[STRIDE_Y], layer[DILATION_Y])
+    columns = input_window(choice[TILE_COLUMNS], choice[SPLIT_X], layer[STRIDE_X], layer[DILATION_X])
     words = min(layer[OUT_WORDS], choice[GROUP] * layer[BLOCK_OUT_WORDS])
     loaded = SLOTS * rows * columns * choice[SPLIT_WORDS] * chip[GROUP_SIZE]
     written = SLOTS * choice[TILE_ROWS] * choice[TILE_COLUMNS] * words * chip[GROUP_SIZE]
@@ -142,7 +142,7 @@ def _part_cycles(
     layer: Ints, chip: Ints, choice: Ints, positions: int, rows: int, columns: int, words: int
 ) -> int:  # fmt: skip
     """Return the cycles of the COMPUTE of one part of `rows` x `columns` taps and `words` words."""
-    n_ry, n_rx, run_words = _reduction_runs(rows, columns, layer[DILATION_X], words)
+    n_ry, n_rx, run_words = runs_of(rows, columns, layer[DILATION_X], words)
     return compute_duration(
         positions, n_ry * n_rx, run_words, layer[STEPS], chip[CHAIN_LENGTH], chip[LANES], chip[WEIGHT_RATE]
     )
@@ -153,11 +153,11 @@ def _block_cycles(layer: Ints, chip: Ints, choice: Ints, positions: int, words: 
     """Return the cycles of all COMPUTEs of one block over one tile."""
     total = 0
     for ragged_y in range(2):
-        rows, down = _part(layer[KERNEL_Y], choice[SPLIT_Y], ragged_y)
+        rows, down = part_lengths(layer[KERNEL_Y], choice[SPLIT_Y], ragged_y)
         for ragged_x in range(2):
-            columns, across = _part(layer[KERNEL_X], choice[SPLIT_X], ragged_x)
+            columns, across = part_lengths(layer[KERNEL_X], choice[SPLIT_X], ragged_x)
             for ragged in range(2):
-                depth, deep = _part(words, choice[SPLIT_WORDS], ragged)
+                depth, deep = part_lengths(words, choice[SPLIT_WORDS], ragged)
                 if rows * columns * depth * down * across * deep:
                     cycles = _part_cycles(layer, chip, choice, positions, rows, columns, depth)
                     total += down * across * deep * cycles
@@ -175,21 +175,94 @@ def _joined_cycles(layer: Ints, chip: Ints, choice: Ints, positions: int) -> int
 
 
 @kernel(allocates=False)
+def _parameter_blocks(layer: Ints, choice: Ints, tiles: int) -> int:
+    """Return how many parameter blocks are loaded, one by one, where not all of them stay on chip."""
+    blocks, group = layer[BLOCKS], choice[GROUP]
+    if choice[ORDER] == 1:
+        return int(blocks if blocks <= SLOTS else tiles * blocks)
+    ragged = blocks % group
+    full, rest = blocks - ragged, ragged
+    if group > SLOTS:
+        full *= tiles
+    if ragged > SLOTS:
+        rest *= tiles
+    return int(full + rest)
+
+
+@kernel(allocates=False)
+def traffic(
+    layer: Ints, kinds: Ints, chip: Ints, choice: Ints
+) -> tuple[int, int, int, int, int, int, int, int, int]:  # fmt: skip
+    """Return what a choice moves, exactly, but for LOADs of input that are cut into pieces.
+
+    LOADs of weights, bytes of their values and of their indices, LOADs of parameters and their bytes; LOADs of input,
+    how many of them read something, and their bytes; bytes stored. A second operand counts as input.
+    """
+    down, across = ceil_ratio(layer[OUT_ROWS], choice[TILE_ROWS]), ceil_ratio(layer[OUT_COLUMNS], choice[TILE_COLUMNS])
+    tiles, groups = layer[BATCH] * down * across, ceil_ratio(layer[BLOCKS], choice[GROUP])
+    most, group_size = parts_of(layer, choice, layer[WORDS]), chip[GROUP_SIZE]
+    value_bytes, index_bytes, parts = 0, 0, 0
+    for kind in range(kinds.shape[0]):
+        rows = layer[KERNEL_Y] * layer[KERNEL_X] * kinds[kind, KIND_WORDS] * layer[STEPS]
+        values = rows * _row_bytes(chip, kinds[kind, KIND_CHANNELS])
+        value_bytes += kinds[kind, KIND_COUNT] * values
+        index_bytes += kinds[kind, KIND_COUNT] * (values * layer[INDEX_BITS] // 8)
+        parts += kinds[kind, KIND_COUNT] * parts_of(layer, choice, kinds[kind, KIND_WORDS])
+    weight_loads = parts if layer[INDEX_BITS] == 0 else 2 * parts
+    if choice[ORDER] == 1 and parts > SLOTS:
+        weight_loads, value_bytes, index_bytes = tiles * weight_loads, tiles * value_bytes, tiles * index_bytes
+    parameter_loads, parameter_bytes = 1, layer[BLOCKS] * layer[PARAMETER_BYTES]
+    if not layer[RESIDENT_PARAMETERS]:
+        parameter_loads = _parameter_blocks(layer, choice, tiles)
+        parameter_bytes = parameter_loads * layer[PARAMETER_BYTES]
+    lines, rows_read = _loaded_extents(
+        layer[OUT_ROWS], choice[TILE_ROWS], layer[KERNEL_Y], choice[SPLIT_Y], layer[STRIDE_Y], layer[DILATION_Y],
+        layer[PAD_Y], layer[ROWS],
+    )  # fmt: skip
+    pixels, columns_read = _loaded_extents(
+        layer[OUT_COLUMNS], choice[TILE_COLUMNS], layer[KERNEL_X], choice[SPLIT_X], layer[STRIDE_X], layer[DILATION_X],
+        layer[PAD_X], layer[COLUMNS],
+    )  # fmt: skip
+    once, windows = layer[BATCH] * lines * pixels * group_size, layer[BATCH] * rows_read * columns_read
+    if layer[SHARED]:
+        input_loads, input_bytes = tiles * most, once * layer[WORDS]
+        reading = windows * ceil_ratio(layer[WORDS], choice[SPLIT_WORDS])
+        again = (choice[ORDER] == 0 and input_loads > SLOTS) or (choice[ORDER] == 1 and most > SLOTS)
+        if again:
+            input_loads, input_bytes, reading = groups * input_loads, groups * input_bytes, groups * reading
+    else:
+        input_loads, input_bytes, reading = tiles * parts, 0, 0
+        for kind in range(kinds.shape[0]):
+            input_bytes += once * kinds[kind, KIND_COUNT] * kinds[kind, KIND_WORDS]
+            deep = ceil_ratio(kinds[kind, KIND_WORDS], choice[SPLIT_WORDS])
+            reading += windows * kinds[kind, KIND_COUNT] * deep
+    output_bytes = layer[BATCH] * layer[OUT_ROWS] * layer[OUT_COLUMNS] * layer[OUT_WORDS] * group_size
+    if layer[JOINED]:
+        input_loads, input_bytes = input_loads + tiles * groups, input_bytes + output_bytes
+        reading += tiles * groups
+    if layer[JOINED_BYTES] > 0:
+        parameter_loads, parameter_bytes = parameter_loads + 1, parameter_bytes + layer[JOINED_BYTES]
+    return (
+        int(weight_loads), int(value_bytes), int(index_bytes), int(parameter_loads), int(parameter_bytes),
+        int(input_loads), int(reading), int(input_bytes), int(output_bytes),
+    )  # fmt: skip
+
+
+@kernel(allocates=False)
 def lower_bound(layer: Ints, kinds: Ints, chip: Ints, choice: Ints) -> float:
     """Return cycles that a layer under a legal choice cannot do with less than."""
     down, across = ceil_ratio(layer[OUT_ROWS], choice[TILE_ROWS]), ceil_ratio(layer[OUT_COLUMNS], choice[TILE_COLUMNS])
     tiles, group_size = layer[BATCH] * down * across, chip[GROUP_SIZE]
     groups = ceil_ratio(layer[BLOCKS], choice[GROUP])
-    most = parts_of(layer, choice, layer[WORDS])
     planes = 1 if layer[INDEX_BITS] == 0 else 2
     # COMPUTE and VECTOR, by the four kinds of tiles; the last tile in loop order is the last of them that exists.
     opcode = _REQUANTIZE_ADD if layer[JOINED] and layer[JOINED_BYTES] == 0 else _REQUANTIZE
     compute, vector = 0, 0
     last_compute, last_vector, last_positions = 0, 0, 0
     for ragged_y in range(2):
-        height, number_y = _part(layer[OUT_ROWS], choice[TILE_ROWS], ragged_y)
+        height, number_y = part_lengths(layer[OUT_ROWS], choice[TILE_ROWS], ragged_y)
         for ragged_x in range(2):
-            width, number_x = _part(layer[OUT_COLUMNS], choice[TILE_COLUMNS], ragged_x)
+            width, number_x = part_lengths(layer[OUT_COLUMNS], choice[TILE_COLUMNS], ragged_x)
             positions, number = height * width, layer[BATCH] * number_y * number_x
             if positions * number == 0:
                 continue
@@ -211,54 +284,19 @@ def lower_bound(layer: Ints, kinds: Ints, chip: Ints, choice: Ints) -> float:
                 )  # fmt: skip
                 if kind == 0 or cycles < last_compute:
                     last_compute = cycles
-    # Weights and parameters.
-    weight_bytes, parts = 0, 0
-    for kind in range(kinds.shape[0]):
-        rows = layer[KERNEL_Y] * layer[KERNEL_X] * kinds[kind, KIND_WORDS] * layer[STEPS]
-        values = rows * _row_bytes(chip, kinds[kind, KIND_CHANNELS])
-        weight_bytes += kinds[kind, KIND_COUNT] * (values + values * layer[INDEX_BITS] // 8)
-        parts += kinds[kind, KIND_COUNT] * parts_of(layer, choice, kinds[kind, KIND_WORDS])
-    weight_loads, parameter_loads = parts * planes, 1
-    parameter_bytes = layer[BLOCKS] * layer[PARAMETER_BYTES] + layer[JOINED_BYTES]
-    if choice[ORDER] == 1 and parts > SLOTS:
-        weight_loads, weight_bytes = tiles * weight_loads, tiles * weight_bytes
-    if not layer[RESIDENT_PARAMETERS]:
-        parameter_loads = layer[BLOCKS]
-    # Input.
-    lines, rows_read = _loaded_extents(
-        layer[OUT_ROWS], choice[TILE_ROWS], layer[KERNEL_Y], choice[SPLIT_Y], layer[STRIDE_Y], layer[DILATION_Y],
-        layer[PAD_Y], layer[ROWS],
-    )  # fmt: skip
-    pixels, columns_read = _loaded_extents(
-        layer[OUT_COLUMNS], choice[TILE_COLUMNS], layer[KERNEL_X], choice[SPLIT_X], layer[STRIDE_X], layer[DILATION_X],
-        layer[PAD_X], layer[COLUMNS],
-    )  # fmt: skip
-    once = layer[BATCH] * lines * pixels * group_size
-    windows = layer[BATCH] * rows_read * columns_read
-    if layer[SHARED]:
-        input_loads, input_bytes = tiles * most, once * layer[WORDS]
-        reading = windows * ceil_ratio(layer[WORDS], choice[SPLIT_WORDS])
-        again = (choice[ORDER] == 0 and input_loads > SLOTS) or (choice[ORDER] == 1 and most > SLOTS)
-        if again:
-            input_loads, input_bytes, reading = groups * input_loads, groups * input_bytes, groups * reading
-    else:
-        input_loads, input_bytes, reading = tiles * parts, 0, 0
-        for kind in range(kinds.shape[0]):
-            input_bytes += once * kinds[kind, KIND_COUNT] * kinds[kind, KIND_WORDS]
-            deep = ceil_ratio(kinds[kind, KIND_WORDS], choice[SPLIT_WORDS])
-            reading += windows * kinds[kind, KIND_COUNT] * deep
-    # Output.
-    output_bytes = layer[BATCH] * layer[OUT_ROWS] * layer[OUT_COLUMNS] * layer[OUT_WORDS] * group_size
+    (weight_loads, value_bytes, index_bytes, parameter_loads, parameter_bytes, input_loads, reading, input_bytes,
+     output_bytes) = traffic(layer, kinds, chip, choice)  # fmt: skip
+    weight_bytes = value_bytes + index_bytes
     last_bytes = last_positions * group_size  # at least a word of every position
     last_store = STORE_SETUP_CYCLES + chip[LATENCY] + last_bytes / chip[ROW_BYTES]
-    # What no COMPUTE waits for, behind what the last one does: the operand's last tile, parameters of a single step.
+    # What no COMPUTE waits for, behind what the last one does: the operand's last tile, the last parameters.
     late_loads, late_bytes = 0, 0
     if layer[JOINED]:
-        input_loads, input_bytes = input_loads + tiles * groups, input_bytes + output_bytes
-        reading += tiles * groups
         late_loads, late_bytes = 1, last_bytes * min(layer[OUT_WORDS], choice[GROUP] * layer[BLOCK_OUT_WORDS])
-    if layer[RESIDENT_PARAMETERS] and tiles * parts == 1:
-        late_loads, late_bytes = late_loads + parameter_loads, late_bytes + layer[BLOCKS] * layer[PARAMETER_BYTES]
+    if not layer[RESIDENT_PARAMETERS]:
+        late_loads, late_bytes = late_loads + 1, late_bytes + layer[PARAMETER_BYTES]
+    elif tiles * layer[BLOCKS] * parts_of(layer, choice, layer[WORDS]) == 1:
+        late_loads, late_bytes = late_loads + parameter_loads, late_bytes + parameter_bytes
     # What comes before the first COMPUTE: instructions, the weights of a part, a LOAD of input or padding.
     load_setup = LOAD_SETUP_CYCLES + LOAD_WRITE_CYCLES
     first_bytes = weight_bytes // max(1, weight_loads // planes) // 2
@@ -271,9 +309,10 @@ def lower_bound(layer: Ints, kinds: Ints, chip: Ints, choice: Ints) -> float:
     store = _transfer(chip, tiles * groups, tiles * groups, output_bytes, STORE_SETUP_CYCLES)
     moved = (loaded + output_bytes) * chip[TICKS] / TICKS_PER_CYCLE
     tail = last_vector + last_store
+    after = last_store if layer[JOINED_BYTES] > 0 else tail  # a second pass may be shorter than the first
     return float(
         max(
-            max(head + compute + tail, chip[LATENCY] + max(load, before + last_compute) + tail),
+            max(head + compute + tail, chip[LATENCY] + max(load + after, before + last_compute + tail)),
             max(max(head + last_compute + vector + last_store, head + last_compute + last_vector + store), moved),
         )
     )

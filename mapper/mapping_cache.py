@@ -12,19 +12,27 @@ import os
 import tempfile
 from collections.abc import Sequence
 from functools import cache
+from inspect import getsource
 from pathlib import Path
 
+from gossamer.arch import energy
+from gossamer.sim import accounting
 from gossamer.sim.kernels import cache_folder, user_cache
 
 Numbers = list[int]
+
+_SEARCH = ("tiling.py", "objective.py", "mapping_cache.py")
+"""What a search depends on besides compiled code and the charging of energy."""
 
 
 @cache
 def mapping_folder() -> Path | None:
     """Return the folder of the mappings of exactly this code, None if there is none and it cannot be made."""
     digest = hashlib.sha256(cache_folder().name.encode())
-    for module in ("tiling.py", "mapping_cache.py"):
+    for module in _SEARCH:
         digest.update(Path(__file__).with_name(module).read_bytes())
+    for charging in (accounting, energy):
+        digest.update(getsource(charging).encode())
     try:
         folder = user_cache() / f"mappings-{digest.hexdigest()[:16]}"
         folder.mkdir(parents=True, exist_ok=True)

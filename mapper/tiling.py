@@ -1,14 +1,15 @@
 """Choose the mapping of a multiply-accumulate layer: the best of all legal ones, found and proved by branch and bound.
 
-Every tiling of the space (loop order, tile, group of blocks, split of the reduction) has a lower bound
-(`gossamer.mapper.mapping_bound`). They are costed exactly, by the analytic model, in the order of their bounds; when
-the next bound is not below the best cost, no tiling is better. If that takes too long the search ends earlier and
-says how much better another tiling might be.
+Every tiling of the space (loop order, tile, group of blocks, split of the reduction) has a lower bound of its cycles
+(`gossamer.mapper.mapping_bound`) and of its cost under the objective (`gossamer.mapper.objective`). They are costed
+exactly, by the analytic model, in the order of their bounds; when the next bound is not below the best cost, no tiling
+is better. If that takes too long the search ends earlier and says how much better another tiling might be.
 """
 
+import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -21,7 +22,7 @@ from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import index_pitch_bytes
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import ceil_div
-from gossamer.dataflow.mapping import SLOTS, ConvMapping, ConvShape, LoopOrder
+from gossamer.dataflow.mapping import SLOTS, ConvMapping, ConvShape, LoopOrder, Objective
 from gossamer.mapper.mapping_bound import (
     ACCUMULATOR,
     ACTIVATION,
@@ -51,6 +52,8 @@ from gossamer.mapper.mapping_bound import (
     bounds,
 )
 from gossamer.mapper.mapping_cache import keep_numbers, key_of, read_numbers
+from gossamer.mapper.mapping_counts import COUNTS, count_all
+from gossamer.mapper.objective import Cost, Prices, prices
 from gossamer.sim.analytic import LayerModel
 from gossamer.sim.offchip import offchip_timing
 
@@ -63,10 +66,11 @@ SEARCH_JOBS = 4_000_000
 LAG_STRIPS = 2
 """Strips of a layer that what reads it stays behind when both run together: one to be stored, one under way."""
 
-ILLEGAL = ("weights and indices", "partial sums", "input and output tiles")
-"""What does not fit its buffer, in the order of `gossamer.mapper.mapping_bound`."""
+ILLEGAL = ("weights and indices", "partial sums", "input and output tiles", "results out of order")
+"""What does not fit its buffer, in the order of `gossamer.mapper.mapping_bound`; where layers take turns, what does not
+finish strip after strip."""
 
-KEPT = CHOICE + 5 + REASONS
+KEPT = CHOICE + 6 + len(ILLEGAL)
 """Integers a search is kept as."""
 
 Ints = NDArray[np.int64]
@@ -86,16 +90,29 @@ class Chip:
 class Search:
     """What a search found.
 
-    `cycles`: of `mapping`, alone. `least`: no tiling of the space takes fewer; equal to `cycles` if the search ended by
-    itself. `tilings`: of the space, `illegal` of them for want of what; `costed`: exactly.
+    `cycles`: of `mapping`, alone. `cost`: under the objective, in its unit. `least`: no tiling of the space costs less;
+    equal to `cost` if the search ended by itself. `tilings`: of the space, `illegal` of them by why;
+    `costed`: exactly. `runner_up`: the best mapping that is not as good, with its cost, if it was asked for and exists.
     """
 
     mapping: ConvMapping
     cycles: int
-    least: int
+    cost: float
+    least: float
     tilings: int
     illegal: Mapping[str, int]
     costed: int
+    runner_up: tuple[ConvMapping, Cost] | None = None
+
+    @property
+    def rank(self) -> tuple[float, int]:
+        """What searches under one objective, also of different shapes, are compared by: cost, then cycles."""
+        return self.cost, self.cycles
+
+    @property
+    def proved(self) -> bool:
+        """Whether no tiling of the space is better."""
+        return self.least == self.cost
 
 
 def chip_numbers(spec: SparseAccelerator, reserved_bytes: int = 0, *, apart: bool = True, share: int = 1) -> Chip:
@@ -153,12 +170,14 @@ def _splits(shape: ConvShape) -> list[tuple[int, int, int]]:
 
 
 class Space:
-    """All tilings of a shape that a search considers: `choices` int64 [n, CHOICE], and `least` float64 [n] cycles.
+    """All tilings of a shape that a search considers, in the order of `bound`, float64 [n], of their costs.
 
-    `lag`: if not 0, only tilings that finish strip after strip, with so many strips more: what follows waits for them.
+    `choices` int64 [n, CHOICE], `least` float64 [n] cycles, `counts` int64 [n, COUNTS]. Costs are cycles where no
+    `charged` prices are given; counts are made for other prices only. `lag`: if not 0, only tilings that finish strip
+    after strip, with so many strips more: what follows waits for them.
     """
 
-    def __init__(self, shape: ConvShape, chip: Chip, lag: int = 0) -> None:
+    def __init__(self, shape: ConvShape, chip: Chip, charged: Prices | None = None, lag: int = 0) -> None:
         self.shape, self.lag = shape, lag
         blocks = len(shape.blocks)
         room = chip[PARAMETER] - shape.joined_bytes
@@ -182,54 +201,95 @@ class Space:
             found, least = found[in_order], least[in_order]
             size, axis = (TILE_COLUMNS, shape.out_columns) if shape.out_rows == 1 else (TILE_ROWS, shape.out_rows)
             least = least * (1 + lag / (shape.batch * -(-axis // found[:, size])))
-        order = np.argsort(least, kind="stable")
-        self.choices, self.least = found[order], least[order]
-        self.illegal = dict(zip(ILLEGAL, illegal.tolist(), strict=True))
+        counts, bound = np.zeros((len(found), COUNTS), dtype=np.int64), least
+        if charged is not None and charged.objective is not Objective.LATENCY:
+            count_all(
+                _layer_numbers(shape, chip, self.resident), _block_kinds(shape),
+                np.array(chip.numbers, dtype=np.int64), found, counts,
+            )  # fmt: skip
+            bound = charged.bound(least, counts)
+        order = np.lexsort((least, bound))
+        self.choices, self.least, self.bound, self.counts = found[order], least[order], bound[order], counts[order]
+        self.illegal = dict(zip(ILLEGAL, (*illegal.tolist(), count - len(self.choices)), strict=True))
 
     def mapping(self, number: int) -> ConvMapping:
         """Return a legal mapping; they are numbered in the order of their bounds."""
         return _mapping(self.shape, self.choices[number].tolist(), self.resident)
 
 
-def search_mapping(shape: ConvShape, spec: SparseAccelerator, who: str, *, reserved_bytes: int = 0) -> Search:
-    """Return the fastest mapping of a shape; equal shapes are searched once. `reserved_bytes` of activations stay free.
+def search_mapping(
+    shape: ConvShape, spec: SparseAccelerator, who: str, *, reserved_bytes: int = 0,
+    objective: Objective = Objective.LATENCY,
+) -> Search:  # fmt: skip
+    """Return the best mapping of a shape; equal shapes are searched once. `reserved_bytes` of activations stay free.
 
     Raises MappingError naming the layer, the buffer, its need and capacity if not even the smallest tile fits.
     """
-    found = try_mapping(shape, spec, reserved_bytes=reserved_bytes)
+    found = try_mapping(shape, spec, reserved_bytes=reserved_bytes, objective=objective)
     if found is None:
         raise MappingError(f"{who}: {_shortage(shape, chip_numbers(spec, reserved_bytes, apart=False))}")
     return found
 
 
 def try_mapping(
-    shape: ConvShape, spec: SparseAccelerator, *, reserved_bytes: int = 0, share: int = 1
+    shape: ConvShape, spec: SparseAccelerator, *, reserved_bytes: int = 0, share: int = 1,
+    objective: Objective = Objective.LATENCY,
 ) -> Search | None:  # fmt: skip
     """Return the same, None if nothing fits.
 
     `share`: the layer is one of so many that run together: each has an equal part of every buffer, finishes strip
     after strip, and many of them, since what follows waits for LAG_STRIPS of them.
     """
-    return _search(shape, spec, reserved_bytes, share)
+    return _search(shape, spec, reserved_bytes, share, objective)
 
 
-def choose_mapping(shape: ConvShape, spec: SparseAccelerator, who: str, *, reserved_bytes: int = 0) -> ConvMapping:
+def choose_mapping(
+    shape: ConvShape, spec: SparseAccelerator, who: str, *, reserved_bytes: int = 0,
+    objective: Objective = Objective.LATENCY,
+) -> ConvMapping:  # fmt: skip
     """Return the mapping that `search_mapping` finds."""
-    return search_mapping(shape, spec, who, reserved_bytes=reserved_bytes).mapping
+    return search_mapping(shape, spec, who, reserved_bytes=reserved_bytes, objective=objective).mapping
+
+
+def search_again(
+    shape: ConvShape, spec: SparseAccelerator, reserved_bytes: int, share: int, objective: Objective
+) -> Search:
+    """Return the search of a shape that has a mapping, as `try_mapping` does."""
+    found = _search(shape, spec, reserved_bytes, share, objective)
+    assert found is not None
+    return found
+
+
+def search_two(
+    shape: ConvShape, spec: SparseAccelerator, reserved_bytes: int, share: int, objective: Objective
+) -> Search:
+    """Return the search of a shape that has a mapping, with its runner-up; nothing is kept."""
+    charged = prices(objective, spec)
+    space = _space(shape, spec, reserved_bytes, share, charged)
+    return branch_and_bound(space, LayerModel(shape, spec), charged, keep=2)
+
+
+def _space(shape: ConvShape, spec: SparseAccelerator, reserved_bytes: int, share: int, charged: Prices) -> Space:
+    """Return the tilings whose loads and results lie apart, or if there are none and all buffers are its, all."""
+    space = Space(shape, chip_numbers(spec, reserved_bytes, share=share), charged, LAG_STRIPS if share > 1 else 0)
+    if not len(space.choices) and share == 1:
+        space = Space(shape, chip_numbers(spec, reserved_bytes, apart=False), charged)
+    return space
 
 
 @lru_cache(maxsize=4096)
-def _search(shape: ConvShape, spec: SparseAccelerator, reserved_bytes: int, share: int) -> Search | None:
-    key = key_of(shape, fingerprint(spec), reserved_bytes, share)
+def _search(
+    shape: ConvShape, spec: SparseAccelerator, reserved_bytes: int, share: int, objective: Objective
+) -> Search | None:
+    key = key_of(shape, fingerprint(spec), reserved_bytes, share, str(objective))
     kept = read_numbers(key, KEPT)
     if kept is not None:
         return _kept_search(shape, kept)
-    space = Space(shape, chip_numbers(spec, reserved_bytes, share=share), LAG_STRIPS if share > 1 else 0)
-    if not len(space.choices) and share == 1:
-        space = Space(shape, chip_numbers(spec, reserved_bytes, apart=False))
+    charged = prices(objective, spec)
+    space = _space(shape, spec, reserved_bytes, share, charged)
     if not len(space.choices):
         return None
-    search = branch_and_bound(space, LayerModel(shape, spec))
+    search = branch_and_bound(space, LayerModel(shape, spec), charged)
     keep_numbers(key, _numbers_kept(search))
     return search
 
@@ -241,16 +301,19 @@ def _numbers_kept(search: Search) -> list[int]:
         int(mapping.order is LoopOrder.ACTIVATIONS_OUTER), mapping.tile_rows, mapping.tile_columns,
         mapping.group_blocks, mapping.split_rows, mapping.split_columns, mapping.split_words,
     )  # fmt: skip
-    counts = search.cycles, search.least, search.tilings, search.costed, *search.illegal.values()
+    costs = struct.unpack("<2q", struct.pack("<2d", search.cost, search.least))  # the bits: exactly the same floats
+    counts = search.cycles, *costs, search.tilings, search.costed, *search.illegal.values()
     return [*choice, int(mapping.resident_parameters), *counts]
 
 
 def _kept_search(shape: ConvShape, numbers: list[int]) -> Search:
     """Return the search of `_numbers_kept`."""
-    choice, resident, cycles, least, tilings, costed, *illegal = numbers[:CHOICE], *numbers[CHOICE:]
+    choice, resident, cycles, *bits = numbers[:CHOICE], *numbers[CHOICE : CHOICE + 4]
+    tilings, costed, *illegal = numbers[CHOICE + 4 :]
+    cost, least = struct.unpack("<2d", struct.pack("<2q", *bits))
     return Search(
-        mapping=_mapping(shape, choice, bool(resident)), cycles=cycles, least=least, tilings=tilings, costed=costed,
-        illegal=dict(zip(ILLEGAL, illegal, strict=True)),
+        mapping=_mapping(shape, choice, bool(resident)), cycles=cycles, cost=cost, least=least, tilings=tilings,
+        costed=costed, illegal=dict(zip(ILLEGAL, illegal, strict=True)),
     )  # fmt: skip
 
 
@@ -264,22 +327,32 @@ def _mapping(shape: ConvShape, choice: list[int], resident: bool) -> ConvMapping
     )  # fmt: skip
 
 
-def branch_and_bound(space: Space, model: LayerModel) -> Search:
-    """Return the best mapping of a space that has one: cost in the order of bounds until no bound is below the best."""
-    best, least, cycles, jobs, number = space.mapping(0), np.inf, 0, 0, 0
-    while number < len(space.choices) and space.least[number] < least and jobs < SEARCH_JOBS:
+def branch_and_bound(space: Space, model: LayerModel, charged: Prices | None = None, *, keep: int = 1) -> Search:
+    """Return the best mapping of a space that has one: cost in the order of bounds until no bound is below the best.
+
+    `charged`: those the space was made with. With `keep` 2 also the best of those that are not as good: the search goes
+    on until no bound is below its cost.
+    """
+    charged = charged or prices(Objective.LATENCY, model.spec)
+    best: list[tuple[tuple[float, int], int, Cost]] = []
+    jobs, number = 0, 0
+    while number < len(space.choices) and (jobs < SEARCH_JOBS or not best):
+        if len(best) == keep and best[-1][0] <= (space.bound[number], space.least[number]):
+            break
         mapping = space.mapping(number)
-        listed = model.jobs(mapping)
-        found, _ = model.run(listed)
-        cost = found * (1 + space.lag / mapping.strip_count)
-        if cost < least:
-            best, least, cycles = mapping, cost, found
-        jobs += len(listed)
+        cost = charged.cost(model, mapping, space.counts[number])
+        if space.lag:
+            cost = replace(cost, value=cost.value * (1 + space.lag / mapping.strip_count))
+        if all(cost.rank != rank for rank, *_ in best):
+            best = sorted([*best, (cost.rank, number, cost)], key=lambda one: one[0])[:keep]
+        jobs += cost.jobs
         number += 1
-    rest = space.least[number] if number < len(space.choices) else least
+    (_, first, cost), *others = best
+    rest = float(space.bound[number]) if number < len(space.choices) else cost.value
     return Search(
-        mapping=best, cycles=cycles, least=int(min(least, np.ceil(rest))), tilings=space.tilings,
-        illegal=space.illegal, costed=number,
+        mapping=space.mapping(first), cycles=cost.cycles, cost=cost.value, tilings=space.tilings, costed=number,
+        illegal=space.illegal, least=min(cost.value, float(np.ceil(rest)) if charged.integral else rest),
+        runner_up=(space.mapping(others[0][1]), others[0][2]) if others else None,
     )  # fmt: skip
 
 

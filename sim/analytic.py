@@ -30,7 +30,7 @@ from gossamer.sim.conv_layout import (
 )
 from gossamer.sim.conv_schedule import conv_jobs
 from gossamer.sim.conv_steps import FULL
-from gossamer.sim.jobs import JOB_COLUMNS, run_jobs
+from gossamer.sim.jobs import JOB_COLUMNS, run_traffic
 from gossamer.sim.offchip import OffChipTiming, offchip_timing
 
 JOBS_PER_STEP = 10
@@ -58,7 +58,7 @@ class LayerModel:
     """
 
     def __init__(self, shape: ConvShape, spec: SparseAccelerator) -> None:
-        self.shape = shape
+        self.shape, self.spec = shape, spec
         self.memory = offchip_timing(spec)
         self.queue_depth = spec.dispatch.queue_depth
         self._memory = self.memory.as_array()
@@ -88,11 +88,17 @@ class LayerModel:
 
     def run(self, jobs: NDArray[np.int64]) -> tuple[int, NDArray[np.int64]]:
         """Return the cycles of jobs and their times, int64 [n, TIME_COLUMNS]."""
+        cycles, times, _ = self.run_traffic(jobs)
+        return cycles, times
+
+    def run_traffic(self, jobs: NDArray[np.int64]) -> tuple[int, NDArray[np.int64], NDArray[np.int64]]:
+        """Return the cycles of jobs, their times int64 [n, TIME_COLUMNS] and traffic int64 [n, TRAFFIC_COLUMNS]."""
         times = np.empty((jobs.shape[0], engine.TIME_COLUMNS), dtype=np.int64)
-        cycles = run_jobs(jobs, self._memory, self.queue_depth, times)
+        traffic = np.zeros((jobs.shape[0], engine.TRAFFIC_COLUMNS), dtype=np.int64)
+        cycles = run_traffic(jobs, self._memory, self.queue_depth, times, traffic)
         if cycles == engine.STUCK:
             raise SelfCheckError("the jobs of a schedule must wait for earlier ones only")
-        return cycles, times
+        return cycles, times, traffic
 
 
 def layer_cycles(mapping: ConvMapping, spec: SparseAccelerator) -> LayerCost:

@@ -1,7 +1,8 @@
 """Number what the schedule of a multiply-accumulate layer depends on, and find its tiles, splits and addresses.
 
 A layer is taken to be the only one of a Program: off chip lie its instructions, weights, indices, parameters, and its
-tensors, the larger first. Addresses count from the end of the instructions, whose number the schedule has yet to tell.
+tensors, the larger first, equal ones as output, input, second operand. Addresses count from the end of the
+instructions, whose number the schedule has yet to tell.
 """
 
 from typing import Any
@@ -117,5 +118,7 @@ def place_regions(
         regions[INPUT_AT] += _aligned(out_bytes)
     if layer[JOINED]:
         regions[OPERAND_AT] += _aligned(out_bytes)
-        if in_bytes <= out_bytes:
+        if in_bytes < out_bytes:
             regions[INPUT_AT] += _aligned(out_bytes)
+        elif in_bytes == out_bytes:
+            regions[OPERAND_AT] += _aligned(in_bytes)

@@ -98,10 +98,14 @@ def _run_ahead(
 
 
 @kernel
-def run_jobs(jobs: NDArray[np.int64], memory: NDArray[np.int64], queue_depth: int, times: NDArray[np.int64]) -> int:
+def run_traffic(
+    jobs: NDArray[np.int64], memory: NDArray[np.int64], queue_depth: int, times: NDArray[np.int64],
+    traffic: NDArray[np.int64],
+) -> int:  # fmt: skip
     """Return the cycles of jobs int64 [n, JOB_COLUMNS] in program order that end in END, or STUCK.
 
-    Fills times int64 [n, TIME_COLUMNS] except READY. STUCK: jobs that wait for later ones.
+    Fills times int64 [n, TIME_COLUMNS] except READY and traffic int64 [n, TRAFFIC_COLUMNS], zeros before. STUCK: jobs
+    that wait for later ones.
     """
     count = jobs.shape[0]
     times[:] = UNKNOWN
@@ -112,7 +116,6 @@ def run_jobs(jobs: NDArray[np.int64], memory: NDArray[np.int64], queue_depth: in
         order[engine, counters[0, engine]] = job
         counters[0, engine] += 1
     counters[0] = 0
-    traffic = np.zeros((count, TRAFFIC_COLUMNS), dtype=np.int64)
     control = np.zeros(CONTROL_COLUMNS, dtype=np.int64)
     fetch_bytes, fetch_times = fetch_plan(count, memory)
     agents, rings, channel_free, port_free = memory_state(memory)
@@ -123,3 +126,11 @@ def run_jobs(jobs: NDArray[np.int64], memory: NDArray[np.int64], queue_depth: in
         at = serve_bursts(jobs, times, control, fetch_times, agents, rings, memory, channel_free, port_free, traffic)
         if at == STUCK:
             return STUCK
+
+
+@kernel
+def run_jobs(jobs: NDArray[np.int64], memory: NDArray[np.int64], queue_depth: int, times: NDArray[np.int64]) -> int:
+    """Return what `run_traffic` does, without the traffic."""
+    return int(
+        run_traffic(jobs, memory, queue_depth, times, np.zeros((jobs.shape[0], TRAFFIC_COLUMNS), dtype=np.int64))
+    )

@@ -15,7 +15,7 @@ from gossamer.mapper.codegen.convolution import Joined
 from gossamer.mapper.codegen.convolution_shape import flatten
 from gossamer.mapper.codegen.parameters import pass_through
 from gossamer.mapper.codegen.vector import stream_cycles
-from gossamer.mapper.codegen.wide_pixels import Convolution, fastest_width
+from gossamer.mapper.codegen.wide_pixels import Convolution, best_width
 
 
 def addition_of(
@@ -42,7 +42,7 @@ def adds_on_array(network: Network, layer: Layer, spec: SparseAccelerator) -> bo
         for name in (*layer.inputs, layer.output)
     )
     addition = addition_of(layer, layer.params, a, b, out)
-    found = addition and fastest_width(addition, spec)
+    found = addition and best_width(addition, spec)
     if not found:
         return False
     return found[1].cycles < stream_cycles(spec, layer.name, Opcode.ADD, out, [a, b])

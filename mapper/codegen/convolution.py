@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
+from gossamer.arch.accumulator import SUM_BYTES
 from gossamer.arch.isa import REQUANTIZING, Opcode, Space, index_pitch_bytes
 from gossamer.arch.timing import ceil_div
 from gossamer.dataflow.mapping import (
@@ -102,9 +103,10 @@ class Slots:
 
 
 class Turns:
-    """Halves of the accumulator, taken in turn by one layer, or by all of those that are emitted together."""
+    """Halves of the accumulator, taken in turn by one layer, or by all `layers` that are emitted together."""
 
-    def __init__(self) -> None:
+    def __init__(self, layers: int = 1) -> None:
+        self.layers = layers
         self._count = -1
 
     def take(self) -> int:
@@ -137,7 +139,7 @@ class ConvEmitter:
         self._parameter_slots = Slots(SLOTS)
         self._segments: dict[int, dict[tuple[int, int], int]] = {}
         self._loaded: dict[int, set[tuple[int, int]]] = {}
-        self._turns = turns or Turns()
+        self._turns, self.share = turns or Turns(), 1 if turns is None else turns.layers
         self._sum_turn = self._out_turn = self._operand_turn = 0
         self.stored = target.address
         """Off-chip address below which all of the target has been stored by what is emitted."""
@@ -167,6 +169,13 @@ class ConvEmitter:
             blocks_bytes + self.shape.joined_bytes, PARAMETER_ALIGN_BYTES, who=who
         )  # fmt: skip
         self.joined_par = self.par_base + blocks_bytes
+        self.held_bytes = {
+            "activation": SLOTS * (self.in_bytes + operand_bytes + self.out_bytes) + constant_bytes,
+            "weight": rows * array.chains,
+            "index": rows * self.pitch if self.shape.index_bits else 0,
+            "accumulator": mapping.accumulator_slots * self.sum_slot * array.chains * SUM_BYTES,
+            "parameter": blocks_bytes + self.shape.joined_bytes,
+        }
 
     def _place_parameters(self, params: Requantization) -> None:
         """Place the parameter blocks off chip, one every `parameter_bytes`."""
@@ -211,6 +220,8 @@ class ConvEmitter:
 
     def run(self) -> Iterator[list[Row]]:
         """Emit the layer bit by bit: yield the LOADs that come next before they are emitted."""
+        reserved = len(self.correction) * self.inputs.source.words * self.group_size
+        self.emitter.note_mapping(self.mapping, reserved, self.share, self.held_bytes)
         iterations = [list(steps) for _, steps in groupby(self._steps(), key=lambda step: step.outer)]
         self._append_loads(self._constant_loads())
         if self.shape.joined_bytes:

@@ -24,8 +24,8 @@ from gossamer.mapper.codegen.together import emit_together
 from gossamer.mapper.codegen.vector import BINARY_OPCODES, emit_vector_layer, vector_params, vector_record
 from gossamer.mapper.codegen.wide_pixels import (
     Convolution,
+    best_width,
     choose_width,
-    fastest_width,
     has_adjacent_pixels,
     join_columns,
 )
@@ -68,7 +68,7 @@ def emit_pair(
     """
     joined = [joins.get(layer.output) for layer in pair]
     chosen = [
-        fastest_width(convolution_of(layer, places, joiner), emitter.spec, len(pair))
+        best_width(convolution_of(layer, places, joiner), emitter.spec, len(pair))
         for layer, joiner in zip(pair, joined, strict=True)
     ]
     found = [each for each in chosen if each is not None]
@@ -77,7 +77,7 @@ def emit_pair(
             emit_mac_layer(emitter, network, layer, places, joiner)
         return
     emitter.reset_buffers()
-    turns, numbers = Turns(), []
+    turns, numbers = Turns(len(pair)), []
     parts = [_pack(emitter, convolution, search.mapping, turns) for convolution, search in found]
     for layer, joiner, part in zip(pair, joined, parts, strict=True):
         numbers.append(len(emitter.layers))
@@ -95,7 +95,7 @@ def emit_scaling(
     what = None if joined is None else joined_operand(layer, joined, places)
     params = vector_params(layer, layer.params)
     source, target = places[layer.inputs[0]], places[(joined or layer).output]
-    found = find_scaling(emitter.spec, layer, params, source, target, what)
+    found = find_scaling(emitter.spec, layer, params, source, target, what, emitter.objective)
     if found is None:
         if joined is not None:
             raise MappingError(
@@ -117,7 +117,7 @@ def emit_addition(
     """Emit an addition through the array (`gossamer.mapper.codegen.addition`), or by VECTOR if its places forbid it."""
     a, b, out = (places[name] for name in (*layer.inputs, layer.output))
     addition = addition_of(layer, vector_params(layer, layer.params), a, b, out)
-    found = addition and fastest_width(addition, emitter.spec)
+    found = addition and best_width(addition, emitter.spec)
     if not found:
         emit_vector_layer(emitter, network, layer, places)
         return
@@ -152,7 +152,7 @@ def _record(network: Network, layer: MacLayer, parts: list[Part]) -> LayerRecord
 
 def _prepare(emitter: Emitter, convolution: Convolution) -> Part:
     """Map and pack a convolution. Raises MappingError."""
-    return _pack(emitter, *choose_width(convolution, emitter.spec))
+    return _pack(emitter, *choose_width(convolution, emitter.spec, emitter.objective))
 
 
 def _pack(emitter: Emitter, chosen: Convolution, mapping: ConvMapping, turns: Turns | None = None) -> Part:
@@ -273,7 +273,9 @@ def _products(
                 emitter.spec, left, out, who=layer.name, kernel=(1, 1), has_table=params.table is not None
             )
             reserved = len(correction) * left.words * left.group_size
-            mapping = choose_mapping(shape, emitter.spec, layer.name, reserved_bytes=reserved)
+            mapping = choose_mapping(
+                shape, emitter.spec, layer.name, reserved_bytes=reserved, objective=emitter.objective
+            )
             weights = StreamedWeights(emitter, right, shape, transposed=layer.transpose_b)
             part = ConvEmitter(
                 emitter, mapping, left, out, weights, params, who=layer.name, fill=zero, correction=correction

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gossamer.arch.isa import Opcode, Space, index_pitch_bytes
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.dataflow.mapping import Block, Split
+from gossamer.dataflow.mapping import Block, Objective, Split
 from gossamer.dataflow.network import Binary, BinaryKind, Layer, Network
 from gossamer.dataflow.numerics import QuantParams, Requantization, VectorParams
 from gossamer.mapper.allocate import REGION_ALIGN_BYTES, TensorPlace, align, place_tensor
@@ -56,9 +56,9 @@ class Scaling:
 
 def find_scaling(
     spec: SparseAccelerator, layer: Binary, params: VectorParams, a: TensorPlace, out: TensorPlace,
-    joined: Joined | None = None,
+    joined: Joined | None = None, objective: Objective = Objective.LATENCY,
 ) -> Scaling | None:  # fmt: skip
-    """Return the fastest way to multiply the pixels of `a`, None if none fits. `joined`: what follows in the tiles."""
+    """Return the best way to multiply the pixels of `a`, None if none fits. `joined`: what follows in the tiles."""
     places = (a, out) if joined is None else (a, out, joined.operand)
     if not all(place.is_contiguous for place in places):
         return None
@@ -74,8 +74,8 @@ def find_scaling(
             joined=joined is not None, joined_bytes=len(joined.block) if joined else 0,
         )  # fmt: skip
         reserved = len(correction) * source.words * source.group_size
-        search = try_mapping(shape, spec, reserved_bytes=reserved)
-        if search is not None and (best is None or search.cycles < best.search.cycles):
+        search = try_mapping(shape, spec, reserved_bytes=reserved, objective=objective)
+        if search is not None and (best is None or search.rank < best.search.rank):
             best = Scaling(
                 source=source, target=target, params=_requantization(params, a.shape[3], pitch, width),
                 constants=constants, correction=correction, search=search,

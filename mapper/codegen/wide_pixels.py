@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.dataflow.mapping import ConvMapping, ConvShape
+from gossamer.dataflow.mapping import ConvMapping, ConvShape, Objective
 from gossamer.dataflow.numerics import MIN_SHIFT, Requantization
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper.allocate import TensorPlace
@@ -77,27 +77,34 @@ class Convolution:
         )  # fmt: skip
 
 
-def choose_width(convolution: Convolution, spec: SparseAccelerator) -> tuple[Convolution, ConvMapping]:
-    """Return the fastest of a convolution and those that split its columns over chains, and its mapping.
+def choose_width(
+    convolution: Convolution, spec: SparseAccelerator, objective: Objective = Objective.LATENCY
+) -> tuple[Convolution, ConvMapping]:
+    """Return the best of a convolution and those that split its columns over chains, and its mapping.
 
     Raises MappingError if the array cannot run it.
     """
-    found = fastest_width(convolution, spec)
+    found = best_width(convolution, spec, objective=objective)
     if found is None:
         return convolution, choose_mapping(convolution.shape(spec), spec, convolution.who)  # says what is missing
     return found[0], found[1].mapping
 
 
-def fastest_width(
-    convolution: Convolution, spec: SparseAccelerator, share: int = 1
+def best_width(
+    convolution: Convolution, spec: SparseAccelerator, share: int = 1, *, objective: Objective = Objective.LATENCY
 ) -> tuple[Convolution, Search] | None:
     """Return the same with what the search found, None if nothing fits a `share`th of the buffers."""
     best: tuple[Convolution, Search] | None = None
     for each in (convolution, *convolution.wide(spec)):
-        found = try_mapping(each.shape(spec), spec, share=share)
-        if found is not None and (best is None or found.cycles < best[1].cycles):
+        found = try_mapping(each.shape(spec), spec, share=share, objective=objective)
+        if found is not None and (best is None or _order(found, share) < _order(best[1], share)):
             best = each, found
     return best
+
+
+def _order(search: Search, share: int) -> tuple[float, int]:
+    """Return what widths are compared by: cycles where layers take turns, whose cost counts what waits for them too."""
+    return search.rank if share == 1 else (search.cycles, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from gossamer.arch.config import fingerprint, load_config
 from gossamer.arch.errors import ConfigError, MappingError
 from gossamer.arch.resources import RESOURCE_NAMES, estimate_resources
 from gossamer.arch.spec import SparseAccelerator
+from gossamer.dataflow.mapping import Objective
 from gossamer.report import Hint, SimulationReport
 from gossamer.request import Compiled, SimulationRequest
 
@@ -48,7 +49,9 @@ def find_hints(request: SimulationRequest, compiled: Compiled, report: Simulatio
             continue
         tried += 1
         try:
-            program = compile_network(compiled.network, spec, config_fingerprint=fingerprint(spec))
+            program = compile_network(
+                compiled.network, spec, config_fingerprint=fingerprint(spec), objective=Objective(request.objective)
+            )
         except MappingError:
             continue
         saved = report.total_cycles - simulate(program, spec).total_cycles

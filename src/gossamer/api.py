@@ -22,11 +22,13 @@ def _request(
     batch: int,
     settings: Sequence[str],
     advice: bool,
+    objective: str = "latency",
+    explain: str | None = None,
 ) -> SimulationRequest:
     return SimulationRequest(
         model=str(model), config=str(config), sparsity=sparsity,
         shapes={name: tuple(shape) for name, shape in (shapes or {}).items()}, calibration=calibration, batch=batch,
-        overrides=tuple(settings), advice=advice,
+        overrides=tuple(settings), advice=advice, objective=objective, explain=explain,
     )  # fmt: skip
 
 
@@ -39,9 +41,11 @@ def compile(
     calibration: Path | None = None,
     batch: int = 1,
     settings: Sequence[str] = (),
+    objective: str = "latency",
 ) -> Program:
     """Return the Program of a model on a config; arguments as on the command line. Raises GossamerError."""
-    return compile_request(_request(model, config, sparsity, shapes, calibration, batch, settings, False)).program
+    request = _request(model, config, sparsity, shapes, calibration, batch, settings, False, objective)
+    return compile_request(request).program
 
 
 def simulate(
@@ -54,9 +58,14 @@ def simulate(
     batch: int = 1,
     settings: Sequence[str] = (),
     advice: bool = False,
+    objective: str = "latency",
+    explain: str | None = None,
 ) -> SimulationReport:
     """Return the report of a model on a config; arguments as on the command line. Raises GossamerError."""
-    return run_simulation(_request(model, config, sparsity, shapes, calibration, batch, settings, advice)).report
+    request = _request(
+        model, config, sparsity, shapes, calibration, batch, settings, advice, objective, explain
+    )  # fmt: skip
+    return run_simulation(request).report
 
 
 def verify(

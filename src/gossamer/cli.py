@@ -39,6 +39,15 @@ BatchOption = Annotated[int, typer.Option("--batch", "-b", min=1, max=4096, help
 TargetOption = Annotated[
     str | None, typer.Option("--target", help="Whose DSPs to build from: generic, xcup, ecp5; default: the device's")
 ]
+ObjectiveOption = Annotated[
+    str, typer.Option("--objective", help="What mappings are chosen for: latency, energy, edp or bytes (off chip)")
+]
+ExplainOption = Annotated[
+    str | None,
+    typer.Option(
+        "--explain", help="Explain one layer, by name or number, instead of the table: its mapping and limits"
+    ),
+]
 SetOption = Annotated[list[str], typer.Option("--set", help="Override a config value: off_chip.channels=2")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there")]
 
@@ -94,6 +103,8 @@ def simulate(
     activation_range: RangeOption = "min-max",
     batch: BatchOption = 1,
     overrides: SetOption = [],  # noqa: B006 - typer copies it
+    objective: ObjectiveOption = "latency",
+    explain: ExplainOption = None,
     advice: Annotated[bool, typer.Option(help="Re-simulate single changes and rank those that would help")] = True,
     output: Annotated[Path | None, typer.Option("-o", help="Run folder; default runs/NNNN, none with --json")] = None,
     as_json: JsonOption = False,
@@ -107,7 +118,7 @@ def simulate(
     request = SimulationRequest(
         model=model, config=config, sparsity=sparsity, sparsity_file=sparsity_file, shapes=parse_shapes(shape),
         calibration=calibration, activation_range=activation_range, batch=batch, overrides=tuple(overrides),
-        advice=advice,
+        objective=objective, explain=explain, advice=advice and explain is None,
     )  # fmt: skip
     with _progress(as_json) as stage:
         run = run_simulation(request, stage)
@@ -130,6 +141,7 @@ def compile(
     activation_range: RangeOption = "min-max",
     batch: BatchOption = 1,
     overrides: SetOption = [],  # noqa: B006 - typer copies it
+    objective: ObjectiveOption = "latency",
     listing: Annotated[bool, typer.Option("--listing", help="Print the disassembly on stdout")] = False,
 ) -> None:
     """Compile a model into a Program file for a config."""
@@ -140,7 +152,7 @@ def compile(
     request = SimulationRequest(
         model=model, config=config, sparsity=sparsity, sparsity_file=sparsity_file, shapes=parse_shapes(shape),
         calibration=calibration, activation_range=activation_range, batch=batch, overrides=tuple(overrides),
-        advice=False,
+        objective=objective, advice=False,
     )  # fmt: skip
     with _progress(False) as stage:
         compiled = compile_request(request, stage)

@@ -2,9 +2,11 @@
 
 from gossamer.arch.resources import estimate_resources
 from gossamer.arch.spec import SparseAccelerator
+from gossamer.dataflow.mapping import Objective
+from gossamer.mapper.tiling import search_again
 from gossamer.render import describe_config
-from gossamer.report import CLASSES, LayerReport, ResourceUse, Roofline, SimulationReport
-from gossamer.request import SimulationRequest
+from gossamer.report import CLASSES, LayerReport, MappingSearch, ResourceUse, Roofline, SimulationReport
+from gossamer.request import Compiled, SimulationRequest
 from gossamer.sim.results import LayerTiming, Simulation
 from gossamer.trust import simulated_tier
 
@@ -35,6 +37,20 @@ def core_report(
         classes={name: float(simulation.classes[name]) for name in CLASSES},  # type: ignore[index]
         engines=engines, roofline=_roofline(spec, simulation), area=_area(spec), layers=layers,
         notes=notes,
+    )  # fmt: skip
+
+
+def mapping_search(request: SimulationRequest, compiled: Compiled) -> MappingSearch | None:
+    """Return how the mappings of a network were found, None if it has none; searches are remembered, not repeated."""
+    chosen = {(part.mapping.shape, part.reserved_bytes, part.share) for part in compiled.compilation.mapped}
+    objective = Objective(request.objective)
+    searches = [search_again(shape, compiled.spec, reserved, share, objective) for shape, reserved, share in chosen]
+    if not searches:
+        return None
+    return MappingSearch(
+        objective=request.objective, shapes=len(searches), proved=sum(search.proved for search in searches),
+        tilings=sum(search.tilings for search in searches), costed=sum(search.costed for search in searches),
+        illegal={why: sum(search.illegal[why] for search in searches) for why in searches[0].illegal},
     )  # fmt: skip
 
 

@@ -127,6 +127,12 @@ def _total_lines(report: SimulationReport) -> Iterator[str]:
             f"{roof.ridge_macs_per_byte:.3g} MAC/B; here {roof.intensity_macs_per_byte:.3g} MAC/B: {side} roof"
         )
         yield f"       off-chip {quantity(report.dram_bytes, 'B')}; layers bound by: {layers}"
+    search = report.mappings
+    if search is not None:
+        yield (
+            f"search least {search.objective}; layer shapes {search.shapes}, proved best {search.proved}; "
+            f"tilings {search.tilings:,}, illegal {sum(search.illegal.values()):,}, costed {search.costed:,}"
+        )
     if report.area:
         uses = [
             f"{use.used:,} {use.resource.upper()} ({100 * use.used / use.available:.0f} %)"
@@ -143,6 +149,6 @@ def _bounds(report: SimulationReport) -> list[str]:
 
 def print_report(report: SimulationReport, folder: Path | None) -> None:
     """Write the report to stdout, then where it was saved."""
-    sys.stdout.write(simulation_text(report))
+    sys.stdout.write(str(report))
     if folder is not None:
         sys.stdout.write(f"saved  {folder}\n")

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gossamer.explanation import Explanation
+
 CLASSES = ("compute", "edges", "fill", "memory", "vector", "control")
 """Exclusive cycle classes: useful work at full array; array busy but stages, chains or lanes unused; pipeline fill and
 drain; waiting for off-chip memory; VECTOR busy while the array is not; fetch, dispatch, tokens."""
@@ -64,6 +66,21 @@ class Hint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MappingSearch:
+    """How the mappings of a network were found: `shapes` different layers, `proved` of them the best of their space.
+
+    Of all their `tilings`, `illegal` are not legal, by why, and `costed` were costed exactly.
+    """
+
+    objective: str
+    shapes: int
+    proved: int
+    tilings: int
+    illegal: Mapping[str, int]
+    costed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceUse:
     """Estimated need of one resource against the device's budget."""
 
@@ -100,6 +117,8 @@ class SimulationReport:
     layers: tuple[LayerReport, ...]
     notes: tuple[str, ...]
     hints: tuple[Hint, ...] = ()
+    mappings: MappingSearch | None = None
+    explain: Explanation | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that `simulate --json` prints and result.json holds; same inputs, same bytes."""
@@ -115,9 +134,16 @@ class SimulationReport:
             "area": [asdict(use) for use in self.area],
             "layers": [layer.as_json() for layer in self.layers],
             "hints": [asdict(hint) for hint in self.hints], "notes": list(self.notes),
+            "mappings": None if self.mappings is None else asdict(self.mappings),
+            **({} if self.explain is None else {"explain": asdict(self.explain)}),
         }  # fmt: skip
 
     def __str__(self) -> str:
+        """Return the whole report as text, or the layer it explains."""
+        if self.explain is not None:
+            from gossamer.explain_text import explanation_text
+
+            return explanation_text(self, self.explain)
         from gossamer.render import simulation_text
 
         return simulation_text(self)

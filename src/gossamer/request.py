@@ -7,6 +7,7 @@ from pathlib import Path
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.network import Network
 from gossamer.dataflow.program import Program
+from gossamer.mapper.compile import Compilation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,13 +23,20 @@ class SimulationRequest:
     activation_range: str = "min-max"
     batch: int = 1
     overrides: tuple[str, ...] = ()
+    objective: str = "latency"
     advice: bool = True
+    explain: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiled:
-    """A quantized network and the Program that runs it on a sparse chain core."""
+    """A quantized network, and what compiling it for a sparse chain core gave."""
 
     network: Network
     spec: SparseAccelerator
-    program: Program
+    compilation: Compilation
+
+    @property
+    def program(self) -> Program:
+        """The Program that runs the network."""
+        return self.compilation.program

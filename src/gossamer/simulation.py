@@ -110,17 +110,19 @@ def compile_request(request: SimulationRequest, stage: Stage = _silent) -> Compi
 
 def compile_for(request: SimulationRequest, spec: SparseAccelerator, stage: Stage) -> Compiled:
     """Return the compiled Program of a request on a config that is already loaded."""
-    from gossamer.mapper.compile import compile_network
+    from gossamer.mapper.compile import compile_mapped
+    from gossamer.mapper.objective import objective_of
     from gossamer.mapper.quantization.quantize import quantize
 
+    objective = objective_of(request.objective)
     network = pruned_network(request, spec, stage)
     stage("quantizing")
     path = calibration_path(request)
     calibration = None if path is None else read_calibration(path, network)
     quantized = quantize(network, calibration, request.activation_range)
     stage("mapping")
-    program = compile_network(quantized, spec, config_fingerprint=fingerprint(spec))
-    return Compiled(network=quantized, spec=spec, program=program)
+    compiled = compile_mapped(quantized, spec, config_fingerprint=fingerprint(spec), objective=objective)
+    return Compiled(network=quantized, spec=spec, compilation=compiled)
 
 
 def read_program(path: Path, spec: SparseAccelerator) -> Program:
@@ -138,34 +140,52 @@ def read_program(path: Path, spec: SparseAccelerator) -> Program:
 
 def run_simulation(request: SimulationRequest, stage: Stage = _silent) -> SimulationRun:
     """Return the simulated run of a request. Raises GossamerError for anything wrong with it."""
+    from gossamer.mapper.objective import objective_of
     from gossamer.sim.kernels import cache_is_cold
 
     if cache_is_cold():
         stage("compiling kernels: first run only, about 30 s")
     spec = load_config(request.config, request.overrides)
     provenance = _provenance(request, spec)
+    objective_of(request.objective)
     if isinstance(spec, SystolicAccelerator):
         from gossamer.systolic_report import systolic_report
 
+        _check_mapped(request, f"{spec.name} is a plain systolic array, which is not mapped")
         report = systolic_report(request, spec, pruned_network(request, spec, stage))
         return SimulationRun(report=report, spec=spec, program=None, provenance=provenance)
-    from gossamer.core_report import core_report
+    from gossamer.core_report import core_report, mapping_search
     from gossamer.sim.timing import simulate
 
     if request.model.endswith(PROGRAM_SUFFIX):
+        _check_mapped(request, f"{request.model} is a compiled Program, whose mappings are chosen and not recorded")
         program = read_program(Path(request.model), spec)
         stage("simulating")
         report = core_report(request, spec, simulate(program, spec), ("a compiled Program: simulated as it is",))
         return SimulationRun(report=report, spec=spec, program=program, provenance=provenance)
     compiled = compile_for(request, spec, stage)
     stage("simulating")
-    report = core_report(request, spec, simulate(compiled.program, spec), compiled.network.notes)
+    simulation = simulate(compiled.program, spec)
+    report = core_report(request, spec, simulation, compiled.network.notes)
+    report = replace(report, mappings=mapping_search(request, compiled))
+    if request.explain is not None:
+        from gossamer.explain import explain
+
+        stage(f"explaining {request.explain}")
+        report = replace(report, explain=explain(request, compiled, simulation))
     if request.advice:
         from gossamer.advice import find_hints
 
         stage("trying single changes")
         report = replace(report, hints=find_hints(request, compiled, report))
     return SimulationRun(report=report, spec=spec, program=compiled.program, provenance=provenance)
+
+
+def _check_mapped(request: SimulationRequest, what: str) -> None:
+    """Raise ModelError if a request asks for mappings where there are none."""
+    for option, given in (("--explain", request.explain is not None), ("--objective", request.objective != "latency")):
+        if given:
+            raise ModelError(f"{option} is about mappings, and {what}: name a network and a sparse_chain config")
 
 
 def _provenance(request: SimulationRequest, spec: AcceleratorSpec) -> dict[str, Any]:
@@ -177,7 +197,8 @@ def _provenance(request: SimulationRequest, spec: AcceleratorSpec) -> dict[str, 
         command += [option, str(value)] if value is not None else []
     for name, shape in request.shapes.items():
         command += ["--shape", f"{name}={'x'.join(map(str, shape))}"]
-    command += ["--range", request.activation_range, "--batch", str(request.batch)]
+    command += ["--range", request.activation_range, "--batch", str(request.batch), "--objective", request.objective]
+    command += [] if request.explain is None else ["--explain", request.explain]
     command += [word for override in request.overrides for word in ("--set", override)]
     inputs = {"model": path, "sparsity_file": request.sparsity_file, "calibration": calibration_path(request)}
     return {

@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 from gossamer.arch.config import fingerprint, load_config
 from gossamer.arch.isa import Engine
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.dataflow.mapping import ConvMapping
+from gossamer.dataflow.mapping import ConvMapping, Objective
 from gossamer.dataflow.network import BinaryKind
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper.codegen import mac_layers
@@ -175,7 +175,9 @@ def test_every_instruction_has_the_times_it_has_in_the_generated_program(
     for take in range(MAPPINGS):
         mapping: ConvMapping | None = None
 
-        def choose(layer: Convolution, spec: SparseAccelerator, take: int = take) -> tuple[Convolution, ConvMapping]:
+        def choose(
+            layer: Convolution, spec: SparseAccelerator, _: Objective, take: int = take
+        ) -> tuple[Convolution, ConvMapping]:
             nonlocal mapping
             *_, layer = layer, *layer.wide(spec)
             space = Space(layer.shape(spec), chip_numbers(spec))

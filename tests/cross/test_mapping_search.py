@@ -9,7 +9,7 @@ from quantized_layers import convolution, joined
 
 from gossamer.arch.config import fingerprint, load_config
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.dataflow.mapping import ConvMapping, ConvShape
+from gossamer.dataflow.mapping import ConvMapping, ConvShape, Objective
 from gossamer.dataflow.network import BinaryKind
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper.codegen import mac_layers
@@ -61,9 +61,9 @@ class Compiler:
         self.shape: ConvShape | None = None
         choose = mac_layers.choose_width
 
-        def given(layer: Convolution, spec: SparseAccelerator) -> tuple[Convolution, ConvMapping]:
+        def given(layer: Convolution, spec: SparseAccelerator, objective: Objective) -> tuple[Convolution, ConvMapping]:
             if self.mapping is None:
-                layer, mapping = choose(layer, spec)
+                layer, mapping = choose(layer, spec, objective)
                 self.shape = mapping.shape
                 return layer, mapping
             widths = (layer, *layer.wide(spec))

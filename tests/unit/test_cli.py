@@ -71,6 +71,14 @@ def test_help_is_lazy_and_lists_every_command() -> None:
         (["simulate", "digits", "-c", "ecp5-tiny", "--set", "array.chains"], "array.chains"),
         (["simulate", "digits", "-c", "ecp5-tiny", "--range", "median"], "median"),
         (["simulate", "digits", "-c", "ecp5-tiny", "--calibration", "none.npz"], "none.npz"),
+        (["simulate", "digits", "-c", "ecp5-tiny", "--objective", "speed"], "latency, energy, edp, bytes, not `speed`"),
+        (["compile", "digits", "-c", "ecp5-tiny", "-o", "p.gsm", "--objective", "speed"], "not `speed`"),
+        (["simulate", "digits", "-c", "ecp5-tiny", "--explain", "residul_a"], "did you mean residual_a"),
+        (["simulate", "digits", "-c", "ecp5-tiny", "--explain", "10"], "or its number, 1 to 9, not `10`"),
+        (["simulate", "digits", "-c", "ecp5-tiny", "--explain", "?"], "the first names are stem"),
+        (["simulate", "digits", "-c", "systolic-32x32-ws", "--explain", "stem"], "--explain is about mappings"),
+        (["simulate", "digits", "-c", "systolic-32x32-ws", "--objective", "edp"], "--objective is about mappings"),
+        (["simulate", "digits", "-c", "systolic-32x32-ws", "--objective", "speed"], "not `speed`"),
         (["simulate", "digits", "-c", "ecp5-tiny", "--sparsity-file", "none.yaml"], "none.yaml"),
         (["simulate", "gemm:0x4x4", "-c", "ecp5-tiny"], "between 1 and"),
         (["simulate", "gemm:4x4", "-c", "ecp5-tiny"], "gemm:MxKxN"),
@@ -123,6 +131,31 @@ def test_keep_refuses_weights_that_break_a_stated_pattern(run: Run, tmp_path: Pa
     assert status == 2
     assert "only" in err
     assert "2:4" in err
+
+
+def test_explanation_of_a_layer(run: Run, tmp_path: Path) -> None:
+    status, out, err = run("simulate", "digits", "-c", "ecp5-tiny", "--explain", "sum", "-o", "run")
+    assert (status, err) == (0, "")
+    assert out.startswith("residual_b + sum (layer 5 and 6 of 9): conv 1x8x8x32 -> 1x8x8x32, 3x3, dense\n")
+    assert max(map(len, out.splitlines())) <= 80
+    assert "\nsearch for least latency, with what waits for its first results\n" in out  # it takes turns
+    status, text, _ = run("simulate", "digits", "-c", "ecp5-tiny", "--explain", "6", "--json", "--no-advice")
+    explained = json.loads(text)["explain"]
+    assert status == 0
+    assert explained == json.loads((tmp_path / "run" / "result.json").read_text())["explain"]
+    assert "--explain" in json.loads((tmp_path / "run" / "run.json").read_text())["command"]
+    assert explained["layers"] == ["residual_b", "sum"]
+
+
+def test_objectives_change_the_program(run: Run, tmp_path: Path) -> None:
+    for objective in ("latency", "bytes"):
+        status, _, _ = run("compile", "digits", "-c", "ecp5-tiny", "--objective", objective, "-o", f"{objective}.gsm")
+        assert status == 0
+    sizes = {path.stem: path.stat().st_size for path in tmp_path.glob("*.gsm")}
+    assert sizes["bytes"] < sizes["latency"]
+    status, _, err = run("simulate", "bytes.gsm", "-c", "ecp5-tiny", "--explain", "stem")
+    assert status == 2
+    assert "--explain is about mappings, and bytes.gsm is a compiled Program" in err
 
 
 def test_read_only_output_folder(run: Run, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from layer_programs import shape_of, sized_spec
 
+from gossamer.dataflow.mapping import Objective
 from gossamer.mapper import mapping_cache, tiling
 from gossamer.mapper.mapping_cache import keep_numbers, mapping_folder, read_numbers
 from gossamer.mapper.tiling import Search, search_mapping
@@ -36,10 +37,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     tiling._search.cache_clear()
 
 
-def search() -> Search:
+def search(objective: Objective = Objective.LATENCY) -> Search:
     spec = sized_spec(group=8, chains=16, activation=1 << 15, weight=1 << 14, index=1 << 13, accumulator=1 << 14)
     tiling._search.cache_clear()  # what this process remembers
-    return search_mapping(shape_of(spec, 14, 14, 64, 96, 3), spec, "layer")
+    return search_mapping(shape_of(spec, 14, 14, 64, 96, 3), spec, "layer", objective=objective)
 
 
 def test_a_kept_search_is_the_search(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,6 +65,14 @@ def test_another_config_is_another_search(folder: Path) -> None:
     spec = sized_spec(group=8, chains=16, activation=1 << 14, weight=1 << 14, index=1 << 13, accumulator=1 << 14)
     search_mapping(shape_of(spec, 14, 14, 64, 96, 3), spec, "layer")
     assert len(list(folder.iterdir())) == 2
+
+
+def test_another_objective_is_another_search(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {objective: search(objective) for objective in Objective}
+    assert len(list(folder.iterdir())) == len(Objective)
+    assert 0 < found[Objective.ENERGY].cost < 1
+    monkeypatch.delattr(tiling, "branch_and_bound")  # nothing is searched again
+    assert {objective: search(objective) for objective in Objective} == found  # to the last bit of every cost
 
 
 def test_without_a_folder_nothing_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,10 +41,10 @@ def prefer(monkeypatch):
     def choose(wanted: int | None = None) -> list[int]:
         tried: list[int] = []
 
-        def pretend(shape, spec, share):
-            found = try_mapping(shape, spec, share=share)
+        def pretend(shape, spec, **options):
+            found = try_mapping(shape, spec, **options)
             tried.append(shape.out_channels)
-            return found and replace(found, cycles=-len(tried) if wanted in (None, len(tried) - 1) else 2**40)
+            return found and replace(found, cost=-len(tried) if wanted in (None, len(tried) - 1) else 2**40)
 
         monkeypatch.setattr(wide_pixels, "try_mapping", pretend)
         return tried
