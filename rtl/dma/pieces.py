@@ -29,7 +29,7 @@ class PieceWalker(wiring.Component):
     chip_y, chip_x, chip_e: on-chip pitches of lines, segments and bytes. scatter: bytes do not follow each other.
     valid, ready: handshake of one piece; `valid` is not withdrawn.
     address: on-chip address of the piece. offset, size_less_one: its place in the beat, and its bytes.
-    beat_ends: nothing else of this beat is needed. last: the transfer's last piece.
+    beat_ends: there is a piece, and nothing else of its beat is needed. last: the transfer's last piece.
 
     Protocol
     --------
@@ -110,7 +110,7 @@ class PieceWalker(wiring.Component):
                 is_last.eq(segment.last), closes.eq(segment.closes), end.eq(segment.end),
                 whole_end.eq(segment.whole_end),
             ]  # fmt: skip
-        piece = Cat(full | (no_more & closes), no_more & is_last, offset, size, address)
+        piece = Cat(valid & (full | (no_more & closes)), no_more & is_last, offset, size, address)
         free, shown, first = hand_over(m, "piece", valid=valid, payload=piece, ready=self.ready)
         m.d.comb += [
             room.eq(free), self.valid.eq(shown),
@@ -135,7 +135,9 @@ class PieceWalker(wiring.Component):
         within, whole_end = Signal(), Signal()
         # What is known of the bytes of a segment in the cycle after `load`, in which the first one is looked at.
         short, twice, no_low, one_low = (Signal(name=name) for name in ("short", "twice", "no_low", "one_low"))
+        high_beyond = Signal(len(high))
         m.d.sync += [short.eq(high == 0), twice.eq(high == 1), no_low.eq(low == 0), one_low.eq(low == 1)]
+        m.d.sync += high_beyond.eq(high + 1)
         most = 2**shift - 1
         m.d.comb += [
             end.eq(place + low), within.eq(~end[shift] & short), whole_end.eq(end[:shift] == most),
@@ -150,7 +152,7 @@ class PieceWalker(wiring.Component):
                 segment.first_full.eq(Mux(self.scatter, place == most, ~within | whole_end)),
                 segment.end.eq(end[:shift]),
                 segment.whole_end.eq(whole_end),
-                segment.more.eq(Mux(self.scatter, self.segment_less_one, high + end[shift])),
+                segment.more.eq(Mux(self.scatter, self.segment_less_one, Mux(end[shift], high_beyond, high))),
                 segment.no_more.eq(short & Mux(self.scatter, no_low, ~end[shift])),
                 segment.one_more.eq(
                     (short & Mux(self.scatter, one_low, end[shift])) | (twice & ~(self.scatter | end[shift]))
