@@ -279,7 +279,9 @@ class Load(wiring.Component):
         corner, chip = Signal(CHIP_BITS), Signal(CHIP_BITS)
         place = Signal(shift)
         scatter = Signal()
+        failed = Signal()
         m.d.sync += [
+            failed.eq(setup.fail),
             scatter.eq(fields["dst_e"] != 1),
             corner.eq(fields["dst"] + fields["pad_left"]),
             place.eq(self.base[:shift] + fields["dram"][:shift]),
@@ -287,7 +289,8 @@ class Load(wiring.Component):
         with m.If(setup.step[4]):
             m.d.sync += chip.eq(corner + setup.product)
         m.d.comb += [
-            pieces.load.eq(setup.go & has_data),
+            pieces.load.eq(setup.ends & has_data),
+            pieces.drop.eq(failed),
             pieces.chip.eq(chip),
             pieces.place.eq(place),
             *(getattr(pieces, name).eq(getattr(setup, name)) for name in PIECE_SHAPE),

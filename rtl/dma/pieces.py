@@ -1,6 +1,6 @@
 """Cut a transfer into pieces: what one cycle moves between one beat and the buffer."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -20,7 +20,8 @@ class PieceWalker(wiring.Component):
 
     Members
     -------
-    load: begin a transfer: all that follows holds from this cycle on until its end.
+    load: begin a transfer: all that follows holds from this cycle on until its end. drop: forget it, in the cycle after
+        `load`.
     chip, place: on-chip address of the first byte, and its place in its beat.
     one_run, one_line: there is one off-chip run in a line, one line, after joining. memory_y, memory_x: pitches of the
         off-chip runs, modulo a beat.
@@ -51,6 +52,7 @@ class PieceWalker(wiring.Component):
         super().__init__(
             {
                 "load": In(1),
+                "drop": In(1),
                 "chip": In(CHIP_BITS),
                 "place": In(shift),
                 "one_run": In(1),
@@ -127,7 +129,7 @@ class PieceWalker(wiring.Component):
                      one_run=self.one_segment, one_line=self.one_segment_line),
             {"chip": RunAddress(first=self.chip, line_pitch=self.chip_y, run_pitch=self.chip_x),
              "place": RunAddress(first=self.place, line_pitch=self.memory_y, run_pitch=self.memory_x)},
-            load=self.load, drop=Const(0), moves=takes,
+            load=self.load, drop=self.drop, moves=takes,
         )  # fmt: skip
         place = walk.addresses["place"]
         low, high = self.segment_less_one[:shift], self.segment_less_one[shift:]
@@ -144,7 +146,7 @@ class PieceWalker(wiring.Component):
         ]  # fmt: skip
         with m.If(takes):
             m.d.sync += [
-                segment.valid.eq(walk.valid),
+                segment.valid.eq(walk.valid & ~self.drop),
                 segment.chip.eq(walk.addresses["chip"]),
                 segment.place.eq(place),
                 segment.room.eq(most + 1 - place),

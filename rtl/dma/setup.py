@@ -36,7 +36,7 @@ class TransferSetup(wiring.Component):
     factor_1, count_1, ... _2, _4: operands of products that the engine needs, looked at in cycles S + 1, S + 2, S + 4.
     product: of the operands of three cycles before, so in S + 4, S + 5 and S + 7.
     step: bit k is high in cycle S + 1 + k.
-    go, fail: one is high in cycle S + 7: the transfer can start, or it has a bad field or is too long.
+    ends: high in cycle S + 7, with go or fail: the transfer can start, or it has a bad field or is too long.
     From cycle S + 6 on, until the next start:
     runs_less_one, lines_less_one, one_run, one_line: runs per line and lines after joining what follows off chip.
     segments_less_one, segment_lines_less_one, one_segment, one_segment_line: the same after joining only what follows
@@ -83,6 +83,7 @@ class TransferSetup(wiring.Component):
                 "count_4": In(COUNT_BITS),
                 "product": Out(PRODUCT_BITS),
                 "step": Out(STEPS),
+                "ends": Out(1),
                 "go": Out(1),
                 "fail": Out(1),
                 "runs_less_one": Out(COUNT_BITS),
@@ -130,7 +131,7 @@ class TransferSetup(wiring.Component):
         """Add the comparisons of pitches and lengths, runs of a line first, then lines, each in two cycles."""
         join_x, chip_join_x, many_x, many_y, scatters = (Signal(name=name) for name in (
             "join_x", "chip_join_x", "many_x", "many_y", "scatters"))  # fmt: skip
-        line_overflow, fails, ends, wrong = (Signal(name=name) for name in ("line_overflow", "fails", "ends", "wrong"))
+        line_overflow, fails, wrong = (Signal(name=name) for name in ("line_overflow", "fails", "wrong"))
         line, segment = Signal(LENGTH_BITS), Signal(LENGTH_BITS)
         nx_less_one, ny_less_one = Signal(COUNT_BITS), Signal(COUNT_BITS)
         differs = {}
@@ -149,9 +150,9 @@ class TransferSetup(wiring.Component):
             many_x.eq(self.nx != 1), many_y.eq(self.ny != 1), scatters.eq(self.scatter),
             nx_less_one.eq(self.nx - 1), ny_less_one.eq(self.ny - 1),
             join_x.eq(many_x & ~differs["x"].any()), chip_join_x.eq(~differs["chip_x"].any() & ~self.scatter),
-            fails.eq(self.bad | line_overflow), ends.eq(self.step[5]),
+            fails.eq(self.bad | line_overflow), self.ends.eq(self.step[5]),
         ]  # fmt: skip
-        m.d.comb += [self.go.eq(ends & ~wrong), self.fail.eq(ends & wrong)]
+        m.d.comb += [self.go.eq(self.ends & ~wrong), self.fail.eq(self.ends & wrong)]
         with m.If(self.step[3]):
             m.d.sync += line_overflow.eq(differs["overflow"].any())
         with m.If(self.step[2]):

@@ -60,7 +60,7 @@ class WriteQueue(wiring.Component):
         m = Module()
         width, beats = self.port.beat_bytes, self.rows.beat_bytes // self.port.beat_bytes
         depth = BURSTS_HELD * self.rows.burst_bytes // self.rows.beat_bytes
-        m.submodules.rows = held = Fifo(width=9 * self.rows.beat_bytes + 1, depth=depth, registered=False)
+        m.submodules.rows = held = Fifo(width=9 * self.rows.beat_bytes + 1, depth=depth, registered=False, late_in=True)
         whole = Signal(range(BURSTS_HELD + 1))
         place = Signal(range(beats))
         goes = Signal()
@@ -78,10 +78,11 @@ class WriteQueue(wiring.Component):
             self.went.eq(goes & self.wlast),
         ]
         m.d.sync += place.eq(place + goes)
-        with m.If(came & ~self.went):
-            m.d.sync += [whole.eq(whole + 1), self.wvalid.eq(1), self.room.eq(whole != BURSTS_HELD - 1)]
-        with m.Elif(self.went & ~came):
-            m.d.sync += [whole.eq(whole - 1), self.wvalid.eq(whole != 1), self.room.eq(1)]
+        with m.If(came ^ self.went):  # came is known last
+            m.d.sync += [
+                whole.eq(whole + Mux(self.went, -1, 1)), self.wvalid.eq(~self.went | (whole != 1)),
+                self.room.eq(self.went | (whole != BURSTS_HELD - 1)),
+            ]  # fmt: skip
         return m
 
 

@@ -143,12 +143,14 @@ class Store(wiring.Component):
         """Connect bursts and pieces."""
         shift = self.port.beat_shift
         place = Signal(shift)
-        m.d.sync += place.eq(self.base[:shift] + fields["dram"][:shift])
+        failed = Signal()
+        m.d.sync += [place.eq(self.base[:shift] + fields["dram"][:shift]), failed.eq(setup.fail)]
         runs = ("runs_less_one", "lines_less_one", "one_run", "one_line", "length_less_one")
         m.d.comb += [
             cutter.load.eq(setup.step[-1]),
             cutter.drop.eq(setup.fail),
-            pieces.load.eq(setup.go),
+            pieces.load.eq(setup.ends),
+            pieces.drop.eq(failed),
             cutter.base.eq(self.base),
             cutter.first.eq(fields["dram"]),
             *(getattr(cutter, name).eq(getattr(setup, name)) for name in runs),
