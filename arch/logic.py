@@ -139,10 +139,13 @@ def _deep(memory: MemoryKind, family: Family, width_bits: int, depth: int) -> in
 
 
 def _held(memory: MemoryKind, family: Family, width_bits: int, depth: int) -> tuple[int, int]:
-    """Return LUTs and flip-flops of a buffer's memory whose bytes are written one by one: those of a LUTRAM."""
+    """Return LUTs and flip-flops of a buffer's memory whose bytes are written one by one: those of a LUTRAM.
+
+    Its register is in front of it: the row that is read.
+    """
     if memory is not MemoryKind.LUTRAM:
         return 0, 0
-    return memory_primitives(memory, family, width_bits, depth, byte_writes=True), width_bits
+    return memory_primitives(memory, family, width_bits, depth, byte_writes=True), max(1, _levels(depth))
 
 
 def _window(sizes: WindowSizes, family: Family) -> Demand:
@@ -268,7 +271,7 @@ def _accumulator(spec: SparseAccelerator) -> Demand:
     if kind is MemoryKind.LUTRAM:
         width = SUM_BITS * CELL_CHAINS
         lut = cells * sum(_small(family, width, depth) for depth in half_depths(entries, array.lanes))
-        registers = 2 * bits
+        registers = cells * sum(max(1, _levels(depth)) for depth in half_depths(entries, array.lanes))
         deep = cells * sum(_deep(kind, family, width, depth) for depth in half_depths(entries, array.lanes))
     return Demand(
         lut=lut,
@@ -349,7 +352,8 @@ def _control(spec: SparseAccelerator) -> Demand:
 def _dma(spec: SparseAccelerator) -> Demand:
     """Return LOAD, STORE and FETCH with their turns of a row, and each port with its queues.
 
-    Counted registers: the beat put together, pointers and levels of the FIFOs; of several ports the rows gathered.
+    Counted registers: the beat put together, the turns of LOAD and STORE half way, pointers and levels of the FIFOs; of
+    several ports the rows gathered.
     """
     axi, family = spec.axi, spec.device.family
     beat, row, ports, shift = axi.data_bits // 8, axi.row_bytes, axi.ports, _levels(axi.row_bytes)
@@ -361,10 +365,11 @@ def _dma(spec: SparseAccelerator) -> Demand:
     fetch = _small(family, 8 * beat, FETCH_BUFFER_BYTES // fetched) * (fetched // beat)
     fifos = [(OFFSET_BITS, ports * axi.max_outstanding), (9 * row + 1, STORE_PIECES_AHEAD)]
     fifos += [(OWNER_BITS, flying)] * ports
-    ff, choices = 9 * row, 0
+    ff, choices = (9 + 2 * 8) * row, 0
     if ports > 1:
         per_port = [
-            (8 * row + 1, axi.max_outstanding * burst // row), (OWNER_BITS, axi.max_outstanding),
+            (8 * row, axi.max_outstanding * burst // row), (1, axi.max_outstanding * burst // row),
+            (OWNER_BITS, axi.max_outstanding),
             (9 * row + 1, WRITE_BURSTS_HELD * burst // row),
         ]  # fmt: skip
         fifos += per_port * ports

@@ -47,18 +47,19 @@ ROW_BYTES_LIMIT = 256
 GATHER_CYCLES = 1
 """From the cycle after a read burst's last beat to its first piece, if there are several ports: a register."""
 
-LOAD_SETUP_CYCLES = 9
-"""From the start of a LOAD to its first read request: two products, joins, first run, its bursts, first burst."""
+LOAD_SETUP_CYCLES = 10
+"""From the start of a LOAD to its first read request: two products, joins, first run, its bursts, first burst, and a
+register in front of the port."""
 
-LOAD_MOVE_CYCLES = 2
+LOAD_MOVE_CYCLES = 1
 """From the first read request of a LOAD to the first cycle in which it can write padding or take a beat."""
 
-LOAD_WRITE_CYCLES = 3
-"""From the cycle in which LOAD makes its last piece to the one in which a buffer has written it: a register between
+LOAD_WRITE_CYCLES = 4
+"""From the cycle in which LOAD makes its last piece to the one in which a buffer has written it: two registers between
 them, the buffer's decision, and its answer."""
 
-STORE_SETUP_CYCLES = 16
-"""From the start of a STORE to its first write beat: the same, and a read of the activation buffer."""
+STORE_SETUP_CYCLES = 17
+"""From the start of a STORE to its first write beat: the same, a read of the activation buffer, and a turn."""
 
 FETCH_REQUEST_CYCLES = 2
 """From a request of FETCH that is taken to its next: what that is is worked out in a cycle of its own."""

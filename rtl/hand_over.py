@@ -15,7 +15,8 @@ def hand_over(m: Module, name: str, *, valid: Value, payload: Value, ready: Valu
     with m.If(room):
         m.d.sync += second.eq(payload)
     with m.If(~shown | ready):
-        m.d.sync += [first.eq(Mux(waits, second, payload)), shown.eq(waits | valid), waits.eq(0), room.eq(1)]
-    with m.Elif(valid & room):
-        m.d.sync += [waits.eq(1), room.eq(0)]
+        m.d.sync += first.eq(Mux(waits, second, payload))
+    enters = valid & room
+    with m.If(enters ^ (shown & ready)):
+        m.d.sync += [shown.eq(enters | waits), waits.eq(enters & shown), room.eq(~(enters & shown))]
     return room, shown, first

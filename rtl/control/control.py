@@ -180,6 +180,7 @@ class Control(wiring.Component):
         """Choose one of the errors of a cycle: the dispatcher's first, then FETCH's, the engines' and tokens'.
 
         Those that do not come from registers are kept in one first; cause and address are chosen a cycle after that.
+        That FETCH or any engine has one is a register of its own: the state of the run waits for it.
         """
         ports = [getattr(self, engine.value) for engine in ENGINES]
         late = [
@@ -202,9 +203,11 @@ class Control(wiring.Component):
                 m.d.sync += Cat(kept).eq(Cat(cause, address))
             errors.append((happened, *kept))
         happens = Cat(error[0] for error in errors)
-        chosen = Signal(len(errors))
-        m.d.comb += run.fault.eq(happens.any())
-        m.d.sync += chosen.eq(happens & ~(happens - 1)[: len(errors)])
+        chosen, some = Signal(len(errors)), Signal()
+        outside = Cat(error[0] for error in late[: 1 + len(ports)])
+        m.d.comb += run.fault.eq(happens[:2].any() | some | happens[2 + len(outside) :].any())
+        m.d.sync += some.eq(outside.any() & ~run.reset)
+        m.d.sync += chosen.eq(Cat(one & ~happens[:at].any() for at, one in enumerate(happens)))
         for number, output in ((1, run.cause), (2, run.address)):
             m.d.comb += output.eq(reduce(or_, (Mux(chosen[at], error[number], 0) for at, error in enumerate(errors))))
 

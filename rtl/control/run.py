@@ -101,7 +101,7 @@ class RunControl(wiring.Component):
             with m.Case(RunState.IDLE), m.If(self.start_command):
                 m.d.sync += [then_start.eq(1), calm.eq(0), state.eq(RunState.WAIT)]
             with m.Case(RunState.WAIT), m.If(calm.all()):
-                m.d.sync += [self.reset.eq(1), state.eq(RunState.RESET)]
+                m.d.sync += state.eq(RunState.RESET)
             with m.Case(RunState.RESET):
                 self._forget(m)
                 m.d.sync += [
@@ -110,10 +110,9 @@ class RunControl(wiring.Component):
             with m.Case(RunState.PREPARE):
                 m.d.sync += prepared.eq(1)
                 with m.If(prepared):
-                    m.d.sync += [self.start.eq(self.config_matches), state.eq(RunState.CHECK)]
+                    m.d.sync += state.eq(RunState.CHECK)
             with m.Case(RunState.CHECK):
                 m.d.sync += [
-                    self.start.eq(0),
                     self.running.eq(self.config_matches),
                     self.error_cause.eq(Mux(self.config_matches, ErrorCause.NONE, ErrorCause.FINGERPRINT)),
                     state.eq(Mux(self.config_matches, RunState.RUN, RunState.SETTLE)),
@@ -126,6 +125,10 @@ class RunControl(wiring.Component):
                 with m.If(self.finished):
                     m.d.sync += [self.failed.eq(self.error_cause != 0), self.done.eq(self.error_cause == 0)]
                     m.d.sync += state.eq(RunState.IDLE)
+        m.d.sync += [
+            self.reset.eq((state == RunState.WAIT) & calm.all() & ~self.reset_command),
+            self.start.eq((state == RunState.PREPARE) & prepared & self.config_matches & ~self.reset_command),
+        ]
         m.d.comb += failing.eq(self.fault & (self.running | ended[0]))
         m.d.sync += catch.eq(failing & ~caught)
         with m.If(failing):
@@ -139,8 +142,6 @@ class RunControl(wiring.Component):
         with m.If(self.reset_command):
             m.d.sync += [
                 self.running.eq(0),
-                self.reset.eq(0),
-                self.start.eq(0),
                 catch.eq(0),
                 ended.eq(0),
                 calm.eq(0),
@@ -156,7 +157,6 @@ class RunControl(wiring.Component):
     def _forget(self, m: Module) -> None:
         """End the reset: no run has been done and nothing failed."""
         m.d.sync += [
-            self.reset.eq(0),
             self.done.eq(0),
             self.failed.eq(0),
             self.error_cause.eq(ErrorCause.NONE),

@@ -20,10 +20,11 @@ class Fifo(wiring.Component):
     Parameters
     ----------
     width: bits of a word. depth: words held, at least 1. registered: the first word is in a register of its own.
+    late_in: `w_en` is known later in a cycle than `r_en`; the later one only lets the flags change.
     """
 
-    def __init__(self, *, width: int, depth: int, registered: bool) -> None:
-        self.width, self.depth, self.registered = width, depth, registered
+    def __init__(self, *, width: int, depth: int, registered: bool, late_in: bool = False) -> None:
+        self.width, self.depth, self.registered, self.late_in = width, depth, registered, late_in
         super().__init__(
             {
                 "w_data": In(width), "w_en": In(1), "w_rdy": Out(1, init=1), "r_data": Out(width), "r_en": In(1),
@@ -35,17 +36,16 @@ class Fifo(wiring.Component):
         """Return what is known of the words, and where they are."""
         m = Module()
         held = Signal(range(self.depth + 1))
-        enters, leaves, more, fewer = (Signal(name=name) for name in ("enters", "leaves", "more", "fewer"))
+        enters, leaves, grows = (Signal(name=name) for name in ("enters", "leaves", "grows"))
         m.d.comb += [
             enters.eq(self.w_en & self.w_rdy), leaves.eq(self.r_en & self.r_rdy),
-            more.eq(enters & ~leaves), fewer.eq(leaves & ~enters),
+            grows.eq(~leaves if self.late_in else enters),  # if anything changes
         ]  # fmt: skip
-        with m.If(more):
+        with m.If(enters ^ leaves):
             m.d.sync += [
-                held.eq(held + 1), self.r_rdy.eq(1), self.r_last.eq(~self.r_rdy), self.w_rdy.eq(held != self.depth - 1)
+                held.eq(held + Mux(grows, 1, -1)), self.r_rdy.eq(grows | ~self.r_last),
+                self.r_last.eq(Mux(grows, ~self.r_rdy, held == 2)), self.w_rdy.eq(~grows | (held != self.depth - 1)),
             ]  # fmt: skip
-        with m.Elif(fewer):
-            m.d.sync += [held.eq(held - 1), self.r_rdy.eq(~self.r_last), self.r_last.eq(held == 2), self.w_rdy.eq(1)]
         if not self.registered:
             m.d.comb += self.r_data.eq(self._words(m, 0, enters, leaves))
             return m

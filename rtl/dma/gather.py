@@ -53,11 +53,12 @@ class ReadQueue(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Return the shift register of a row, the queue of rows and that of whole bursts."""
+        """Return the shift register of a row, the queues of rows and of which are last, and that of whole bursts."""
         m = Module()
         beats = self.rows.beat_bytes // self.port.beat_bytes
         depth = self.port.max_outstanding * self.rows.burst_bytes // self.rows.beat_bytes
-        m.submodules.rows = held = Fifo(width=8 * self.rows.beat_bytes + 1, depth=depth, registered=False)
+        m.submodules.rows = held = Fifo(width=8 * self.rows.beat_bytes, depth=depth, registered=False)
+        m.submodules.lasts = lasts = Fifo(width=1, depth=depth, registered=True)  # many wait for it
         m.submodules.bursts = bursts = Fifo(width=1 + OFFSET_BITS, depth=self.port.max_outstanding, registered=True)
         before = Signal(8 * (self.rows.beat_bytes - self.port.beat_bytes), reset_less=True)
         place = Signal(range(beats))
@@ -66,15 +67,18 @@ class ReadQueue(wiring.Component):
         m.d.comb += [
             wrong.eq(failed | self.error),
             held.w_en.eq(self.beat & (place == beats - 1)),
-            held.w_data.eq(Cat(before, self.data, self.last)),
+            held.w_data.eq(Cat(before, self.data)),
+            lasts.w_en.eq(held.w_en),
+            lasts.w_data.eq(self.last),
             bursts.w_en.eq(self.beat & self.last),
             bursts.w_data.eq(Cat(wrong, self.offset)),
             self.row_valid.eq(bursts.r_rdy),
-            self.row_data.eq(held.r_data[:-1]),
-            self.row_last.eq(held.r_data[-1]),
+            self.row_data.eq(held.r_data),
+            self.row_last.eq(lasts.r_data),
             self.row_error.eq(bursts.r_data[0]),
             self.row_offset.eq(bursts.r_data[1:]),
             held.r_en.eq(self.row_valid & self.row_ready),
+            lasts.r_en.eq(held.r_en),
             bursts.r_en.eq(held.r_en & self.row_last),
         ]
         with m.If(self.beat):

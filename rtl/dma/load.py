@@ -23,9 +23,9 @@ from gossamer.rtl.dma.setup import PIECE_SHAPE, STEPS, TransferSetup
 from gossamer.rtl.engine import EngineControl, instruction_fields
 from gossamer.rtl.hand_over import hand_over
 
-assert LOAD_SETUP_CYCLES == STEPS + CUT_CYCLES
+assert LOAD_SETUP_CYCLES == STEPS + CUT_CYCLES + 1
 assert LOAD_SETUP_CYCLES + LOAD_MOVE_CYCLES == STEPS + 1 + PIECE_CYCLES == STEPS + 2 + FILL_CYCLES
-assert LOAD_WRITE_CYCLES == 3
+assert LOAD_WRITE_CYCLES == 4
 
 Fields = dict[str, Value]
 
@@ -53,8 +53,8 @@ class Load(wiring.Component):
     ----------------------
     Start in cycle S: first request in S + LOAD_SETUP_CYCLES, first beat of padding or of data LOAD_MOVE_CYCLES later;
     then a request per cycle, and one beat of padding or one piece of data per cycle. A piece is made in the cycle its
-    beat arrives, if it is the beat's first, and given to a buffer one cycle later. `done` comes LOAD_WRITE_CYCLES after
-    the last one is made, when the buffer has written it: `load_cycles` of `gossamer.arch.timing`.
+    beat arrives, if it is the beat's first, and given to a buffer two cycles later. `done` comes LOAD_WRITE_CYCLES
+    after the last one is made, when the buffer has written it: `load_cycles` of `gossamer.arch.timing`.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class Load(wiring.Component):
         has_data = Signal()
         m.d.sync += has_data.eq(fields["ny"] != 0)
         written = self._requests(m, setup, fields, has_data, failed)
-        made, gave = self._writes(m, setup, fields, has_data, failed, written)
+        making, gave = self._writes(m, setup, fields, has_data, failed, written)
         given, wrote = Signal(), Signal()
         ending = Signal()
         m.d.sync += [given.eq(gave), ending.eq(given | (ending & self.write_held))]
@@ -114,7 +114,7 @@ class Load(wiring.Component):
         field_fault, read_fault = setup.fail, self.beat & self.error & ~failed
         m.d.comb += [
             self.control.done.eq(wrote),
-            self.control.waiting.eq(busy & ~setting_up & ~made & ~gave & ~given & ~ending),
+            self.control.waiting.eq(busy & ~setting_up & ~making & ~gave & ~given & ~ending),
             self.control.fault.eq(field_fault | read_fault),
             self.control.cause.eq(Mux(field_fault, ErrorCause.FIELD, ErrorCause.READ_RESPONSE)),
             self.control.address.eq(Mux(field_fault, 0, self.offset)),
@@ -167,7 +167,7 @@ class Load(wiring.Component):
         m.submodules.cutter = cutter = Copies(BurstCutter(self.port))
         shown = Signal()
         written = Signal()
-        may_send, sent = Signal(), Signal()
+        may_send, goes, sent = Signal(), Signal(), Signal()
         most = self.port.max_outstanding
         flying = Signal(range(most + 1))
         full = Signal()
@@ -187,27 +187,32 @@ class Load(wiring.Component):
             ),
             cutter.run_pitch.eq(fields["dram_x"]),
             cutter.line_pitch.eq(fields["dram_y"]),
-            self.address.eq(cutter.address),
-            self.length.eq(cutter.beats_less_one),
-            may_send.eq(~full & (shown | ~halted)),
-            self.request_valid.eq(cutter.valid & may_send),
-            cutter.ready.eq(may_send & self.request_ready),
-            sent.eq(cutter.valid & cutter.ready),
         ]
-        with m.If(sent & ~written):
-            m.d.sync += [flying.eq(flying + 1), full.eq(flying == most - 1)]
-        with m.Elif(~sent & written):
-            m.d.sync += [flying.eq(flying - 1), full.eq(0)]
+        burst = Cat(cutter.beats_less_one, cutter.address)
+        room, valid, first = hand_over(m, "burst", valid=cutter.valid, payload=burst, ready=goes)
+        m.d.comb += [
+            cutter.ready.eq(room),
+            Cat(self.length, self.address).eq(first),
+            may_send.eq(~full & (shown | ~halted)),
+            self.request_valid.eq(valid & may_send),
+            goes.eq(may_send & self.request_ready),
+            sent.eq(valid & goes),
+        ]
+        with m.If(sent ^ written):
+            m.d.sync += [flying.eq(flying + Mux(written, -1, 1)), full.eq(~written & (flying == most - 1))]
         return written
 
     def _writes(self, m: Module, setup: Copies, fields: Fields, has_data: Signal, failed: Signal,
                 written: Signal) -> tuple[Value, Value]:  # fmt: skip
-        """Add padding and pieces; return whether one is made in this cycle, and whether the last is being taken."""
+        """Add padding and pieces; return whether one is made or the last is on its way, and whether that is taken.
+
+        A piece is turned to its first byte in two steps: a register between them moves while there is room behind it.
+        """
         m.submodules.fill = fill = Copies(FillWalker(self.port))
         m.submodules.pieces = pieces = Copies(PieceWalker(self.port))
         self._connect_fill(m, setup, fields, fill)
         self._connect_pieces(m, setup, fields, has_data, pieces)
-        takes_piece = Signal()
+        takes_piece, takes_last = Signal(), Signal()
         stopped = Signal()
         no_data = Signal()
         room = Signal()
@@ -220,22 +225,32 @@ class Load(wiring.Component):
             fill.ready.eq(room & ~failed),
             pieces.ready.eq(self.beat & takes_piece & ~stopped),
             made.eq((fill.valid & fill.ready) | pieces.ready),
-            self.take.eq((takes_piece & pieces.beat_ends) | stopped),
-            written.eq(self.beat & self.take & self.last),
+            takes_last.eq(pieces.beat_ends & ~fill.valid & room),
+            self.take.eq(takes_last | stopped),
+            written.eq(self.beat & self.last & takes_last),
             address.eq(Mux(fill.valid, fill.address, pieces.address)),
             size.eq(Mux(fill.valid, fill.size_less_one, pieces.size_less_one)),
         ]
+        near = self.port.beat_shift // 2
+        staged, ends, fills, far = Signal(), Signal(), Signal(), Signal(self.port.beat_shift - near)
+        place = Signal(len(self.write_address) + len(self.write_last) + len(self.write_length))
+        moved = Signal(8 * self.port.beat_bytes)
+        with m.If(room):
+            m.d.sync += [
+                staged.eq(made), fills.eq(fill.valid), far.eq(pieces.offset[near:]),
+                ends.eq((pieces.ready & pieces.last) | (fill.valid & fill.last & no_data)),
+                place.eq(Cat(address, (address + size)[:CHIP_BITS], (size + 1)[: len(self.write_length)])),
+                moved.eq(self.data >> (pieces.offset[:near] << 3)),
+            ]  # fmt: skip
         padding = fields["fill"].replicate(self.port.beat_bytes)
-        data = Mux(fill.valid, padding, self.data >> (pieces.offset << 3))[: 8 * self.port.beat_bytes]
-        ends = (pieces.ready & pieces.last) | (fill.valid & fill.last & no_data)
-        piece = Cat(ends, address, (address + size)[:CHIP_BITS], (size + 1)[: len(self.write_length)], data)
-        free, shown, first = hand_over(m, "write", valid=made, payload=piece, ready=self.write_ready)
+        data = Mux(fills, padding, moved >> (far << (3 + near)))[: 8 * self.port.beat_bytes]
+        free, shown, first = hand_over(m, "write", valid=staged, payload=Cat(ends, place, data), ready=self.write_ready)
         last = Signal()
         m.d.comb += [
             room.eq(free), self.write_valid.eq(shown), self.write_space.eq(fields["space"]),
             Cat(last, self.write_address, self.write_last, self.write_length, self.write_data).eq(first),
         ]  # fmt: skip
-        return made, shown & self.write_ready & last
+        return made | (staged & ends & room), shown & self.write_ready & last
 
     def _connect_fill(self, m: Module, setup: Copies, fields: Fields, fill: Copies) -> None:
         """Connect the padding, which begins when it is known that the fields are good."""
@@ -264,7 +279,9 @@ class Load(wiring.Component):
         corner, chip = Signal(CHIP_BITS), Signal(CHIP_BITS)
         place = Signal(shift)
         scatter = Signal()
+        failed = Signal()
         m.d.sync += [
+            failed.eq(setup.fail),
             scatter.eq(fields["dst_e"] != 1),
             corner.eq(fields["dst"] + fields["pad_left"]),
             place.eq(self.base[:shift] + fields["dram"][:shift]),
@@ -272,7 +289,8 @@ class Load(wiring.Component):
         with m.If(setup.step[4]):
             m.d.sync += chip.eq(corner + setup.product)
         m.d.comb += [
-            pieces.load.eq(setup.go & has_data),
+            pieces.load.eq(setup.ends & has_data),
+            pieces.drop.eq(failed),
             pieces.chip.eq(chip),
             pieces.place.eq(place),
             *(getattr(pieces, name).eq(getattr(setup, name)) for name in PIECE_SHAPE),

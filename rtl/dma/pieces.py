@@ -1,6 +1,6 @@
 """Cut a transfer into pieces: what one cycle moves between one beat and the buffer."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -20,7 +20,8 @@ class PieceWalker(wiring.Component):
 
     Members
     -------
-    load: begin a transfer: all that follows holds from this cycle on until its end.
+    load: begin a transfer: all that follows holds from this cycle on until its end. drop: forget it, in the cycle after
+        `load`.
     chip, place: on-chip address of the first byte, and its place in its beat.
     one_run, one_line: there is one off-chip run in a line, one line, after joining. memory_y, memory_x: pitches of the
         off-chip runs, modulo a beat.
@@ -29,7 +30,7 @@ class PieceWalker(wiring.Component):
     chip_y, chip_x, chip_e: on-chip pitches of lines, segments and bytes. scatter: bytes do not follow each other.
     valid, ready: handshake of one piece; `valid` is not withdrawn.
     address: on-chip address of the piece. offset, size_less_one: its place in the beat, and its bytes.
-    beat_ends: nothing else of this beat is needed. last: the transfer's last piece.
+    beat_ends: there is a piece, and nothing else of its beat is needed. last: the transfer's last piece.
 
     Protocol
     --------
@@ -51,6 +52,7 @@ class PieceWalker(wiring.Component):
         super().__init__(
             {
                 "load": In(1),
+                "drop": In(1),
                 "chip": In(CHIP_BITS),
                 "place": In(shift),
                 "one_run": In(1),
@@ -110,7 +112,7 @@ class PieceWalker(wiring.Component):
                 is_last.eq(segment.last), closes.eq(segment.closes), end.eq(segment.end),
                 whole_end.eq(segment.whole_end),
             ]  # fmt: skip
-        piece = Cat(full | (no_more & closes), no_more & is_last, offset, size, address)
+        piece = Cat(valid & (full | (no_more & closes)), no_more & is_last, offset, size, address)
         free, shown, first = hand_over(m, "piece", valid=valid, payload=piece, ready=self.ready)
         m.d.comb += [
             room.eq(free), self.valid.eq(shown),
@@ -127,7 +129,7 @@ class PieceWalker(wiring.Component):
                      one_run=self.one_segment, one_line=self.one_segment_line),
             {"chip": RunAddress(first=self.chip, line_pitch=self.chip_y, run_pitch=self.chip_x),
              "place": RunAddress(first=self.place, line_pitch=self.memory_y, run_pitch=self.memory_x)},
-            load=self.load, drop=Const(0), moves=takes,
+            load=self.load, drop=self.drop, moves=takes,
         )  # fmt: skip
         place = walk.addresses["place"]
         low, high = self.segment_less_one[:shift], self.segment_less_one[shift:]
@@ -135,14 +137,16 @@ class PieceWalker(wiring.Component):
         within, whole_end = Signal(), Signal()
         # What is known of the bytes of a segment in the cycle after `load`, in which the first one is looked at.
         short, twice, no_low, one_low = (Signal(name=name) for name in ("short", "twice", "no_low", "one_low"))
+        high_beyond = Signal(len(high))
         m.d.sync += [short.eq(high == 0), twice.eq(high == 1), no_low.eq(low == 0), one_low.eq(low == 1)]
+        m.d.sync += high_beyond.eq(high + 1)
         most = 2**shift - 1
         m.d.comb += [
             end.eq(place + low), within.eq(~end[shift] & short), whole_end.eq(end[:shift] == most),
         ]  # fmt: skip
         with m.If(takes):
             m.d.sync += [
-                segment.valid.eq(walk.valid),
+                segment.valid.eq(walk.valid & ~self.drop),
                 segment.chip.eq(walk.addresses["chip"]),
                 segment.place.eq(place),
                 segment.room.eq(most + 1 - place),
@@ -150,7 +154,7 @@ class PieceWalker(wiring.Component):
                 segment.first_full.eq(Mux(self.scatter, place == most, ~within | whole_end)),
                 segment.end.eq(end[:shift]),
                 segment.whole_end.eq(whole_end),
-                segment.more.eq(Mux(self.scatter, self.segment_less_one, high + end[shift])),
+                segment.more.eq(Mux(self.scatter, self.segment_less_one, Mux(end[shift], high_beyond, high))),
                 segment.no_more.eq(short & Mux(self.scatter, no_low, ~end[shift])),
                 segment.one_more.eq(
                     (short & Mux(self.scatter, one_low, end[shift])) | (twice & ~(self.scatter | end[shift]))

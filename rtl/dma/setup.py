@@ -1,6 +1,6 @@
 """Find out, before a transfer starts, which of its runs follow each other: off chip, and on chip too."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,6 +15,15 @@ PIECE_SHAPE = ("one_run", "one_line", "segments_less_one", "segment_lines_less_o
 
 PRODUCT_BITS = LENGTH_BITS + COUNT_BITS
 
+_PART_BITS = 8
+"""Of two values that are compared in a cycle: the next one looks at what of them differs."""
+
+
+def _parts_that_differ(left: Value, right: Value) -> Value:
+    """Return which parts of two unsigned values differ, lowest first."""
+    different = left ^ right
+    return Cat(different[at : at + _PART_BITS].any() for at in range(0, len(different), _PART_BITS))
+
 
 class TransferSetup(wiring.Component):
     """Join the runs of a LOAD or STORE, and lend its multiplier to the engine, in the cycles after its start.
@@ -27,7 +36,7 @@ class TransferSetup(wiring.Component):
     factor_1, count_1, ... _2, _4: operands of products that the engine needs, looked at in cycles S + 1, S + 2, S + 4.
     product: of the operands of three cycles before, so in S + 4, S + 5 and S + 7.
     step: bit k is high in cycle S + 1 + k.
-    go, fail: one is high in cycle S + 7: the transfer can start, or it has a bad field or is too long.
+    ends: high in cycle S + 7, with go or fail: the transfer can start, or it has a bad field or is too long.
     From cycle S + 6 on, until the next start:
     runs_less_one, lines_less_one, one_run, one_line: runs per line and lines after joining what follows off chip.
     segments_less_one, segment_lines_less_one, one_segment, one_segment_line: the same after joining only what follows
@@ -74,6 +83,7 @@ class TransferSetup(wiring.Component):
                 "count_4": In(COUNT_BITS),
                 "product": Out(PRODUCT_BITS),
                 "step": Out(STEPS),
+                "ends": Out(1),
                 "go": Out(1),
                 "fail": Out(1),
                 "runs_less_one": Out(COUNT_BITS),
@@ -118,32 +128,35 @@ class TransferSetup(wiring.Component):
             m.d.sync += [factor.eq(self.product), count.eq(self.ny)]
 
     def _join(self, m: Module) -> None:
-        """Add the comparisons of pitches and lengths, runs of a line first, then lines."""
-        join_x, chip_join_x, same_y, chip_same_y, many_x, many_y = (Signal(name=name) for name in (
-            "join_x", "chip_join_x", "same_y", "chip_same_y", "many_x", "many_y"))  # fmt: skip
+        """Add the comparisons of pitches and lengths, runs of a line first, then lines, each in two cycles."""
+        join_x, chip_join_x, many_x, many_y, scatters = (Signal(name=name) for name in (
+            "join_x", "chip_join_x", "many_x", "many_y", "scatters"))  # fmt: skip
+        line_overflow, fails, wrong = (Signal(name=name) for name in ("line_overflow", "fails", "wrong"))
         line, segment = Signal(LENGTH_BITS), Signal(LENGTH_BITS)
-        overflow = Signal()
-        line_overflow = Signal()
         nx_less_one, ny_less_one = Signal(COUNT_BITS), Signal(COUNT_BITS)
-        same_x, chip_same_x = Signal(), Signal()
+        differs = {}
+        for name, (pitch, length) in {
+            "x": (self.memory_x, self.run_bytes), "chip_x": (self.chip_x, self.run_bytes),
+            "y": (self.memory_y, line), "chip_y": (self.chip_y, line), "overflow": (self.product[LENGTH_BITS:], 0),
+        }.items():  # fmt: skip
+            value = _parts_that_differ(pitch, Value.cast(length))
+            differs[name] = Signal(len(value), name=f"{name}_differs")
+            m.d.sync += differs[name].eq(value)
         both_x = join_x & chip_join_x
-        join_y = many_y & self.one_run & same_y
-        chip_join_y = join_y & self.one_segment & chip_same_y
-        fails = self.bad | line_overflow | overflow
-        m.d.comb += [
-            overflow.eq(self.product[LENGTH_BITS:].any()), join_x.eq(many_x & same_x),
-            chip_join_x.eq(chip_same_x & ~self.scatter),
-        ]  # fmt: skip
+        join_y = many_y & self.one_run & ~differs["y"].any()
+        chip_join_y = join_y & self.one_segment & ~scatters & ~differs["chip_y"].any()
+        m.d.comb += wrong.eq(fails | differs["overflow"].any())
         m.d.sync += [
-            many_x.eq(self.nx != 1), many_y.eq(self.ny != 1),
+            many_x.eq(self.nx != 1), many_y.eq(self.ny != 1), scatters.eq(self.scatter),
             nx_less_one.eq(self.nx - 1), ny_less_one.eq(self.ny - 1),
-            same_x.eq(self.memory_x == self.run_bytes), chip_same_x.eq(self.chip_x == self.run_bytes),
-            same_y.eq(self.memory_y == line), chip_same_y.eq((self.chip_y == line) & ~self.scatter),
-            self.go.eq(self.step[5] & ~fails), self.fail.eq(self.step[5] & fails),
+            join_x.eq(many_x & ~differs["x"].any()), chip_join_x.eq(~differs["chip_x"].any() & ~self.scatter),
+            fails.eq(self.bad | line_overflow), self.ends.eq(self.step[5]),
         ]  # fmt: skip
+        m.d.comb += [self.go.eq(self.ends & ~wrong), self.fail.eq(self.ends & wrong)]
+        with m.If(self.step[3]):
+            m.d.sync += line_overflow.eq(differs["overflow"].any())
         with m.If(self.step[2]):
             m.d.sync += [
-                line_overflow.eq(overflow),
                 line.eq(Mux(join_x, self.product, self.run_bytes)),
                 segment.eq(Mux(both_x, self.product, self.run_bytes)),
                 self.runs_less_one.eq(Mux(join_x, 0, nx_less_one)), self.one_run.eq(join_x | ~many_x),

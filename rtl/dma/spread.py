@@ -18,7 +18,7 @@ class WriteQueue(wiring.Component):
 
     Members
     -------
-    room: another burst may begin to come.
+    room: another burst may begin to come. went: the last beat of one goes: in the next cycle it may.
     row_valid, row_data, row_strobe, row_last: the next row of a burst that began when there was room; always taken.
     wdata, wstrb, wlast, wvalid, wready: AXI4, see `write_members`.
 
@@ -42,6 +42,7 @@ class WriteQueue(wiring.Component):
         super().__init__(
             {
                 "room": Out(1, init=1),
+                "went": Out(1),
                 "row_valid": In(1),
                 "row_data": In(8 * rows.beat_bytes),
                 "row_strobe": In(rows.beat_bytes),
@@ -59,12 +60,11 @@ class WriteQueue(wiring.Component):
         m = Module()
         width, beats = self.port.beat_bytes, self.rows.beat_bytes // self.port.beat_bytes
         depth = BURSTS_HELD * self.rows.burst_bytes // self.rows.beat_bytes
-        m.submodules.rows = held = Fifo(width=9 * self.rows.beat_bytes + 1, depth=depth, registered=False)
+        m.submodules.rows = held = Fifo(width=9 * self.rows.beat_bytes + 1, depth=depth, registered=False, late_in=True)
         whole = Signal(range(BURSTS_HELD + 1))
         place = Signal(range(beats))
         goes = Signal()
         came = Signal()
-        went = Signal()
         row = held.r_data
         m.d.comb += [
             held.w_en.eq(self.row_valid),
@@ -75,13 +75,14 @@ class WriteQueue(wiring.Component):
             goes.eq(self.wvalid & self.wready),
             held.r_en.eq(goes & (place == beats - 1)),
             came.eq(self.row_valid & self.row_last),
-            went.eq(goes & self.wlast),
+            self.went.eq(goes & self.wlast),
         ]
         m.d.sync += place.eq(place + goes)
-        with m.If(came & ~went):
-            m.d.sync += [whole.eq(whole + 1), self.wvalid.eq(1), self.room.eq(whole != BURSTS_HELD - 1)]
-        with m.Elif(went & ~came):
-            m.d.sync += [whole.eq(whole - 1), self.wvalid.eq(whole != 1), self.room.eq(1)]
+        with m.If(came ^ self.went):  # came is known last
+            m.d.sync += [
+                whole.eq(whole + Mux(self.went, -1, 1)), self.wvalid.eq(~self.went | (whole != 1)),
+                self.room.eq(self.went | (whole != BURSTS_HELD - 1)),
+            ]  # fmt: skip
         return m
 
 
@@ -116,7 +117,7 @@ class Spread(wiring.Component):
         super().__init__(
             {
                 "start": In(1),
-                "room": Out(1),
+                "room": Out(1, init=1),
                 **{f"row_{name}": member.flip() for name, member in write_members(rows.beat_bytes).items()},
                 **write_members(port.beat_bytes, ports),
             }
@@ -137,7 +138,6 @@ class Spread(wiring.Component):
             self.awlen.eq(length.replicate(self.ports)),
             self.awvalid.eq(Mux(self.row_awvalid, 1 << address_turn, 0)),
             self.row_awready.eq(self.awready.bit_select(address_turn, 1)),
-            self.room.eq(queues.room.bit_select(row_turn, 1)),
             self.row_wready.eq(1),
             queues.row_valid.eq(Mux(self.row_wvalid, 1 << row_turn, 0)),
             queues.row_data.eq(self.row_wdata),
@@ -149,6 +149,10 @@ class Spread(wiring.Component):
             self.row_bvalid.eq(self.bvalid.bit_select(answer_turn, 1)),
             self.row_bresp.eq(self.bresp.word_select(answer_turn, 2)),
         ]
+        # A port whose turn it is not gets no row: it has room in the next cycle if it has now, or loses a burst.
+        room, ends = queues.room | queues.went, self.row_wvalid & self.row_wlast
+        here, beyond = room.bit_select(row_turn, 1), Cat(room[1:], room[0]).bit_select(row_turn, 1)
+        m.d.sync += self.room.eq(Mux(self.start, room[0], Mux(ends, beyond, here)))
         for turn, moves in (
             (address_turn, self.row_awvalid & self.row_awready),
             (row_turn, self.row_wvalid & self.row_wlast),

@@ -23,10 +23,14 @@ from gossamer.rtl.hand_over import hand_over
 READ_CYCLES = 4
 """From a read of the activation buffer to its data."""
 
-PIECES_AHEAD = 8
-"""Pieces read or being read ahead of the memory: at least READ_CYCLES + 2, so that a piece can go in every cycle."""
+TURN_CYCLES = 1
+"""From a piece's data to its place in the beat: a register within the turn."""
 
-assert STORE_SETUP_CYCLES == STEPS + 1 + PIECE_CYCLES + READ_CYCLES + 1
+PIECES_AHEAD = 8
+"""Pieces read or being read ahead of the memory: at least READ_CYCLES + TURN_CYCLES + 2, so that one can go in every
+cycle."""
+
+assert STORE_SETUP_CYCLES == STEPS + 1 + PIECE_CYCLES + READ_CYCLES + TURN_CYCLES + 1
 
 Fields = dict[str, Value]
 
@@ -139,12 +143,14 @@ class Store(wiring.Component):
         """Connect bursts and pieces."""
         shift = self.port.beat_shift
         place = Signal(shift)
-        m.d.sync += place.eq(self.base[:shift] + fields["dram"][:shift])
+        failed = Signal()
+        m.d.sync += [place.eq(self.base[:shift] + fields["dram"][:shift]), failed.eq(setup.fail)]
         runs = ("runs_less_one", "lines_less_one", "one_run", "one_line", "length_less_one")
         m.d.comb += [
             cutter.load.eq(setup.step[-1]),
             cutter.drop.eq(setup.fail),
-            pieces.load.eq(setup.go),
+            pieces.load.eq(setup.ends),
+            pieces.drop.eq(failed),
             cutter.base.eq(self.base),
             cutter.first.eq(fields["dram"]),
             *(getattr(cutter, name).eq(getattr(setup, name)) for name in runs),
@@ -167,8 +173,8 @@ class Store(wiring.Component):
         granted = Signal()
         free = Signal(range(PIECES_AHEAD + 1), init=PIECES_AHEAD)
         some_free = Signal(init=1)
-        coming = Signal(READ_CYCLES)
-        notes = [Signal(2 * shift + 1, name=f"note_{delay}") for delay in range(READ_CYCLES - 1)]
+        coming = Signal(READ_CYCLES + TURN_CYCLES)
+        notes = [Signal(2 * shift + 1, name=f"note_{delay}") for delay in range(READ_CYCLES)]
         m.d.comb += [
             self.read_valid.eq(pieces.valid & some_free),
             self.read_address.eq(pieces.address),
@@ -181,22 +187,20 @@ class Store(wiring.Component):
         ]
         m.d.sync += [after.eq(before) for before, after in pairwise(notes)]
         taken = ahead.r_rdy & ahead.r_en
-        with m.If(granted & ~taken):
-            m.d.sync += [free.eq(free - 1), some_free.eq(free != 1)]
-        with m.Elif(taken & ~granted):
-            m.d.sync += [free.eq(free + 1), some_free.eq(1)]
-        # Which bytes of the beat a piece has is known before its data comes.
-        place, ends, strobe = Signal(shift), Signal(), Signal(width)
-        data = Signal(8 * width)
+        with m.If(granted ^ taken):
+            m.d.sync += [free.eq(free + Mux(granted, -1, 1)), some_free.eq(~granted | (free != 1))]
+        near = shift // 2
+        far, ends, strobe = Signal(shift - near), Signal(), Signal(width)
+        moved, data = Signal(8 * width), Signal(8 * width)
         begin, end = notes[-1][:shift], notes[-1][shift:-1]
         m.d.sync += [
-            place.eq(begin), ends.eq(notes[-1][-1]),
+            moved.eq(self.read_data << (begin[:near] << 3)), far.eq(begin[near:]), ends.eq(notes[-1][-1]),
             strobe.eq(~low_ones(begin, width) & Cat(Const(1, 1), low_ones(end, width - 1))),
         ]  # fmt: skip
         m.d.comb += [
-            data.eq(self.read_data << (place << 3)),
+            data.eq(moved << (far << (3 + near))),
             ahead.w_en.eq(coming[-1]),
-            ahead.w_data.eq(Cat(data, strobe, ends)),
+            ahead.w_data.eq(Cat(data, strobe, ends & coming[-1])),  # so that an empty queue shows no end
         ]
 
     def _write(self, m: Module, cutter: Copies, ahead: Fifo, writer: Copies, failed: Signal) -> Value:

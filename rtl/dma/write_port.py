@@ -25,7 +25,7 @@ class WritePort(wiring.Component):
     burst_valid, burst_address, burst_length, burst_one_beat, burst_ready: the next burst; length in beats less one, and
         whether that is 0. It is taken when its address and its last beat have been.
     piece_valid, piece_data, piece_strobe, piece_ends_beat, piece_ready: the next piece, in its place in the beat;
-        bytes whose strobe is low are of no account.
+        bytes whose strobe is low are of no account. `piece_ends_beat` is low if there is no piece.
     answered: the memory acknowledged a burst. error: it did so with an error. offset: off-chip address of that burst.
     flying: there are bursts begun and not acknowledged. last_flying: there is one. open: a burst has been begun and is
         not all sent.
@@ -83,19 +83,22 @@ class WritePort(wiring.Component):
         data_sent = Signal()
         address_done = Signal()
         data_done = Signal()
-        m.submodules.begun = begun = Fifo(width=OFFSET_BITS, depth=self.port.max_outstanding, registered=True)
-        can_open = Signal()
+        m.submodules.begun = begun = Fifo(
+            width=OFFSET_BITS, depth=self.port.max_outstanding, registered=True, late_in=True
+        )
+        may_open, may_move = Signal(), Signal()  # if there is a piece, which moves and what ends a burst look at last
         m.d.comb += [
             *constants(self, "aw", self.port.beat_shift),
-            can_open.eq(self.burst_valid & self.piece_valid & begun.w_rdy & self.room & ~self.stop),
-            opens.eq(can_open & ~self.open),
-            active.eq(can_open | self.open),
+            may_open.eq(self.burst_valid & begun.w_rdy & self.room & ~self.stop),
+            may_move.eq(may_open | self.open),
+            opens.eq(may_open & self.piece_valid & ~self.open),
+            active.eq((may_open & self.piece_valid) | self.open),
             self.awvalid.eq(active & ~address_sent),
             self.awaddr.eq(self.burst_address),
             self.awlen.eq(self.burst_length),
             address_done.eq(address_sent | self.awready),
-            data_done.eq(data_sent | (self.wready & self.piece_valid & self.piece_ends_beat & self.wlast)),
-            self.burst_ready.eq(active & address_done & data_done),
+            data_done.eq(data_sent | (self.wready & self.piece_ends_beat & self.wlast)),
+            self.burst_ready.eq(may_move & address_done & data_done),
         ]
         m.d.sync += [
             self.open.eq(active & ~self.burst_ready),
@@ -104,13 +107,13 @@ class WritePort(wiring.Component):
         ]
         # Beats after the next one, whether it is not the burst's first, and whether it is the last of several.
         left, inner, ends = Signal(BURST_LENGTH_BITS), Signal(), Signal()
-        m.d.comb += self.wlast.eq(Mux(inner, ends, self.burst_one_beat))
+        m.d.comb += self.wlast.eq(self.burst_one_beat | ends)
         with m.If(self.wvalid & self.wready):
             m.d.sync += [
                 inner.eq(~self.wlast), left.eq(Mux(inner, left, self.burst_length) - 1),
                 ends.eq(Mux(inner, left, self.burst_length) == 1),
             ]  # fmt: skip
-        self._assemble(m, active & ~data_sent)
+        self._assemble(m, may_move & ~data_sent)
         self._answers(m, begun, opens)
         return m
 
@@ -119,7 +122,7 @@ class WritePort(wiring.Component):
         data = Signal(8 * self.port.beat_bytes)
         strobe = Signal(self.port.beat_bytes)
         m.d.comb += [
-            self.wvalid.eq(sending & self.piece_valid & self.piece_ends_beat),
+            self.wvalid.eq(sending & self.piece_ends_beat),
             *(
                 self.wdata.word_select(byte, 8).eq(
                     Mux(self.piece_strobe[byte], self.piece_data.word_select(byte, 8), data.word_select(byte, 8))

@@ -32,11 +32,11 @@ module {name}(
 );
   (* ram_style = "{style}", no_rw_check *)
   reg [{word}:0] words [0:{last}];
-  reg [{word}:0] read;
+  {register};
   integer part;
-  assign read_data = read;
+  assign read_data = {shown};
   always @(posedge clk) begin
-    read <= words[read_row];
+    {read};
     for (part = 0; part <= {enables}; part = part + 1)
       if (write_enable[part])
         words[write_row][part*{part_bits} +: {part_bits}] <= write_data[part*{part_bits} +: {part_bits}];
@@ -44,17 +44,22 @@ module {name}(
 endmodule
 """
 
+_BEHIND = {"register": "reg [{word}:0] read", "shown": "read", "read": "read <= words[read_row]"}
+_IN_FRONT = {"register": "reg [{row}:0] row", "shown": "words[row]", "read": "row <= read_row"}
+"""Where the register of the read port is: block RAM has it behind the words; LUTs, of which one word in 64 is chosen
+in more levels than many an address takes, in front."""
+
 
 class BlockMemory(Leaf):
     """Memory with one read port and one write port, without reset or initial values.
 
     Members
     -------
-    read_row, read_data: the word of that row, one cycle later.
+    read_row, read_data: the word of that row, one cycle later; to be registered as it comes.
     write_row, write_enable, write_data: one enable per part of the word.
 
-    Protocol: a read in the cycle of a write to the same row returns the old word in simulation, and in hardware
-    anything: nothing may depend on it.
+    Protocol: a read in the cycle of a write to the same row returns the old word in simulation, or of LUTs the new one,
+    and in hardware anything: nothing may depend on it.
 
     Parameters
     ----------
@@ -78,7 +83,9 @@ class BlockMemory(Leaf):
 
     def verilog(self) -> str:
         """Return the Verilog module."""
+        ends = {"row": self.row_bits - 1, "word": self.parts * self.part_bits - 1}
+        place = _IN_FRONT if self.kind is MemoryKind.LUTRAM else _BEHIND
         return _TEXT.format(
-            name=self.module_name, row=self.row_bits - 1, word=self.parts * self.part_bits - 1, enables=self.parts - 1,
-            last=self.rows - 1, part_bits=self.part_bits, style=RAM_STYLE[self.kind],
+            name=self.module_name, enables=self.parts - 1, last=self.rows - 1, part_bits=self.part_bits,
+            style=RAM_STYLE[self.kind], **ends, **{part: text.format(**ends) for part, text in place.items()},
         )  # fmt: skip

@@ -1,5 +1,6 @@
 """No engine uses what it reads from a row in the cycle it is written: synthesis need not care (`no_rw_check`)."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from gossamer.rtl_run import build_core
 from gossamer.verify_candidates import random_candidate
 
 COUNT = 60
-READ = "    read <= words[read_row];\n"
+CYCLE = "  always @(posedge clk) begin\n"
 WRITTEN = "(|write_enable) && read_row == write_row"
 
 
@@ -23,9 +24,11 @@ def corrupted(condition: str, extra: str = "") -> BuiltCore:
     for module in verilog_modules(Core(spec)):
         text = module.text
         if "no_rw_check" in text:
-            assert text.count(READ) == 1
-            text = text.replace(READ, f"    read <= ({condition}) ? ~words[read_row] : words[read_row];\n{extra}")
-            text = text.replace("  integer part;\n", "  integer part;\n  reg wrote; reg [31:0] wrote_row;\n")
+            assert text.count(CYCLE) == 1
+            text = text.replace(CYCLE, f"{CYCLE}    collided <= {condition};\n{extra}")
+            text = text.replace("  integer part;\n", "  integer part;\n  reg collided, wrote; reg [31:0] wrote_row;\n")
+            text, ways = re.subn(r"assign read_data = (.+);", r"assign read_data = collided ? ~\1 : \1;", text)
+            assert ways == 1
             changed += 1
         modules.append(replace(module, text=text))
     assert changed == 8  # two halves of activations and accumulators, weights, indices, parameters, LRN's history

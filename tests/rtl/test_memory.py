@@ -71,10 +71,13 @@ def test_activation_buffer(tmp_path: Path, overrides: Sequence[str]) -> None:
     ("capacity", "word", "read", "unit", "piece"),
     [(512, 8, 8, 8, 8), (768, 4, 3, 1, 8), (1536, 8, 96, 24, 16), (512, 16, 32, 4, 8)],
 )
-def test_window_buffer(tmp_path: Path, capacity: int, word: int, read: int, unit: int, piece: int) -> None:
+@pytest.mark.parametrize("memory", [MemoryKind.DP16KD, MemoryKind.LUTRAM])
+def test_window_buffer(
+    tmp_path: Path, capacity: int, word: int, read: int, unit: int, piece: int, memory: MemoryKind
+) -> None:
     sizes = WindowSizes(
         capacity_bytes=capacity, word_bytes=word, read_bytes=read, read_unit_bytes=unit, piece_bytes=piece,
-        memory=MemoryKind.DP16KD,
+        memory=memory,
     )  # fmt: skip
     component = WindowBuffer("window_buffer", sizes)
     numbers = {"CAPACITY": capacity, "READ": read, "UNIT": unit, "PIECE": piece}

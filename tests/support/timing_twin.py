@@ -16,7 +16,7 @@ from gossamer.arch.timing import compute_cycles, vector_cycles
 from gossamer.dataflow.program import Program
 from gossamer.sim.offchip import OffChipTiming, offchip_timing
 
-LOAD_SETUP, LOAD_MOVE, LOAD_WRITE, STORE_SETUP, FETCH_AHEAD_BYTES, FETCH_LONGEST = 9, 2, 3, 16, 2048, 1024
+LOAD_SETUP, LOAD_MOVE, LOAD_WRITE, STORE_SETUP, FETCH_AHEAD_BYTES, FETCH_LONGEST = 10, 1, 4, 17, 2048, 1024
 FETCH_REQUEST, FETCH_ROOM, DECODE, PUSH, COMPLETION, ENDING = 2, 3, 2, 2, 1, 1
 """Repeated here on purpose: a changed constant must be changed twice."""
 

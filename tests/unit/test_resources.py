@@ -190,9 +190,9 @@ def test_lutram_buffers_count_as_luts() -> None:
         for kind in ("dp16kd", "lutram")
     )
     assert (block.bram36, small.bram36) == (4, 0)
-    # 2 banks of 8 bytes (2 of 4 bits each) x 384 words (24 of 16) x 6 LUT4, and the choice of one of 24; its output
+    # 2 banks of 8 bytes (2 of 4 bits each) x 384 words (24 of 16) x 6 LUT4, and the choice of one of 24; a row's 9 bits
     assert small.lut - block.lut > 2 * 8 * 2 * 24 * 6
-    assert small.ff - block.ff == 2 * 64
+    assert small.ff - block.ff == 2 * 9
 
 
 @pytest.mark.parametrize(
