@@ -15,7 +15,7 @@ from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import INSTRUCTION_BYTES
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import ceil_div
-from gossamer.dataflow.network import Shape
+from gossamer.dataflow.network import Network, Shape
 from gossamer.dataflow.numerics import QuantParams
 from gossamer.dataflow.program import Region, RegionKind, TensorBinding
 
@@ -188,6 +188,11 @@ def place_tensor(name: str, shape: Shape, quant: QuantParams, group_size: int, a
         name=name, shape=shape, quant=quant, group_size=group_size, address=address,
         batch_bytes=rows * columns * pitch, row_bytes=columns * pitch, column_bytes=pitch,
     )  # fmt: skip
+
+
+def dense_place(network: Network, name: str, spec: SparseAccelerator) -> TensorPlace:
+    """Return a tensor by itself, before places are known: what its layers take does not depend on where it lies."""
+    return place_tensor(name, network.tensors[name].shape, QuantParams(1.0, 0), spec.array.group_size, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

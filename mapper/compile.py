@@ -17,7 +17,7 @@ from gossamer.mapper.codegen.mac_layers import emit_addition, emit_mac_layer, em
 from gossamer.mapper.codegen.scaling import scales_on_array
 from gossamer.mapper.codegen.vector import emit_vector_layer
 from gossamer.mapper.emit import PARAMETER_BYTES, Emitter, Mapped
-from gossamer.mapper.grouping import Pair, pair_layers
+from gossamer.mapper.grouping import Pair, joins_that_fit, pair_layers
 from gossamer.mapper.joining import join_layers
 from gossamer.mapper.placement import place_tensors
 from gossamer.mapper.slicing import subnetwork
@@ -56,7 +56,8 @@ def compile_mapped(
     Raises MappingError naming the layer if it has no legal tile on this config, or is not quantized.
     """
     scalings = {layer.output for layer in network.layers if scales_on_array(network, layer, spec)}
-    network, joins = join_layers(network, scalings)
+    network, found = join_layers(network, scalings)
+    joins = joins_that_fit(network, found, spec, objective)
     rest = [layer for layer in network.layers if not any(name in joins for name in layer.inputs)]
     additions = {layer.output for layer in rest if adds_on_array(network, layer, spec)}
     choices = Choices(joins=joins, scalings=scalings, additions=additions)

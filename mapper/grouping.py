@@ -1,4 +1,4 @@
-"""Decide which consecutive layers on the array are emitted together (`gossamer.mapper.codegen.together`).
+"""Decide which layers are joined, and which consecutive ones take turns (`gossamer.mapper.codegen.together`).
 
 A pair is worth it if one layer leaves idle what the other is bound by. Every two convolutions that follow each other
 and whose busiest engine takes less than both alone are compiled and simulated both ways; of all ways to pair the layers
@@ -10,10 +10,12 @@ from itertools import pairwise
 
 from gossamer.arch.isa import ENGINES
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.dataflow.network import Binary, Conv2d, Network
-from gossamer.dataflow.numerics import QuantParams
-from gossamer.mapper.allocate import TensorPlace, place_tensor
-from gossamer.mapper.codegen.mac_layers import convolution_of
+from gossamer.dataflow.mapping import Objective
+from gossamer.dataflow.network import Binary, Conv2d, Layer, Network
+from gossamer.mapper.allocate import dense_place
+from gossamer.mapper.codegen.mac_layers import convolution_of, joined_operand
+from gossamer.mapper.codegen.scaling import find_scaling
+from gossamer.mapper.codegen.vector import vector_params
 from gossamer.mapper.codegen.wide_pixels import best_width
 from gossamer.mapper.mapping_cache import keep_numbers, key_of, read_numbers
 from gossamer.mapper.tiling import Search
@@ -80,13 +82,34 @@ def _gain(
 
 
 def search_layer(
-    network: Network, layer: Conv2d, joined: Binary | None, spec: SparseAccelerator, share: int = 1
+    network: Network, layer: Conv2d, joined: Binary | None, spec: SparseAccelerator, share: int = 1,
+    objective: Objective = Objective.LATENCY,
 ) -> Search | None:  # fmt: skip
     """Return the mapping of a layer between tensors without gaps, with a `share`th of the buffers, if any."""
-
-    def place(name: str) -> TensorPlace:
-        return place_tensor(name, network.tensors[name].shape, QuantParams(1.0, 0), spec.array.group_size, 0)
-
     names = dict.fromkeys((*layer.inputs, layer.output, *((*joined.inputs, joined.output) if joined else ())))
-    found = best_width(convolution_of(layer, {name: place(name) for name in names}, joined), spec, share)
+    places = {name: dense_place(network, name, spec) for name in names}
+    found = best_width(convolution_of(layer, places, joined), spec, share, objective=objective)
     return None if found is None else found[1]
+
+
+def joins_that_fit(
+    network: Network, joins: Mapping[str, Binary], spec: SparseAccelerator, objective: Objective
+) -> dict[str, Binary]:
+    """Return the joins whose two layers fit the buffers together; the layers of the others run one after the other."""
+    return {
+        layer.output: joins[layer.output]
+        for layer in network.layers
+        if layer.output in joins and _fits(network, layer, joins[layer.output], spec, objective)
+    }
+
+
+def _fits(network: Network, layer: Layer, joined: Binary, spec: SparseAccelerator, objective: Objective) -> bool:
+    if isinstance(layer, Conv2d):
+        return search_layer(network, layer, joined, spec, objective=objective) is not None
+    assert isinstance(layer, Binary)
+    places = {name: dense_place(network, name, spec) for name in (*layer.inputs, *joined.inputs, joined.output)}
+    what = joined_operand(layer, joined, places)
+    found = find_scaling(
+        spec, layer, vector_params(layer, layer.params), places[layer.inputs[0]], places[joined.output], what, objective
+    )  # fmt: skip
+    return found is not None

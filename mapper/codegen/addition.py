@@ -9,8 +9,8 @@ import numpy as np
 from gossamer.arch.isa import Opcode
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.network import Binary, BinaryKind, Layer, Network
-from gossamer.dataflow.numerics import QuantParams, VectorParams, fits_addend_factor
-from gossamer.mapper.allocate import TensorPlace, place_tensor
+from gossamer.dataflow.numerics import VectorParams, fits_addend_factor
+from gossamer.mapper.allocate import TensorPlace, dense_place
 from gossamer.mapper.codegen.convolution import Joined
 from gossamer.mapper.codegen.convolution_shape import flatten
 from gossamer.mapper.codegen.parameters import pass_through
@@ -37,10 +37,7 @@ def adds_on_array(network: Network, layer: Layer, spec: SparseAccelerator) -> bo
     """Return whether a layer is an addition that takes fewer cycles through the array than by VECTOR, places aside."""
     if not isinstance(layer, Binary) or layer.params is None:
         return False
-    a, b, out = (
-        place_tensor(name, network.tensors[name].shape, QuantParams(1.0, 0), spec.array.group_size, 0)
-        for name in (*layer.inputs, layer.output)
-    )
+    a, b, out = (dense_place(network, name, spec) for name in (*layer.inputs, layer.output))
     addition = addition_of(layer, layer.params, a, b, out)
     found = addition and best_width(addition, spec)
     if not found:

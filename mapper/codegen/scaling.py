@@ -16,8 +16,8 @@ from gossamer.arch.isa import Opcode, Space, index_pitch_bytes
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import Block, Objective, Split
 from gossamer.dataflow.network import Binary, BinaryKind, Layer, Network
-from gossamer.dataflow.numerics import QuantParams, Requantization, VectorParams
-from gossamer.mapper.allocate import REGION_ALIGN_BYTES, TensorPlace, align, place_tensor
+from gossamer.dataflow.numerics import Requantization, VectorParams
+from gossamer.mapper.allocate import REGION_ALIGN_BYTES, TensorPlace, align, dense_place
 from gossamer.mapper.codegen.channel_maps import pack_indices
 from gossamer.mapper.codegen.convolution import ConvEmitter, Joined
 from gossamer.mapper.codegen.convolution_loads import Row, load_row, plane_loads
@@ -27,8 +27,6 @@ from gossamer.mapper.codegen.vector import stream_cycles
 from gossamer.mapper.codegen.wide_pixels import has_adjacent_pixels, widen_pixels
 from gossamer.mapper.emit import Emitter
 from gossamer.mapper.tiling import Search, try_mapping
-
-NO_QUANT = QuantParams(1.0, 0)
 
 
 def negated(zero: int) -> tuple[int, ...]:
@@ -60,15 +58,14 @@ def find_scaling(
 ) -> Scaling | None:  # fmt: skip
     """Return the best way to multiply the pixels of `a`, None if none fits. `joined`: what follows in the tiles."""
     places = (a, out) if joined is None else (a, out, joined.operand)
-    if not all(place.is_contiguous for place in places):
-        return None
+    even = all(place.is_contiguous for place in places)
     constants, correction = negated(params.zero_b), negated(params.zero_a)
     count, pitch = math.prod(a.shape[:3]), a.words * a.group_size
     storage = (1 + len(constants),) * 2 + (a.group_size.bit_length() - 1,)
-    widest = block_channels(spec) // pitch if all(map(has_adjacent_pixels, places)) else 1
+    widest = block_channels(spec) // pitch if even and all(map(has_adjacent_pixels, places)) else 1
     best: Scaling | None = None
     for width in (width for width in range(1, max(1, widest) + 1) if count % width == 0):
-        source, target = _pixels(a, width), _pixels(out, width)
+        source, target, *rest = (_pixels(place, width) if even else place for place in places)
         shape = conv_shape(
             spec, source, target, who=layer.name, kernel=(1, 1), groups=source.shape[3], storage=storage,
             joined=joined is not None, joined_bytes=len(joined.block) if joined else 0,
@@ -79,7 +76,7 @@ def find_scaling(
             best = Scaling(
                 source=source, target=target, params=_requantization(params, a.shape[3], pitch, width),
                 constants=constants, correction=correction, search=search,
-                joined=joined and replace(joined, operand=_pixels(joined.operand, width)),
+                joined=joined and replace(joined, operand=rest[0]),
             )  # fmt: skip
     return best
 
@@ -162,10 +159,7 @@ def scales_on_array(network: Network, layer: Layer, spec: SparseAccelerator) -> 
     """Return whether a layer is a scaling that takes fewer cycles on the array than VECTOR alone, places aside."""
     if not isinstance(layer, Binary) or layer.params is None:
         return False
-    a, b, out = (
-        place_tensor(name, network.tensors[name].shape, NO_QUANT, spec.array.group_size, 0)
-        for name in (*layer.inputs, layer.output)
-    )
+    a, b, out = (dense_place(network, name, spec) for name in (*layer.inputs, layer.output))
     if not is_scaling(layer, a, b):
         return False
     found = find_scaling(spec, layer, layer.params, a, out)

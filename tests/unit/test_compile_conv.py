@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from layer_programs import sized_spec
-from quantized_layers import convolution, layer_cases, matrix_product, transposed
+from quantized_layers import convolution, joined, layer_cases, matrix_product, transposed
 from replay import replay
 
 from gossamer.arch.config import fingerprint
 from gossamer.arch.errors import MappingError
-from gossamer.dataflow.network import Conv2d, ConvTranspose2d, MatMul, effective_macs
+from gossamer.dataflow.network import BinaryKind, Conv2d, ConvTranspose2d, MatMul, effective_macs
 from gossamer.dataflow.numerics import QuantParams
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper.compile import compile_network
@@ -138,6 +138,18 @@ def test_random_transposed_convolutions(seed: int) -> None:
             continue
         check(case, sized_spec(group=8, chains=16))
         check(case, sized_spec(group=8, chains=16, **TINY), replayed=number == 0)
+
+
+def test_a_convolution_that_fits_but_not_with_its_addition_runs_before_it() -> None:
+    """Two input words and two output pixels of 64 channels fit 160 bytes; two pixels of the other operand do not."""
+    rng = np.random.default_rng(0)
+    case = joined(rng, convolution(rng, "c", (1, 4, 4, 8), 64, (1, 1)), BinaryKind.ADD)
+    for activation, stored in ((160, True), (4096, False)):
+        spec = sized_spec(group=8, chains=64, activation=activation)
+        program = compile_network(case.network, spec, config_fingerprint=fingerprint(spec))
+        got = execute(program, spec, case.values)["joined"]
+        np.testing.assert_array_equal(got, run_layers(case.network, case.values)["joined"])
+        assert ("out" in {binding.name for binding in program.intermediates}) is stored
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from quantized_layers import binary
 from replay import replay
 
 from gossamer.arch.encoding import decode_columns
-from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import Opcode
 from gossamer.dataflow.network import Binary, BinaryKind, Network, Tensor
 from gossamer.dataflow.numerics import QuantParams
@@ -104,10 +103,13 @@ def test_the_faster_engine_multiplies() -> None:
     assert simulate(program, many).total_cycles < 0.75 * simulate(slow, few).total_cycles
 
 
-def test_a_product_that_fits_nowhere_is_refused(on_array) -> None:
-    case = scaling(np.random.default_rng(1), (1, 4, 4, 64), zero_a=3, zero_b=5)
-    with pytest.raises(MappingError, match=r"^scale: no tile of it and sum fits"):
-        check(sized_spec(chains=16, activation=48), with_residual(case, BinaryKind.ADD, first=True), case.values)
+def test_layers_that_do_not_fit_together_are_not_joined(on_array) -> None:
+    """Slots for two words in and two out are there, for a second operand they are not."""
+    case = scaling(np.random.default_rng(1), (1, 4, 4, 64), zero_a=0, zero_b=5)
+    network = with_residual(case, BinaryKind.ADD, first=True)
+    for activation, stored in ((64, True), (4096, False)):
+        program = check(sized_spec(chains=16, activation=activation), network, case.values)
+        assert ("out" in {binding.name for binding in program.intermediates}) is stored
 
 
 def test_negated_values_are_int8() -> None:
