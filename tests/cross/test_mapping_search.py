@@ -5,16 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quantized_layers import convolution, joined
+from mapped_layers import MappingCompiler, small_layer
 
-from gossamer.arch.config import fingerprint, load_config
+from gossamer.arch.config import load_config
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.dataflow.mapping import ConvMapping, ConvShape, Objective
+from gossamer.dataflow.mapping import ConvMapping
 from gossamer.dataflow.network import BinaryKind
 from gossamer.dataflow.sparsity import NmPattern
-from gossamer.mapper.codegen import mac_layers
-from gossamer.mapper.codegen.wide_pixels import Convolution
-from gossamer.mapper.compile import compile_network
 from gossamer.mapper.tiling import Space, chip_numbers, search_mapping
 from gossamer.sim.analytic import LayerModel
 from gossamer.sim.timing import run_program
@@ -45,45 +42,23 @@ def sparse_config(name: str) -> SparseAccelerator:
 
 def layer_of(number: int) -> Any:
     """Return a small convolution."""
-    usual: dict[str, Any] = {"kernel": (3, 3), "pads": (1, 1, 1, 1), "input_shape": (1, 9, 11, 16)}
-    case = {**usual, **LAYERS[number]}
-    random, kind = np.random.default_rng(SEED), case.pop("joined", None)
-    layer = convolution(random, "layer", case.pop("input_shape"), case.pop("outputs"), case.pop("kernel"), **case)
-    return layer if kind is None else joined(random, layer, kind)
+    return small_layer(SEED, **LAYERS[number])
 
 
-class Compiler:
-    """Compiles a layer with a given mapping; remembers its shape."""
+class Compiler(MappingCompiler):
+    """Compiles a layer with a given mapping and runs it."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, spec: SparseAccelerator) -> None:
-        self.spec = spec
-        self.mapping: ConvMapping | None = None
-        self.shape: ConvShape | None = None
-        choose = mac_layers.choose_width
-
-        def given(layer: Convolution, spec: SparseAccelerator, objective: Objective) -> tuple[Convolution, ConvMapping]:
-            if self.mapping is None:
-                layer, mapping = choose(layer, spec, objective)
-                self.shape = mapping.shape
-                return layer, mapping
-            widths = (layer, *layer.wide(spec))
-            return next(each for each in widths if each.shape(spec) == self.shape), self.mapping
-
-        monkeypatch.setattr(mac_layers, "choose_width", given)
-
-    def cycles(self, case: Any, mapping: ConvMapping | None = None) -> int:
-        """Return the cycles the timing simulator gives a layer; with the mapping of the search if none is given."""
-        self.mapping = mapping
-        program = compile_network(case.network, self.spec, config_fingerprint=fingerprint(self.spec))
-        return run_program(program, self.spec).total_cycles
+    def cycles(self, mapping: ConvMapping | None = None) -> int:
+        """Return the cycles the timing simulator gives the layer; with the mapping of the search if none is given."""
+        return run_program(self.program(mapping), self.spec).total_cycles
 
 
 @pytest.mark.parametrize("number", range(len(LAYERS)))
 @pytest.mark.parametrize("name", CONFIGS)
 def test_no_mapping_is_faster_than_its_bound(monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
     spec = sparse_config(name)
-    compiler = Compiler(monkeypatch, spec)
-    chosen = compiler.cycles(layer_of(number))
+    compiler = Compiler(monkeypatch, layer_of(number), spec)
+    chosen = compiler.cycles()
     assert compiler.shape is not None
     space, model = Space(compiler.shape, chip_numbers(spec)), LayerModel(compiler.shape, spec)
     assert (np.diff(space.least) >= 0).all()
@@ -99,13 +74,13 @@ def test_no_mapping_is_faster_than_its_bound(monkeypatch: pytest.MonkeyPatch, na
 def check_against_every_tiling(monkeypatch: pytest.MonkeyPatch, name: str, number: int, most: int) -> None:
     """The search finds what running the whole space finds."""
     spec, case = sparse_config(name), layer_of(number)
-    compiler = Compiler(monkeypatch, spec)
-    found = compiler.cycles(case)
+    compiler = Compiler(monkeypatch, case, spec)
+    found = compiler.cycles()
     assert compiler.shape is not None
     space = Space(compiler.shape, chip_numbers(spec))
     print(f"{name} {number}: {len(space.choices)} tilings")
     assert 10 < len(space.choices) <= most
-    best = min(compiler.cycles(case, space.mapping(choice)) for choice in range(len(space.choices)))
+    best = min(compiler.cycles(space.mapping(choice)) for choice in range(len(space.choices)))
     search = search_mapping(compiler.shape, spec, "layer")
     assert search.cycles == search.least == found == best
     assert search.costed < len(space.choices)

@@ -8,17 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mapped_layers import MappingCompiler, small_layer
 from quantized_layers import convolution, joined
 
-from gossamer.arch.config import fingerprint, load_config, require_hardware
+from gossamer.arch.config import load_config, require_hardware
 from gossamer.arch.isa import Engine
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.dataflow.mapping import ConvMapping, ConvShape, Objective
+from gossamer.dataflow.mapping import ConvMapping, Objective
 from gossamer.dataflow.network import BinaryKind
 from gossamer.dataflow.sparsity import NmPattern
-from gossamer.mapper.codegen import mac_layers
-from gossamer.mapper.codegen.wide_pixels import Convolution
-from gossamer.mapper.compile import compile_network
 from gossamer.mapper.objective import activity_of, prices
 from gossamer.mapper.tiling import Space, branch_and_bound, chip_numbers, search_mapping
 from gossamer.sim import accounting
@@ -55,39 +53,11 @@ def sparse_config(name: str, few: bool = False) -> SparseAccelerator:
 
 def layer_of(number: int) -> Any:
     """Return a small convolution."""
-    usual: dict[str, Any] = {"kernel": (3, 3), "pads": (1, 1, 1, 1)}
-    case = {**usual, **LAYERS[number]}
-    random, kind = np.random.default_rng(SEED), case.pop("joined", None)
-    layer = convolution(random, "layer", case.pop("input_shape"), case.pop("outputs"), case.pop("kernel"), **case)
-    return layer if kind is None else joined(random, layer, kind)
+    return small_layer(SEED, **LAYERS[number])
 
 
-class Compiler:
-    """Compiles a layer with a given mapping."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, case: Any, spec: SparseAccelerator) -> None:
-        self.case, self.spec = case, spec
-        self.mapping: ConvMapping | None = None
-        self.shape: ConvShape | None = None
-        choose = mac_layers.choose_width
-
-        def given(layer: Convolution, spec: SparseAccelerator, objective: Objective) -> tuple[Convolution, ConvMapping]:
-            if self.mapping is None:
-                layer, mapping = choose(layer, spec, objective)
-                self.shape = mapping.shape
-                return layer, mapping
-            widths = (layer, *layer.wide(spec))
-            return next(each for each in widths if each.shape(spec) == self.shape), self.mapping
-
-        monkeypatch.setattr(mac_layers, "choose_width", given)
-        self.program()
-
-    def program(self, mapping: ConvMapping | None = None, objective: Objective = Objective.LATENCY) -> Any:
-        """Return the Program with a mapping, that of the search if none is given."""
-        self.mapping = mapping
-        return compile_network(
-            self.case.network, self.spec, config_fingerprint=fingerprint(self.spec), objective=objective
-        )
+class Compiler(MappingCompiler):
+    """Compiles a layer with a given mapping and counts what it does."""
 
     def events(self, mapping: ConvMapping) -> tuple[accounting.Activity, Simulation]:
         """Return the events of the Program with a mapping, and its simulation."""
