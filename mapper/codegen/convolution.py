@@ -120,14 +120,16 @@ class ConvEmitter:
 
     `correction`: int8 values v; for each, the products of v with every weight are added to every sum (the zero point of
     a matrix product's first operand, when the second is known only at run time). `joined`: the target is its result.
+    `row_parts`, `row_step`: a pixel has parts of so many output rows, so many off-chip bytes behind each other.
     """
 
     def __init__(self, emitter: Emitter, mapping: ConvMapping, source: TensorPlace, target: TensorPlace,
                  weights: WeightSource, params: Requantization, *, who: str, fill: int,
-                 correction: tuple[int, ...] = (), joined: Joined | None = None,
-                 turns: Turns | None = None) -> None:  # fmt: skip
+                 correction: tuple[int, ...] = (), joined: Joined | None = None, turns: Turns | None = None,
+                 row_parts: int = 1, row_step: int = 0) -> None:  # fmt: skip
         self.emitter, self.mapping, self.shape = emitter, mapping, mapping.shape
         self.target, self.weights, self.correction, self.joined = target, weights, correction, joined
+        self.row_parts, self.row_step = row_parts, row_step
         self.group_size = emitter.group_size
         self.inputs = InputTiles(mapping.shape, source, fill)
         self.parts = [mapping.splits(number) for number in range(len(self.shape.blocks))]
@@ -377,7 +379,7 @@ class ConvEmitter:
         if step.block == self._last_block(step.group):
             if self.joined and not adds:
                 work.append((self.joined.opcode, self._join(self.joined, step, out, words), True))
-            work.append((Opcode.STORE, self._store(step, out, words), self.joined is not None))
+            work += [(Opcode.STORE, row, self.joined is not None) for row in self._stores(step, out, words)]
             self._out_turn += 1
         return work
 
@@ -476,9 +478,19 @@ class ConvEmitter:
             self.joined_par, len(joined.block),
         )  # fmt: skip
 
-    def _store(self, step: Step, out: int, words: int) -> Row:
-        """Return the STORE of a group's output tile."""
-        return self._output_runs(step, self.target, out, words)
+    def _stores(self, step: Step, out: int, words: int) -> list[Row]:
+        """Return the STOREs of a group's output tile: one, or one for each output row that a pixel has parts of."""
+        if self.row_parts == 1:
+            return [self._output_runs(step, self.target, out, words)]
+        tile, target, pixel = step.tile, self.target, words * self.group_size
+        part, dram = pixel // self.row_parts, target.at(tile.batch, tile.row, tile.column)
+        return [
+            (
+                dram + number * self.row_step, target.row_bytes, target.column_bytes, tile.rows, tile.columns, part,
+                out + number * part, tile.columns * pixel, pixel,
+            )
+            for number in range(self.row_parts)
+        ]  # fmt: skip
 
     def _output_runs(self, step: Step, target: TensorPlace, out: int, words: int) -> Row:
         """Return the operands of a STORE to `target` of a group's tile: [rows][columns][words] at `out`, no gaps."""

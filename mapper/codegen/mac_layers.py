@@ -1,5 +1,6 @@
 """Compile the layers that multiply and accumulate: convolutions, transposed convolutions, products of activations."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -28,6 +29,7 @@ from gossamer.mapper.codegen.wide_pixels import (
     choose_width,
     has_adjacent_pixels,
     join_columns,
+    join_rows,
 )
 from gossamer.mapper.emit import Emitter
 from gossamer.mapper.tiling import choose_mapping
@@ -165,7 +167,8 @@ def _pack(emitter: Emitter, chosen: Convolution, mapping: ConvMapping, turns: Tu
     weights = PackedWeights(emitter, mapping, planes)
     part = ConvEmitter(
         emitter, mapping, chosen.source, chosen.target, weights, chosen.params, who=chosen.who,
-        fill=chosen.source.quant.zero_point, joined=chosen.joined, turns=turns,
+        fill=chosen.source.quant.zero_point, joined=chosen.joined, turns=turns, row_parts=max(1, len(chosen.rows)),
+        row_step=chosen.row_step,
     )  # fmt: skip
     return part, weights
 
@@ -212,11 +215,12 @@ def _phases(
 
     Output Y gets taps ky with (Y + top - ky) divisible by the stride: a convolution with every stride-th tap, reversed.
     The bias holds the zero point of all taps (as if gaps held it), so each phase adds back those of taps it skips.
-    The phases of adjacent columns become one convolution of wide pixels if it fits a block of channels.
+    The phases of adjacent columns become one convolution of wide pixels if it fits a block of channels, and those of
+    adjacent rows one of them too if that is better.
     """
     (stride_y, stride_x), zero = layer.stride, source.quant.zero_point
-    weight = layer.weight.astype(np.int64)
-    parts = []
+    weight, limit = layer.weight.astype(np.int64), block_channels(emitter.spec)
+    parts: list[Convolution] = []
     for row in range(min(stride_y, target.shape[1])):
         taps_y, pad_y = _phase_taps(row, layer.pads[0], stride_y, weight.shape[1])
         phases = []
@@ -243,9 +247,21 @@ def _phases(
                 )
             )  # fmt: skip
         if has_adjacent_pixels(target) and target.shape[2] % stride_x == 0:
-            phases = join_columns(phases, block_channels(emitter.spec))
-        parts += [_prepare(emitter, phase) for phase in phases]
-    return parts
+            phases = join_columns(phases, limit)
+        parts += phases
+    if has_adjacent_pixels(target) and len(parts) == stride_y and target.shape[2] % stride_x == 0:
+        parts = _better(emitter, join_rows(parts, limit), parts)
+    return [_prepare(emitter, part) for part in parts]
+
+
+def _better(emitter: Emitter, first: list[Convolution], second: list[Convolution]) -> list[Convolution]:
+    """Return the first of two lists of convolutions if it has any and costs less, else the second."""
+
+    def cost(parts: list[Convolution]) -> float:
+        found = [best_width(part, emitter.spec, objective=emitter.objective) for part in parts]
+        return sum(math.inf if each is None else each[1].cost for each in found)
+
+    return first if first and cost(first) < cost(second) else second
 
 
 def _phase_taps(first: int, top: int, stride: int, taps: int) -> tuple[list[int], int]:

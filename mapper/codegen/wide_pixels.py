@@ -45,6 +45,13 @@ class Convolution:
     pattern: NmPattern | None = None
     storage: tuple[int, int, int] | None = None
     joined: Joined | None = None
+    rows: tuple["Convolution", ...] = ()
+    """Those of one output row each that this one computes together (`join_rows`); its pixel has theirs in turn."""
+
+    @property
+    def row_step(self) -> int:
+        """Off-chip bytes from one of `rows` to the next."""
+        return self.rows[1].target.address - self.rows[0].target.address if self.rows else 0
 
     def shape(self, spec: SparseAccelerator) -> ConvShape:
         """Return it as the array sees it. Raises MappingError if the array cannot run it."""
@@ -57,10 +64,16 @@ class Convolution:
 
     def wide(self, spec: SparseAccelerator) -> Iterator["Convolution"]:
         """Yield the convolutions that compute 2, 3, ... of its columns as one pixel and fit one block of channels."""
+        limit = block_channels(spec)
+        if self.rows:
+            for count in range(2, limit // self.target.shape[3] + 1):
+                if self.target.shape[2] % count == 0:
+                    yield from join_rows([row._widened(count, self.target.group_size) for row in self.rows], limit)
+            return
         places = (self.target,) if self.joined is None else (self.target, self.joined.operand)
         if any(not has_adjacent_pixels(place) for place in places) or self.dilation[1] != 1:
             return
-        for count in range(2, block_channels(spec) // self.target.column_bytes + 1):
+        for count in range(2, limit // self.target.column_bytes + 1):
             if self.target.shape[2] % count == 0:
                 yield self._widened(count, self.target.group_size)
 
@@ -109,12 +122,13 @@ def _order(search: Search, share: int) -> tuple[float, int]:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What computes one column of a wide pixel: weights for all input channels, their first column in the wide kernel,
-    requantization."""
+    """What computes a part of a wide pixel: weights for all input channels, their first column and row in the wide
+    kernel, requantization."""
 
     weight: Weight
     column: int
     params: Requantization
+    row: int = 0
 
 
 def has_adjacent_pixels(place: TensorPlace) -> bool:
@@ -141,11 +155,12 @@ def dense_weight(weight: Weight, groups: int) -> Weight:
 
 
 def side_by_side(filters: Sequence[Filter], pitch: int) -> tuple[Weight, Requantization]:
-    """Return weights and requantization of filters of equal kernel rows, one every `pitch` channels.
+    """Return weights and requantization of filters, one every `pitch` channels.
 
     Channels beyond a filter's own get weights 0 and the output's zero point.
     """
-    _, rows, _, channels = filters[0].weight.shape
+    channels = filters[0].weight.shape[3]
+    rows = max(each.row + each.weight.shape[1] for each in filters)
     columns = max(each.column + each.weight.shape[2] for each in filters)
     total = len(filters) * pitch
     weight = np.zeros((total, rows, columns, channels), np.int8)
@@ -153,7 +168,8 @@ def side_by_side(filters: Sequence[Filter], pitch: int) -> tuple[Weight, Requant
     shift = np.full(total, MIN_SHIFT, np.uint8)
     for number, each in enumerate(filters):
         own = slice(number * pitch, number * pitch + len(each.weight))
-        weight[own, :, each.column : each.column + each.weight.shape[2]] = each.weight
+        _, height, width, _ = each.weight.shape
+        weight[own, each.row : each.row + height, each.column : each.column + width] = each.weight
         bias[own], multiplier[own], shift[own] = each.params.bias, each.params.multiplier, each.params.shift
     return weight, replace(filters[0].params, bias=bias, multiplier=multiplier, shift=shift)
 
@@ -174,3 +190,18 @@ def join_columns(phases: list[Convolution], limit: int) -> list[Convolution]:
     batch, rows, columns, _ = first.target.shape
     target = replace(first.target, shape=(batch, rows, columns, width))
     return [replace(first, target=target, weight=weight, params=params, pads=(first.pads[0], pad))]
+
+
+def join_rows(parts: list[Convolution], limit: int) -> list[Convolution]:
+    """Return one convolution for those that compute every len(parts)-th row each, nothing if it does not fit.
+
+    They read the same source, and their pixels have no gaps between. Together they may have `limit` channels.
+    """
+    first, width = parts[0], parts[0].target.column_bytes
+    if any(each.target.shape != first.target.shape for each in parts) or len(parts) * width > limit or len(parts) < 2:
+        return []
+    top, left = (max(each.pads[axis] for each in parts) for axis in (0, 1))
+    filters = [Filter(each.weight, left - each.pads[1], each.params, top - each.pads[0]) for each in parts]
+    weight, params = side_by_side(filters, width)
+    target = replace(first.target, shape=(*first.target.shape[:3], len(parts) * width))
+    return [replace(first, target=target, weight=weight, params=params, pads=(top, left), rows=tuple(parts))]

@@ -12,7 +12,7 @@ from gossamer.arch.config import fingerprint
 from gossamer.arch.encoding import decode_columns
 from gossamer.dataflow.network import effective_macs
 from gossamer.dataflow.sparsity import NmPattern
-from gossamer.mapper.codegen import wide_pixels
+from gossamer.mapper.codegen import mac_layers, wide_pixels
 from gossamer.mapper.codegen.wide_pixels import dense_weight
 from gossamer.mapper.compile import compile_network
 from gossamer.mapper.tiling import try_mapping
@@ -102,6 +102,36 @@ def test_columns_of_transposed_convolutions(kernel, stride) -> None:
     program = check(case, spec)
     if case.network.tensors["out"].shape[2] % stride[1] == 0:
         assert most_chains(program) >= 8 * stride[1]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_rows_of_transposed_convolutions(monkeypatch, seed: int) -> None:
+    """Rows of the output run together as columns do: a pixel has parts of several rows, and a STORE for each."""
+    taken = []
+
+    def take(emitter, first, second):
+        taken.append(bool(first))
+        return first or second
+
+    monkeypatch.setattr(mac_layers, "_better", take)
+    rng = np.random.default_rng(seed)
+    kernel, stride = (tuple(int(v) for v in rng.integers(1, 5, 2)) for _ in range(2))
+    pads = tuple(int(rng.integers(0, k)) for k in (*kernel, *kernel))
+    rows, columns = (int(v) for v in rng.integers(4, 7, 2))
+    extra = [
+        -((size - 1) * s + k - low - high) % s
+        for size, s, k, low, high in zip((rows, columns), stride, kernel, pads[:2], pads[2:], strict=True)
+    ]
+    case = transposed(
+        rng, "t", (2, rows, columns, 9), 5, kernel, stride=stride, pads=pads, output_padding=tuple(extra)
+    )  # fmt: skip
+    program = check(case, sized_spec(group=8, chains=64))
+    if stride[0] > 1 and all(taken):
+        assert most_chains(program) >= 8 * stride[0]
+    expected = run_layers(case.network, case.values)["out"]
+    spec = sized_spec(group=8, chains=64)
+    np.testing.assert_array_equal(replay(program, spec, case.values, seed=0, schedules=1).outputs["out"], expected)
+    check(case, sized_spec(group=8, chains=64, activation=2048))
 
 
 def test_the_faster_width_is_taken() -> None:
