@@ -32,7 +32,8 @@ from zigzag_import import fits, mapping_of
 
 from gossamer.arch.config import load_config, require_hardware
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.dataflow.mapping import ConvMapping, ConvShape
+from gossamer.dataflow.mapping import ConvMapping, ConvShape, Objective
+from gossamer.mapper.objective import prices
 from gossamer.mapper.tiling import Search
 from gossamer.sim.analytic import LayerModel
 
@@ -110,22 +111,22 @@ def in_order(loops: Levels) -> list[tuple[str, int]]:
     return [(name, size) for memory in loops["W"] for name, size in memory]
 
 
-def expressible(search: Search, spec: SparseAccelerator) -> tuple[ConvMapping, int]:
-    """Return the fastest mapping, by our model, that zigzag's loops can say, and its cycles."""
-    shape = search.mapping.shape
-    space, model = searched_space(shape, spec), LayerModel(shape, spec)
-    best, cycles = None, np.inf
+def expressible(search: Search, spec: SparseAccelerator, objective: Objective) -> tuple[ConvMapping, int]:
+    """Return the best mapping, by our model, that zigzag's loops can say, and its cycles."""
+    shape, charged = search.mapping.shape, prices(objective, spec)
+    space, model = searched_space(shape, spec, objective), LayerModel(shape, spec)
+    best, least, cycles = None, np.inf, 0
     for number in range(len(space.choices)):
-        if space.least[number] >= cycles:
+        if space.bound[number] >= least:
             break
         mapping = space.mapping(number)
         try:
             levels(mapping, spec)
         except NotExpressible:
             continue
-        cost, _ = model.run(model.jobs(mapping))
-        if cost < cycles:
-            best, cycles = mapping, cost
+        cost = charged.cost(model, mapping, space.counts[number])
+        if cost.value < least:
+            best, least, cycles = mapping, cost.value, cost.cycles
     if best is None:
         sys.exit("no mapping of a layer can be said with zigzag's loops")
     return best, int(cycles)
@@ -182,7 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--zigzag-python", required=True, help="the python of zigzag-dse's environment")
     parser.add_argument("--config", default="u280-sparse")
-    parser.add_argument("--objective", choices=("latency", "energy", "EDP"), default="latency", help="LOMA's")
+    parser.add_argument("--objective", choices=("latency", "energy", "EDP"), default="latency", help="of both")
     parser.add_argument("--factors", type=int, default=6, help="loop factors LOMA permutes; 6 is zigzag's own default")
     parser.add_argument("--order-only", action="store_true", help="zigzag allocates memory to our loops as to LOMA's")
     parser.add_argument("--quick", action="store_true", help="only the first three layers")
@@ -191,17 +192,18 @@ def main() -> None:
     named = resnet18_shapes(spec)
     names = list(named)[: 3 if options.quick else None]
     shapes, layers = [named[name] for name in names], {name: named[name] for name in names}
-    cold, cached = cold_and_cached(shapes, options.config)
+    objective = Objective(options.objective.lower())
+    cold, cached = cold_and_cached(shapes, options.config, objective)
     loma, loma_process_s = run_zigzag(options.zigzag_python, spec, layers, options.objective, options.factors)
     reasons = [why_not(search.mapping, spec) for search in cold.found]
-    said = [expressible(search, spec) for search in cold.found]
+    said = [expressible(search, spec, objective) for search in cold.found]
     given = [levels(mapping, spec) for mapping, _ in said]
     ours, _ = run_zigzag(
         options.zigzag_python, spec, layers, options.objective, options.factors, given, order_only=options.order_only
     )
     if [in_order(result.levels) for result in ours] != [in_order(loops) for loops in given]:
         sys.exit("zigzag-dse evaluated other loops than those of our mappings")
-    print(f"ResNet-18, dense, on {options.config}; LOMA for {options.objective}, {options.factors} loop factors")
+    print(f"ResNet-18, dense, on {options.config}; for {options.objective}, LOMA with {options.factors} loop factors")
     back = [loma_by_our_model(result, shape, spec) for result, shape in zip(loma, shapes, strict=True)]
     counts = occurrences(shapes)
     print_layers(names, counts, loma, ours, cold, said, reasons, back)
