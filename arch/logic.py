@@ -271,7 +271,8 @@ def _accumulator(spec: SparseAccelerator) -> Demand:
     if kind is MemoryKind.LUTRAM:
         width = SUM_BITS * CELL_CHAINS
         lut = cells * sum(_small(family, width, depth) for depth in half_depths(entries, array.lanes))
-        registers = cells * sum(max(1, _levels(depth)) for depth in half_depths(entries, array.lanes))
+        # The row read is registered in front of the memory; the cells of a lane read the same row.
+        registers = array.lanes * sum(max(1, _levels(depth)) for depth in half_depths(entries, array.lanes))
         deep = cells * sum(_deep(kind, family, width, depth) for depth in half_depths(entries, array.lanes))
     return Demand(
         lut=lut,
