@@ -55,12 +55,8 @@ def compile_mapped(
 
     Raises MappingError naming the layer if it has no legal tile on this config, or is not quantized.
     """
-    scalings = {layer.output for layer in network.layers if scales_on_array(network, layer, spec)}
-    network, found = join_layers(network, scalings)
-    joins = joins_that_fit(network, found, spec, objective)
-    rest = [layer for layer in network.layers if not any(name in joins for name in layer.inputs)]
-    additions = {layer.output for layer in rest if adds_on_array(network, layer, spec)}
-    choices = Choices(joins=joins, scalings=scalings, additions=additions)
+    network, choices = choose(network, spec, objective)
+    joins = choices.joins
 
     def compiled(part: Network, pairs: Sequence[Pair]) -> Compilation:
         return _compile(part, choices, pairs, spec, config_fingerprint, objective)
@@ -86,6 +82,18 @@ class Choices:
     joins: Mapping[str, Binary]
     scalings: Collection[str]
     additions: Collection[str]
+
+
+def choose(
+    network: Network, spec: SparseAccelerator, objective: Objective = Objective.LATENCY
+) -> tuple[Network, Choices]:
+    """Return how layers are run that can be run in more than one way, and the network in an order that allows it."""
+    scalings = {layer.output for layer in network.layers if scales_on_array(network, layer, spec)}
+    network, found = join_layers(network, scalings)
+    joins = joins_that_fit(network, found, spec, objective)
+    rest = [layer for layer in network.layers if not any(name in joins for name in layer.inputs)]
+    additions = {layer.output for layer in rest if adds_on_array(network, layer, spec)}
+    return network, Choices(joins=joins, scalings=scalings, additions=additions)
 
 
 def _compile(

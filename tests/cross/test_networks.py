@@ -20,7 +20,7 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.network import Conv2d, Network, effective_macs
 from gossamer.dataflow.program import Program
 from gossamer.dataflow.program_file import load_program, save_program
-from gossamer.mapper.joining import join_layers
+from gossamer.mapper.compile import choose
 from gossamer.mapper.onnx_import.reader import load_onnx
 from gossamer.mapper.pruning.prune import prune
 from gossamer.mapper.quantization.quantize import quantize
@@ -94,7 +94,9 @@ def assert_conserved(network: Network, program: Program, spec: SparseAccelerator
     for layer in network.layers:
         if isinstance(layer, Conv2d):
             values, _ = constant_planes(program, layer.name)
-            assert np.count_nonzero(values) == np.count_nonzero(layer.weight), layer.name
+            columns, rest = divmod(np.count_nonzero(values), np.count_nonzero(layer.weight))
+            assert rest == 0, layer.name
+            assert 1 <= columns <= max(1, spec.array.chains // layer.weight.shape[0]), layer.name
     assert sum(result.classes.values()) == result.total_cycles == sum(layer.cycles for layer in result.layers)
     assert all(sum(layer.classes.values()) == layer.cycles for layer in result.layers)
     assert all(engine.total == result.total_cycles for engine in result.engines.values())
@@ -108,8 +110,8 @@ def test_every_tensor_equals_the_layer_kernels(name: str, spec_name: str, folder
     # A network that answers the same to everything would make the comparison empty.
     distinct = [np.unique(case.expected[layer.output]).size for layer in case.network.layers]
     assert np.median(distinct) > 60
-    _, joins = join_layers(case.network)  # their tensors stay on chip
-    most = len(case.network.layers) - len(joins)
+    _, choices = choose(case.network, spec)
+    most = len(case.network.layers) - len(choices.joins)  # whose tensors stay on chip
     assert assert_values(case.network, program, spec, case.inputs, case.expected) >= 0.9 * most
     assert_conserved(case.network, program, spec)
 
@@ -145,16 +147,19 @@ def test_digits_programs_classify_as_the_layer_kernels_do(name: str, folder: Pat
 
 @pytest.mark.parametrize(("sparsity", "bits"), [("2:4", 5.0), ("2:8", 2.75)])
 def test_pruned_planes_have_the_closed_form_size(sparsity: str, bits: float, folder: Path) -> None:
-    """5.00 and 2.75 bits per dense weight, counted in the bytes the Program loads, where channels divide evenly."""
+    """5.00 and 2.75 bits per dense weight, counted in the bytes the Program loads, where channels divide evenly.
+
+    Of layers with more channels than half of the 128 chains: others may be stored for several columns at once.
+    """
     case = quantized("squeezenet", folder, sparsity)
     program = compiled(case.network, config("u280-sparse"))
     even = [
         layer
         for layer in case.network.layers
         if isinstance(layer, Conv2d) and layer.pattern is not None
-        and layer.weight.shape[3] % 16 == 0 and layer.weight.shape[0] % 16 == 0
+        and layer.weight.shape[3] % 16 == 0 and layer.weight.shape[0] % 16 == 0 and layer.weight.shape[0] > 64
     ]  # fmt: skip
-    assert len(even) >= 20
+    assert len(even) >= 12
     for layer in even:
         planes = constant_planes(program, layer.name)
         assert 8 * sum(plane.size for plane in planes) / layer.weight.size == bits, layer.name

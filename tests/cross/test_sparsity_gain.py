@@ -58,8 +58,8 @@ def test_every_pruned_layer_of_resnet50(sparsity: str, share: float) -> None:
     checked = 0
     for before, after in zip(dense, sparse, strict=True):
         if after.record.pattern == sparsity and before.bound == "compute":
-            # A layer that becomes memory-bound may get tiles with ragged edges in the array, for fewer bytes.
-            within = 0.05 if after.bound == "memory" else 0.02
+            # A layer that another engine is the limit of may get tiles with ragged edges in the array.
+            within = 0.02 if after.bound == "compute" else 0.05
             assert _passes(after) == pytest.approx(share * _passes(before), rel=within), after.record.name
             checked += 1
     assert checked >= 30
