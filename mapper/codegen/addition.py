@@ -11,7 +11,7 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.network import Binary, BinaryKind, Layer, Network
 from gossamer.dataflow.numerics import VectorParams, fits_addend_factor
 from gossamer.mapper.allocate import TensorPlace, dense_place
-from gossamer.mapper.codegen.convolution import Joined
+from gossamer.mapper.codegen.convolution_parts import Joined
 from gossamer.mapper.codegen.convolution_shape import flatten
 from gossamer.mapper.codegen.parameters import pass_through
 from gossamer.mapper.codegen.vector import stream_cycles

@@ -7,7 +7,6 @@ what is needed next.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import groupby
 
 from gossamer.arch.accumulator import SUM_BYTES
@@ -22,7 +21,7 @@ from gossamer.dataflow.mapping import (
     input_extent,
     reduction_runs,
 )
-from gossamer.dataflow.numerics import Requantization, VectorParams
+from gossamer.dataflow.numerics import Requantization
 from gossamer.mapper.allocate import TensorPlace
 from gossamer.mapper.codegen.convolution_loads import (
     InputTiles,
@@ -33,6 +32,7 @@ from gossamer.mapper.codegen.convolution_loads import (
     plane_loads,
     run_pieces,
 )
+from gossamer.mapper.codegen.convolution_parts import Joined, Slots, Step, Turns
 from gossamer.mapper.codegen.convolution_shape import PARAMETER_ALIGN_BYTES
 from gossamer.mapper.codegen.packing import active_chains
 from gossamer.mapper.codegen.parameters import requantize_block, requantize_block_bytes
@@ -50,69 +50,6 @@ Work = list[tuple[Opcode, Row, bool]]
 def _moved(row: Row, at: int, distance: int) -> Row:
     """Return a row with one operand raised by a distance."""
     return *row[:at], row[at] + distance, *row[at + 1 :]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Joined:
-    """What follows a layer in the same tiles: its result joined with `operand`, of the same size.
-
-    `addition`: of the results, source A, and the operand, in the pass that requantizes them. Where there is none, a
-    second pass by `opcode` with parameters `block` joins them; `first`: the layer's result is its source A.
-    """
-
-    operand: TensorPlace
-    addition: VectorParams | None = None
-    opcode: Opcode = Opcode.ADD
-    block: bytes = b""
-    first: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One COMPUTE: a block of a group over one part of its reduction, for a tile. `outer` counts the outermost loop."""
-
-    outer: int
-    tile_number: int
-    tile: Tile
-    group: tuple[int, ...]
-    block: int
-    part: int
-
-
-class Slots:
-    """What the two copies of an operand hold; a new content takes the copy the latest step does not use."""
-
-    def __init__(self, count: int) -> None:
-        self._keys: list[tuple[int, ...] | None] = [None] * count
-        self._used = count - 1
-
-    def find(self, key: tuple[int, ...]) -> int | None:
-        """Return the slot that holds `key`, or None."""
-        return self._keys.index(key) if key in self._keys else None
-
-    def use(self, key: tuple[int, ...]) -> int:
-        """Return the slot that holds `key` and protect it from the next `fill`."""
-        self._used = self._keys.index(key)
-        return self._used
-
-    def fill(self, key: tuple[int, ...]) -> int:
-        """Return the slot that takes `key`."""
-        slot = (self._used + 1) % len(self._keys)
-        self._keys[slot] = key
-        return slot
-
-
-class Turns:
-    """Halves of the accumulator, taken in turn by one layer, or by all `layers` that are emitted together."""
-
-    def __init__(self, layers: int = 1) -> None:
-        self.layers = layers
-        self._count = -1
-
-    def take(self) -> int:
-        """Return the next turn."""
-        self._count += 1
-        return self._count
 
 
 class ConvEmitter:

@@ -1,38 +1,33 @@
 """Compile the layers that multiply and accumulate: convolutions, transposed convolutions, products of activations."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import Opcode, Space
-from gossamer.arch.timing import ceil_div
-from gossamer.dataflow.mapping import Block, ConvMapping, ConvShape, Split
+from gossamer.dataflow.mapping import ConvMapping
 from gossamer.dataflow.network import Binary, Conv2d, ConvTranspose2d, Layer, MatMul, Network, effective_macs
-from gossamer.dataflow.numerics import Requantization, fits_addend_factor
+from gossamer.dataflow.numerics import fits_addend_factor
 from gossamer.dataflow.program import LayerRecord
 from gossamer.mapper.allocate import TensorPlace
 from gossamer.mapper.codegen.addition import addition_of
-from gossamer.mapper.codegen.convolution import ConvEmitter, Joined, Turns
-from gossamer.mapper.codegen.convolution_loads import PackedWeights, Row, fill_lines, load_row
-from gossamer.mapper.codegen.convolution_shape import block_channels, conv_shape, flatten
-from gossamer.mapper.codegen.packing import active_chains, pack_weights
+from gossamer.mapper.codegen.convolution import ConvEmitter
+from gossamer.mapper.codegen.convolution_loads import PackedWeights
+from gossamer.mapper.codegen.convolution_parts import Joined, Turns
+from gossamer.mapper.codegen.convolution_shape import flatten
+from gossamer.mapper.codegen.packing import pack_weights
 from gossamer.mapper.codegen.parameters import vector_block
-from gossamer.mapper.codegen.scaling import find_scaling, negated, scaling_part
+from gossamer.mapper.codegen.products import matrix_products
+from gossamer.mapper.codegen.scaling import find_scaling, scaling_part
 from gossamer.mapper.codegen.together import emit_together
+from gossamer.mapper.codegen.transposed import transposed_phases
 from gossamer.mapper.codegen.vector import BINARY_OPCODES, emit_vector_layer, vector_params, vector_record
 from gossamer.mapper.codegen.wide_pixels import (
     Convolution,
     best_width,
     choose_width,
-    has_adjacent_pixels,
-    join_columns,
-    join_rows,
 )
 from gossamer.mapper.emit import Emitter
-from gossamer.mapper.tiling import choose_mapping
 
 MacLayer = Conv2d | ConvTranspose2d | MatMul
 
@@ -52,9 +47,11 @@ def emit_mac_layer(
         case Conv2d():
             parts = [_prepare(emitter, convolution_of(layer, places, joined))]
         case ConvTranspose2d():
-            parts = _phases(emitter, layer, source, target, layer.params)
+            phases = transposed_phases(layer, source, target, layer.params, emitter.spec, emitter.objective)
+            parts = [_prepare(emitter, phase) for phase in phases]
         case MatMul():
-            parts = _products(emitter, layer, source, places[layer.inputs[1]], target, layer.params)
+            b = places[layer.inputs[1]]
+            parts = [(part, None) for part in matrix_products(emitter, layer, source, b, target, layer.params)]
     emitter.begin_layer(_record(network, layer, parts), None if joined is None else vector_record(network, joined))
     for part, _ in parts:
         part.emit()
@@ -206,147 +203,6 @@ def joined_operand(layer: Layer, joined: Binary, places: Mapping[str, TensorPlac
         opcode, params, channels=operand.shape[3], words=operand.words, group_size=operand.group_size
     )  # fmt: skip
     return Joined(operand=operand, opcode=opcode, block=block, first=first)
-
-
-def _phases(
-    emitter: Emitter, layer: ConvTranspose2d, source: TensorPlace, target: TensorPlace, params: Requantization
-) -> list[Part]:
-    """Return ordinary convolutions, one per residue of the output position modulo the stride.
-
-    Output Y gets taps ky with (Y + top - ky) divisible by the stride: a convolution with every stride-th tap, reversed.
-    The bias holds the zero point of all taps (as if gaps held it), so each phase adds back those of taps it skips.
-    The phases of adjacent columns become one convolution of wide pixels if it fits a block of channels, and those of
-    adjacent rows one of them too if that is better.
-    """
-    (stride_y, stride_x), zero = layer.stride, source.quant.zero_point
-    weight, limit = layer.weight.astype(np.int64), block_channels(emitter.spec)
-    parts: list[Convolution] = []
-    for row in range(min(stride_y, target.shape[1])):
-        taps_y, pad_y = _phase_taps(row, layer.pads[0], stride_y, weight.shape[1])
-        phases = []
-        for column in range(min(stride_x, target.shape[2])):
-            taps_x, pad_x = _phase_taps(column, layer.pads[1], stride_x, weight.shape[2])
-            kept = layer.weight[:, taps_y][:, :, taps_x]
-            skipped = weight.sum(axis=(1, 2, 3)) - kept.sum(axis=(1, 2, 3), dtype=np.int64)
-            pads = (pad_y, pad_x)
-            if kept.size == 0:
-                kept, pads = np.zeros((len(weight), 1, 1, weight.shape[3]), np.int8), (0, 0)
-            out_shape = (
-                target.shape[0], ceil_div(target.shape[1] - row, stride_y),
-                ceil_div(target.shape[2] - column, stride_x), target.shape[3],
-            )  # fmt: skip
-            phase = replace(
-                target, shape=out_shape, address=target.at(0, row, column), row_bytes=target.row_bytes * stride_y,
-                column_bytes=target.column_bytes * stride_x,
-            )  # fmt: skip
-            bias = (params.bias + zero * skipped).astype(np.int32)
-            phases.append(
-                Convolution(
-                    who=layer.name, source=source, target=phase, weight=kept, params=replace(params, bias=bias),
-                    pads=pads, pattern=layer.pattern,
-                )
-            )  # fmt: skip
-        if has_adjacent_pixels(target) and target.shape[2] % stride_x == 0:
-            phases = join_columns(phases, limit)
-        parts += phases
-    if has_adjacent_pixels(target) and len(parts) == stride_y and target.shape[2] % stride_x == 0:
-        parts = _better(emitter, join_rows(parts, limit), parts)
-    return [_prepare(emitter, part) for part in parts]
-
-
-def _better(emitter: Emitter, first: list[Convolution], second: list[Convolution]) -> list[Convolution]:
-    """Return the first of two lists of convolutions if it has any and costs less, else the second."""
-
-    def cost(parts: list[Convolution]) -> float:
-        found = [best_width(part, emitter.spec, objective=emitter.objective) for part in parts]
-        return sum(math.inf if each is None else each[1].cost for each in found)
-
-    return first if first and cost(first) < cost(second) else second
-
-
-def _phase_taps(first: int, top: int, stride: int, taps: int) -> tuple[list[int], int]:
-    """Return the kernel rows of the outputs first, first + stride, ... in input order, and the padding before them."""
-    residue = (first + top) % stride
-    kept = list(range(residue, taps, stride))[::-1]
-    return kept, len(kept) - 1 - (first + top - residue) // stride
-
-
-def _products(
-    emitter: Emitter, layer: MatMul, a: TensorPlace, b: TensorPlace, target: TensorPlace, params: Requantization
-) -> list[Part]:
-    """Return one 1x1 convolution per (batch, row), whose weights are loaded from the second operand."""
-    if b.quant.zero_point != 0:
-        raise MappingError(f"{layer.name}: the second operand must have zero point 0, not {b.quant.zero_point}")
-    zero = a.quant.zero_point
-    correction = negated(zero)
-    parts: list[Part] = []
-    for batch in range(target.shape[0]):
-        for row in range(target.shape[1]):
-            left = a.slice(a.name, (1, 1, *a.shape[2:]), a.quant, batch=batch, row=row)
-            right = b.slice(b.name, (1, 1, *b.shape[2:]), b.quant, batch=batch, row=row)
-            out = target.slice(target.name, (1, 1, *target.shape[2:]), target.quant, batch=batch, row=row)
-            shape = conv_shape(
-                emitter.spec, left, out, who=layer.name, kernel=(1, 1), has_table=params.table is not None
-            )
-            reserved = len(correction) * left.words * left.group_size
-            mapping = choose_mapping(
-                shape, emitter.spec, layer.name, reserved_bytes=reserved, objective=emitter.objective
-            )
-            weights = StreamedWeights(emitter, right, shape, transposed=layer.transpose_b)
-            part = ConvEmitter(
-                emitter, mapping, left, out, weights, params, who=layer.name, fill=zero, correction=correction
-            )
-            parts.append((part, None))
-    return parts
-
-
-class StreamedWeights:
-    """Weights that are an activation tensor: (1, 1, K, channels), or (1, 1, channels, K) if transposed."""
-
-    def __init__(self, emitter: Emitter, place: TensorPlace, shape: ConvShape, *, transposed: bool) -> None:
-        self.place, self.transposed = place, transposed
-        self.reduction, self.steps = shape.channels, shape.steps
-        self.chains, self.chain_length = emitter.spec.array.chains, emitter.spec.array.chain_length
-        self.group_size = emitter.group_size
-
-    def loads(self, number: int, part: int, block: Block, split: Split, w: int, i: int) -> list[Row]:
-        """Return the LOADs of a (block, split): for each fold its whole words, then a ragged word filled with zeros."""
-        rows: list[Row] = []
-        active = active_chains(block, self.group_size)
-        if self.transposed and active > block.channels:
-            count = split.words * self.steps
-            rows += fill_lines(
-                Space.WEIGHT, w + block.channels, count, active - block.channels, self.chains, 0
-            )  # fmt: skip
-        for first in range(0, split.words, self.chain_length):
-            stages = min(self.chain_length, split.words - first)
-            base = w + first * self.steps * self.chains
-            start = (split.word + first) * self.group_size
-            whole, ragged = min(stages, (self.reduction - start) // self.steps), 0
-            if whole < stages:
-                ragged = self.reduction - start - whole * self.group_size
-            pitch = stages * self.chains
-            if whole:
-                rows.append(self._words(block, start, whole, self.steps, base, pitch, active))
-            if ragged:
-                at = base + whole * self.chains
-                rows.append(self._words(block, start + whole * self.group_size, 1, ragged, at, pitch, active))
-                missing = self.steps - ragged
-                rows += fill_lines(Space.WEIGHT, at + ragged * pitch, missing, active, pitch, 0)
-        return rows
-
-    def _words(self, block: Block, k: int, words: int, count: int, dst: int, pitch: int, active: int) -> Row:
-        """Return the LOAD of `count` elements from element `k` of each of `words` words; steps lie `pitch` apart."""
-        column = self.place.column_bytes
-        if self.transposed:
-            return load_row(
-                Space.WEIGHT, dram=self.place.at(0, 0, block.first) + k, dst=dst, run_bytes=count, ny=words,
-                nx=block.channels, dram_y=self.group_size, dram_x=column, dst_y=self.chains, dst_x=1, dst_e=pitch,
-            )  # fmt: skip
-        return load_row(
-            Space.WEIGHT, dram=self.place.at(0, 0, k) + block.first, dst=dst, run_bytes=active, ny=count, nx=words,
-            dram_y=column, dram_x=self.group_size * column, dst_y=pitch, dst_x=self.chains,
-        )  # fmt: skip
 
 
 def is_mac_layer(layer: Layer) -> bool:

@@ -19,8 +19,9 @@ from gossamer.dataflow.network import Binary, BinaryKind, Layer, Network
 from gossamer.dataflow.numerics import Requantization, VectorParams
 from gossamer.mapper.allocate import REGION_ALIGN_BYTES, TensorPlace, align, dense_place
 from gossamer.mapper.codegen.channel_maps import pack_indices
-from gossamer.mapper.codegen.convolution import ConvEmitter, Joined
+from gossamer.mapper.codegen.convolution import ConvEmitter
 from gossamer.mapper.codegen.convolution_loads import Row, load_row, plane_loads
+from gossamer.mapper.codegen.convolution_parts import Joined
 from gossamer.mapper.codegen.convolution_shape import block_channels, conv_shape, flatten
 from gossamer.mapper.codegen.packing import active_chains, row_chains
 from gossamer.mapper.codegen.vector import stream_cycles

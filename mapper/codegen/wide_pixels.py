@@ -18,7 +18,7 @@ from gossamer.dataflow.mapping import ConvMapping, ConvShape, Objective
 from gossamer.dataflow.numerics import MIN_SHIFT, Requantization
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper.allocate import TensorPlace
-from gossamer.mapper.codegen.convolution import Joined
+from gossamer.mapper.codegen.convolution_parts import Joined
 from gossamer.mapper.codegen.convolution_shape import block_channels, conv_shape, weight_storage
 from gossamer.mapper.tiling import Search, choose_mapping, try_mapping
 

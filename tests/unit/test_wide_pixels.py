@@ -12,7 +12,8 @@ from gossamer.arch.config import fingerprint
 from gossamer.arch.encoding import decode_columns
 from gossamer.dataflow.network import effective_macs
 from gossamer.dataflow.sparsity import NmPattern
-from gossamer.mapper.codegen import mac_layers, wide_pixels
+from gossamer.mapper.codegen import transposed as transposed_code
+from gossamer.mapper.codegen import wide_pixels
 from gossamer.mapper.codegen.wide_pixels import dense_weight
 from gossamer.mapper.compile import compile_network
 from gossamer.mapper.tiling import try_mapping
@@ -109,11 +110,11 @@ def test_rows_of_transposed_convolutions(monkeypatch, seed: int) -> None:
     """Rows of the output run together as columns do: a pixel has parts of several rows, and a STORE for each."""
     taken = []
 
-    def take(emitter, first, second):
+    def take(first, second, spec, objective):
         taken.append(bool(first))
         return first or second
 
-    monkeypatch.setattr(mac_layers, "_better", take)
+    monkeypatch.setattr(transposed_code, "better", take)
     rng = np.random.default_rng(seed)
     kernel, stride = (tuple(int(v) for v in rng.integers(1, 5, 2)) for _ in range(2))
     pads = tuple(int(rng.integers(0, k)) for k in (*kernel, *kernel))
