@@ -208,10 +208,10 @@ def _activations(spec: SparseAccelerator) -> Demand:
     )  # fmt: skip
 
 
-COPIED_BYTES = 128
-"""Bytes of all windows beyond which synthesis takes the copies of the activations as equal: each with a whole window,
-though not all of it is used. `CUT_BITS` of rtl/synthesis/hierarchy.py, as it turned out: between ecp5-tiny (96) and
-point 0 of benchmarks/synthesis_points.csv (160)."""
+COPIED_BYTES = 96
+"""Bytes of all windows but one from which on synthesis takes the copies of the activations as equal: each with a whole
+window, though not all of it is used. `CUT_BITS` of rtl/synthesis/hierarchy.py, as it turned out: between point 6 (80)
+and points 34 and 37 (96; held out is 37) of benchmarks/synthesis_points.csv."""
 
 
 def sum_bits(products: int) -> int:

@@ -50,7 +50,7 @@ SETTINGS = {
 }
 """A legal other value of every knob of ecp5-tiny."""
 
-ROOMY = ("device.dsp=400", "device.lut=200000")
+ROOMY = ("device.dsp=400", "device.lut=400000")
 """Before any knob is turned, ecp5-tiny gets a device on which every setting fits."""
 
 UNTURNED = {

@@ -66,10 +66,6 @@ def test_the_table_has_both_targets_in_both_halves_and_no_config_in_two() -> Non
         assert {key: str(value) for key, value in values.items()} == {key: row[key] for key in values}
 
 
-@pytest.mark.xfail(
-    len(POINTS) < POINTS_WANTED, strict=True,
-    reason=f"the table has {len(POINTS)} of {POINTS_WANTED} points; its command goes on where it was stopped",
-)  # fmt: skip
 def test_the_table_is_complete_and_half_of_it_is_held_out() -> None:
     assert len(POINTS) >= POINTS_WANTED
     assert 2 * len(HELD_OUT) == len(POINTS)
