@@ -73,7 +73,9 @@ def _gain(
         busiest = max(sum(each[engine] for each in busy) for engine in ENGINES)
         if busiest >= WORTHWHILE * sum(search.cycles for search in searches[: len(pair)]):
             return 0
-    key = key_of("pair", spec, [search.mapping for search in searches], pair[1].inputs[0] == pair[0].output)
+    made = joins.get(pair[0].output, pair[0]).output
+    read = [*pair[1].inputs, *(joins[pair[1].output].inputs if pair[1].output in joins else ())]
+    key = key_of("pair", spec, [search.mapping for search in searches], [name == made for name in read])
     kept = read_numbers(key, 1)
     if kept is None:
         kept = [saved(pair)]

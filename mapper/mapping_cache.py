@@ -21,16 +21,13 @@ from gossamer.sim.kernels import cache_folder, user_cache
 
 Numbers = list[int]
 
-_SEARCH = ("tiling.py", "objective.py", "mapping_cache.py")
-"""What a search depends on besides compiled code and the charging of energy."""
-
 
 @cache
 def mapping_folder() -> Path | None:
     """Return the folder of the mappings of exactly this code, None if there is none and it cannot be made."""
     digest = hashlib.sha256(cache_folder().name.encode())
-    for module in _SEARCH:
-        digest.update(Path(__file__).with_name(module).read_bytes())
+    for module in sorted(Path(__file__).parent.rglob("*.py")):  # of what layers save in turn, all that emits them
+        digest.update(module.read_bytes())
     for charging in (accounting, energy):
         digest.update(getsource(charging).encode())
     try:

@@ -174,11 +174,10 @@ class ConvEmitter:
             ahead: list[Row] = []
             share = len(steps) - 1
             for position, step in enumerate(steps):
-                loads = self._step_loads(step)
-                yield loads
+                loads, operand = self._step_loads(step), self._operand_loads(step)
+                yield loads + operand
                 self._append_loads(loads)
-                if self.joined and step.part == 0 and step.block == step.group[0]:
-                    self._append_loads(self._operand_loads(step), joined=True)
+                self._append_loads(operand, joined=True)
                 if number == position == 0 and self.mapping.resident_parameters:
                     self._append_loads(self._parameter_loads(0, len(self.shape.blocks), 0))
                 self._append_work(pending)
@@ -391,8 +390,9 @@ class ConvEmitter:
         return self.operand_base + self._out_turn % SLOTS * self.out_bytes
 
     def _operand_loads(self, step: Step) -> list[Row]:
-        """Return the LOAD of the second operand's tile for the output tile that starts with a step."""
-        assert self.joined is not None
+        """Return the LOAD of the second operand's tile if there is one and an output tile starts with a step."""
+        if self.joined is None or step.part != 0 or step.block != step.group[0]:
+            return []
         words = self.mapping.group_words(step.group, self.group_size)
         base = self.operand_base + self._operand_turn % SLOTS * self.out_bytes
         self._operand_turn += 1

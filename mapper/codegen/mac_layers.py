@@ -22,11 +22,7 @@ from gossamer.mapper.codegen.scaling import find_scaling, scaling_part
 from gossamer.mapper.codegen.together import emit_together
 from gossamer.mapper.codegen.transposed import transposed_phases
 from gossamer.mapper.codegen.vector import BINARY_OPCODES, emit_vector_layer, vector_params, vector_record
-from gossamer.mapper.codegen.wide_pixels import (
-    Convolution,
-    best_width,
-    choose_width,
-)
+from gossamer.mapper.codegen.wide_pixels import Convolution, best_width, choose_width
 from gossamer.mapper.emit import Emitter
 
 MacLayer = Conv2d | ConvTranspose2d | MatMul
@@ -116,7 +112,7 @@ def emit_addition(
     """Emit an addition through the array (`gossamer.mapper.codegen.addition`), or by VECTOR if its places forbid it."""
     a, b, out = (places[name] for name in (*layer.inputs, layer.output))
     addition = addition_of(layer, vector_params(layer, layer.params), a, b, out)
-    found = addition and best_width(addition, emitter.spec)
+    found = addition and best_width(addition, emitter.spec, objective=emitter.objective)
     if not found:
         emit_vector_layer(emitter, network, layer, places)
         return

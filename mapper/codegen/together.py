@@ -2,10 +2,9 @@
 
 Every engine runs its instructions in the order they are emitted in. A layer that is bound by COMPUTE and one that is
 bound by VECTOR take as long as both, one after the other; if their steps alternate, little longer than the busier
-engine.
-A layer that reads what the other makes stays behind it: its LOADs are emitted once what they read has been stored, and
-a strip later, so that LOAD does not wait for STORE. What is emitted is right in that order, as always; tokens are
-derived from it.
+engine. A layer that reads what the other makes stays behind it: its LOADs are emitted once what they read has been
+stored, and a strip later, so that LOAD does not wait for STORE. What is emitted is right in that order, as always;
+tokens are derived from it.
 """
 
 from collections.abc import Iterator, Sequence

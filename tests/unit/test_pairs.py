@@ -14,6 +14,8 @@ from gossamer.arch.isa import Engine
 from gossamer.dataflow.network import BinaryKind, Network, Tensor
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper import compile as compiler
+from gossamer.mapper.codegen import wide_pixels
+from gossamer.mapper.tiling import try_mapping
 from gossamer.sim.golden.executor import execute
 from gossamer.sim.golden.layers import run_layers
 from gossamer.sim.timing import simulate
@@ -22,7 +24,7 @@ from gossamer.sim.timing import simulate
 def two_layers(rng, shape, first: dict, second: dict, *, chained: bool = True, kind: BinaryKind | None = None):
     """Return a network of two convolutions, the second of the first's result or of the same input, and its input.
 
-    `kind`: the second is joined with the first's result, if both have that shape.
+    `kind`: the second's result is joined with the first's, if both have that shape.
     """
     a = convolution(rng, "first", shape, **first)
     middle = a.network.tensors["out"].shape
@@ -97,6 +99,23 @@ def test_random_pairs(paired, seed: int) -> None:
     spec = sized_spec(chains=16, activation=int(rng.choice([4096, 16384])), weight=8192, index=8192)
     check(network, spec, values, replayed=seed < 4)
     assert paired
+
+
+def test_an_operand_is_loaded_once_it_is_stored(monkeypatch, paired) -> None:
+    """The second layer, joined with the first's result, has a tile of 16 of 17 rows: no pace of steps says when."""
+
+    def found(shape, spec, **options):
+        search = try_mapping(shape, spec, **options)
+        assert search is not None
+        rows = 16 if shape.joined else 1
+        return replace(search, mapping=replace(search.mapping, tile_rows=rows, tile_columns=4))
+
+    monkeypatch.setattr(wide_pixels, "try_mapping", found)
+    same = {"outputs": 16, "kernel": (3, 3), "pads": (1, 1, 1, 1)}
+    network, values = two_layers(
+        np.random.default_rng(8), (1, 17, 4, 16), same, same, chained=False, kind=BinaryKind.ADD
+    )  # fmt: skip
+    check(network, sized_spec(chains=16), values, replayed=True)
 
 
 def test_steps_alternate_where_they_can(paired) -> None:
