@@ -5,7 +5,7 @@ small memories from their sizes. Everything else is a quantity, such as bits tim
 coefficient of `gossamer.arch.logic_coefficients` turns into LUTs or flip-flops.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from gossamer.arch.accumulator import CELL_CHAINS, SUM_BYTES, accumulator_entries, accumulator_rows, half_depths
@@ -70,19 +70,7 @@ class Demand:
 
 def logic_demand(spec: SparseAccelerator) -> dict[str, Demand]:
     """Return the demand of every component, by the names of the synthesis report, in the order of the data path."""
-    family = spec.device.family
-    return {
-        "control": _control(spec),
-        "dma": _dma(spec),
-        "compute control": _compute(spec),
-        "array": _array(spec),
-        "accumulator": _accumulator(spec),
-        "vector engine": _vector(spec),
-        "activation buffer": _activations(spec),
-        "weight buffer": _window(weight_window(spec), family),
-        "index buffer": _window(index_window(spec), family),
-        "parameter buffer": _window(parameter_window(spec), family),
-    }
+    return {name: demand(spec) for name, demand in LOGIC.items()}
 
 
 def _levels(choices: int) -> int:
@@ -386,3 +374,18 @@ def _dma(spec: SparseAccelerator) -> Demand:
         },
         ff_of={"dma": 1, "port": ports},
     )  # fmt: skip
+
+
+LOGIC: dict[str, Callable[[SparseAccelerator], Demand]] = {
+    "control": _control,
+    "dma": _dma,
+    "compute control": _compute,
+    "array": _array,
+    "accumulator": _accumulator,
+    "vector engine": _vector,
+    "activation buffer": _activations,
+    "weight buffer": lambda spec: _window(weight_window(spec), spec.device.family),
+    "index buffer": lambda spec: _window(index_window(spec), spec.device.family),
+    "parameter buffer": lambda spec: _window(parameter_window(spec), spec.device.family),
+}
+"""What tells the demand of each component."""

@@ -6,14 +6,14 @@ structure, and scaled by fitted coefficients where not (`gossamer.arch.logic`). 
 report. `gossamer.arch.config.load_config` refuses a config whose estimate exceeds its device.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 
 from gossamer.arch.accumulator import CELL_CHAINS, SUM_BYTES, accumulator_cells, accumulator_entries, half_depths
 from gossamer.arch.activation import activation_banks, copies
 from gossamer.arch.banking import WindowSizes, index_window, parameter_window, weight_window
 from gossamer.arch.isa import FIELDS, TRANSFER_BYTES_LIMIT, Opcode
-from gossamer.arch.logic import LRN_HISTORY, LRN_READERS, Demand, cascaded, logic_demand
+from gossamer.arch.logic import LOGIC, LRN_HISTORY, LRN_READERS, Demand, cascaded
 from gossamer.arch.logic_coefficients import FLIP_FLOPS, HELD_OUT_FF_PCT, HELD_OUT_LUT_PCT, HELD_OUT_POINTS, LUTS
 from gossamer.arch.primitives import adder_dsps, memory_primitives, multiplier_dsps
 from gossamer.arch.spec import DeviceSpec, Family, MemoryKind, SparseAccelerator
@@ -58,6 +58,9 @@ class Resources:
         return Resources(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
 
 
+COMPONENTS: tuple[str, ...] = tuple(LOGIC)
+"""Components of a core, by the names of the synthesis report, in the order of the data path."""
+
 RESOURCE_NAMES: tuple[str, ...] = tuple(field.name for field in fields(Resources))
 
 
@@ -84,7 +87,9 @@ class ResourceEstimate:
 
 def estimate_resources(spec: SparseAccelerator) -> ResourceEstimate:
     """Return the estimate for `spec`. Exact for memories as structured here; see the constants for logic."""
-    return ResourceEstimate(device=spec.device, components=dict(_components(spec)))
+    return ResourceEstimate(
+        device=spec.device, components={name: component_resources(name, spec) for name in COMPONENTS}
+    )
 
 
 def shortages(spec: SparseAccelerator) -> list[str]:
@@ -102,11 +107,10 @@ def shortages(spec: SparseAccelerator) -> list[str]:
     return messages
 
 
-def _components(spec: SparseAccelerator) -> Iterator[tuple[str, Resources]]:
-    """Yield every component with what it takes."""
-    blocks = _hard_blocks(spec)
-    for name, demand in logic_demand(spec).items():
-        yield name, _logic(demand, spec.device.family) + blocks.get(name, Resources())
+def component_resources(name: str, spec: SparseAccelerator) -> Resources:
+    """Return what one of COMPONENTS takes."""
+    blocks = _HARD_BLOCKS[name](spec) if name in _HARD_BLOCKS else Resources()
+    return _logic(LOGIC[name](spec), spec.device.family) + blocks
 
 
 def _logic(demand: Demand, family: Family) -> Resources:
@@ -116,35 +120,62 @@ def _logic(demand: Demand, family: Family) -> Resources:
     return Resources(lut=round(lut), ff=round(ff))
 
 
-def _hard_blocks(spec: SparseAccelerator) -> Mapping[str, Resources]:
-    """Return the DSPs and block memories of every component that has some."""
-    array, family, buffers = spec.array, spec.device.family, spec.buffers
-    bits = {field.name: field.bits for field in FIELDS[Opcode.COMPUTE]}
-    address_bits = (buffers.activation.capacity_bytes - 1).bit_length()
-    sign = 0 if family is Family.ECP5 else 1  # the ECP5 multiplier takes 18 unsigned bits too
+def _transfer_dsps(spec: SparseAccelerator) -> Resources:
+    """Return the multipliers of LOAD's and STORE's set-up: columns by bytes between them."""
     lines = next(field.bits for field in FIELDS[Opcode.LOAD] if field.name == "ny")
-    # LOAD's and STORE's set-up; columns by bytes between them; chains of multipliers, an odd lane in a DSP of its own.
-    transfer = ((TRANSFER_BYTES_LIMIT - 1).bit_length() + 1, lines + 1)
-    place = (min(bits["nx"], address_bits) + sign, min(bits["a_x"], address_bits) + sign)
-    stages = array.chains * array.chain_length
+    return _dsps(spec.device.family, [((TRANSFER_BYTES_LIMIT - 1).bit_length() + 1, lines + 1)] * 2)
+
+
+def _place_dsps(spec: SparseAccelerator) -> Resources:
+    """Return the multiplier of COMPUTE's addresses."""
+    family = spec.device.family
+    bits = {field.name: field.bits for field in FIELDS[Opcode.COMPUTE]}
+    address_bits = (spec.buffers.activation.capacity_bytes - 1).bit_length()
+    sign = 0 if family is Family.ECP5 else 1  # the ECP5 multiplier takes 18 unsigned bits too
+    return _dsps(family, [(min(bits["nx"], address_bits) + sign, min(bits["a_x"], address_bits) + sign)])
+
+
+def _array_dsps(spec: SparseAccelerator) -> Resources:
+    """Return the multipliers of the chains, an odd lane in a DSP of its own, and the adders of their segments."""
+    array, family = spec.array, spec.device.family
     adders = adder_dsps(array.chains * array.lanes, array.weight_rows_per_cycle) if cascaded(family) else 0
+    return Resources(dsp=array.chains * array.chain_length * ceil_div(array.lanes, LANES_PER_DSP[family]) + adders)
+
+
+def _sum_memories(spec: SparseAccelerator) -> Resources:
+    """Return the memories of the accumulator."""
+    sums = [(8 * SUM_BYTES * CELL_CHAINS, rows, accumulator_cells(spec))
+            for rows in half_depths(accumulator_entries(spec), spec.array.lanes)]  # fmt: skip
+    return _memories(spec.buffers.accumulator.memory, spec.device.family, sums, byte_writes=False)
+
+
+def _vector_blocks(spec: SparseAccelerator) -> Resources:
+    """Return the multipliers of VECTOR, and LRN's history where it is a memory block."""
+    family = spec.device.family
     history = [(*LRN_HISTORY, LRN_READERS)] if family is Family.ECP5 else []
+    products = _dsps(family, VECTOR_PRODUCTS * spec.vector.lanes) + _dsps(family, ROW_PRODUCTS)
+    return products + _memories(MemoryKind.DP16KD, family, history, byte_writes=False)
+
+
+def _activation_memories(spec: SparseAccelerator) -> Resources:
+    """Return the memories of all copies of the activations."""
     cut = activation_banks(spec)
     halves = [(8 * cut.word_bytes, rows, copies(spec) * cut.banks) for rows in (cut.half_rows, cut.upper_rows)]
-    sums = [(8 * SUM_BYTES * CELL_CHAINS, rows, accumulator_cells(spec))
-            for rows in half_depths(accumulator_entries(spec), array.lanes)]  # fmt: skip
-    return {
-        "dma": _dsps(family, [transfer] * 2),
-        "compute control": _dsps(family, [place]),
-        "array": Resources(dsp=stages * ceil_div(array.lanes, LANES_PER_DSP[family]) + adders),
-        "accumulator": _memories(buffers.accumulator.memory, family, sums, byte_writes=False),
-        "vector engine": _dsps(family, VECTOR_PRODUCTS * spec.vector.lanes) + _dsps(family, ROW_PRODUCTS)
-        + _memories(MemoryKind.DP16KD, family, history, byte_writes=False),
-        "activation buffer": _memories(buffers.activation.memory, family, halves, byte_writes=True),
-        "weight buffer": _banks(weight_window(spec), family),
-        "index buffer": _banks(index_window(spec), family),
-        "parameter buffer": _banks(parameter_window(spec), family),
-    }  # fmt: skip
+    return _memories(spec.buffers.activation.memory, spec.device.family, halves, byte_writes=True)
+
+
+_HARD_BLOCKS: dict[str, Callable[[SparseAccelerator], Resources]] = {
+    "dma": _transfer_dsps,
+    "compute control": _place_dsps,
+    "array": _array_dsps,
+    "accumulator": _sum_memories,
+    "vector engine": _vector_blocks,
+    "activation buffer": _activation_memories,
+    "weight buffer": lambda spec: _banks(weight_window(spec), spec.device.family),
+    "index buffer": lambda spec: _banks(index_window(spec), spec.device.family),
+    "parameter buffer": lambda spec: _banks(parameter_window(spec), spec.device.family),
+}
+"""What tells the DSPs and block memories of the components that have some."""
 
 
 def _dsps(family: Family, products: Iterable[tuple[int, int]]) -> Resources:

@@ -61,7 +61,7 @@ Finding = tuple[str, str]
 def broken_rules(values: Values) -> list[Finding]:
     """Return what a sparse accelerator breaks; rules that lack an input are skipped."""
     findings: list[Finding] = []
-    for rule in _RULES:
+    for rule in RULES:
         try:
             findings.extend(rule(values))
         except _Unknown:
@@ -248,7 +248,7 @@ def _interleave(values: Values) -> Iterator[Finding]:
         )
 
 
-_RULES: tuple[Callable[[Values], Iterator[Finding]], ...] = (
+RULES: tuple[Callable[[Values], Iterator[Finding]], ...] = (
     _device, _memories, _capacities, _address_widths, _vector_lanes, _chains, _weight_rows, _segments, _bursts, _rows,
     _interleave,
 )  # fmt: skip

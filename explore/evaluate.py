@@ -8,7 +8,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.arch.errors import GossamerError
 from gossamer.explore.space import Space
 from gossamer.explore.spec import METRICS, SweepSpec
 
@@ -48,4 +47,6 @@ EvaluatorFactory = Callable[[SweepSpec, Space], Evaluator]
 
 def make_evaluator(sweep: SweepSpec, space: Space) -> Evaluator:
     """Return the evaluator of a sweep. Raises GossamerError if its models cannot be read."""
-    raise GossamerError(f"{sweep.name}: this version reads sweep files but cannot evaluate their points yet")
+    from gossamer.explore.designs import DesignEvaluator
+
+    return DesignEvaluator(sweep, space)

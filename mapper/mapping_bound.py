@@ -103,37 +103,41 @@ def parts_of(layer: Ints, choice: Ints, words: int) -> int:
 
 
 @kernel(allocates=False)
-def fits_weights(layer: Ints, chip: Ints, choice: Ints) -> bool:
-    """Return whether weight and index buffer hold the slots of a choice; independent of its tile."""
-    limit = chip[WEIGHT_ROWS]
-    if layer[INDEX_BITS] > 0:
-        limit = min(limit, chip[INDEX_ROWS])
+def weight_rows(layer: Ints, choice: Ints) -> int:
+    """Return the rows of weights, and of indices, that the slots of a choice hold; independent of its tile."""
     if choice[ORDER] == 0:
         rows = choice[GROUP] * layer[KERNEL_Y] * layer[KERNEL_X] * layer[WORDS] * layer[STEPS]
-        slots = SLOTS if choice[GROUP] < layer[BLOCKS] else 1
-        return bool(slots * rows <= limit)
-    return bool(SLOTS * choice[SPLIT_Y] * choice[SPLIT_X] * choice[SPLIT_WORDS] * layer[STEPS] <= limit)
+        return int(rows * (SLOTS if choice[GROUP] < layer[BLOCKS] else 1))
+    return int(SLOTS * choice[SPLIT_Y] * choice[SPLIT_X] * choice[SPLIT_WORDS] * layer[STEPS])
 
 
 @kernel(allocates=False)
-def fits_sums(layer: Ints, chip: Ints, choice: Ints) -> bool:
-    """Return whether a half of the accumulator holds a tile, or a group of them while the reduction is split."""
+def sum_entries(layer: Ints, chip: Ints, choice: Ints) -> int:
+    """Return the entries of a half of the accumulator for a tile, or a group of them while the reduction is split."""
     sums = ceil_ratio(choice[TILE_ROWS] * choice[TILE_COLUMNS], chip[LANES]) * chip[LANES]
-    if parts_of(layer, choice, layer[WORDS]) > 1:
-        sums *= choice[GROUP]
-    return bool(sums <= chip[ACCUMULATOR])
+    return int(sums * choice[GROUP] if parts_of(layer, choice, layer[WORDS]) > 1 else sums)
 
 
 @kernel(allocates=False)
-def fits_tile(layer: Ints, chip: Ints, choice: Ints) -> bool:
-    """Return whether the activation buffer holds the slots of a choice."""
+def tile_bytes(layer: Ints, chip: Ints, choice: Ints) -> tuple[int, int]:
+    """Return the bytes of activations that LOAD and that VECTOR fill in the slots of a choice."""
     rows = input_window(choice[TILE_ROWS], choice[SPLIT_Y], layer[STRIDE_Y], layer[DILATION_Y])
     columns = input_window(choice[TILE_COLUMNS], choice[SPLIT_X], layer[STRIDE_X], layer[DILATION_X])
     words = min(layer[OUT_WORDS], choice[GROUP] * layer[BLOCK_OUT_WORDS])
     loaded = SLOTS * rows * columns * choice[SPLIT_WORDS] * chip[GROUP_SIZE]
     written = SLOTS * choice[TILE_ROWS] * choice[TILE_COLUMNS] * words * chip[GROUP_SIZE]
-    if layer[JOINED]:
-        loaded += written
+    return int(loaded + written if layer[JOINED] else loaded), int(written)
+
+
+@kernel(allocates=False)
+def fits_weights(layer: Ints, chip: Ints, rows: int) -> bool:
+    """Return whether weight and index buffer hold so many rows."""
+    return bool(rows <= chip[WEIGHT_ROWS] and (layer[INDEX_BITS] == 0 or rows <= chip[INDEX_ROWS]))
+
+
+@kernel(allocates=False)
+def fits_tile(chip: Ints, loaded: int, written: int) -> bool:
+    """Return whether the activation buffer holds so many bytes that LOAD and that VECTOR fill."""
     return bool(loaded <= chip[LOADED] and written <= chip[WRITTEN] and loaded + written <= chip[ACTIVATION])
 
 
@@ -335,15 +339,17 @@ def bounds(
             choice[GROUP] = groups[g]
             for order in range(2):
                 choice[ORDER] = order
-                if not fits_weights(layer, chip, choice):
+                if not fits_weights(layer, chip, weight_rows(layer, choice)):
                     illegal[WEIGHTS_TOO_LARGE] += tiles
                     continue
                 for r in range(rows.size):
                     for c in range(columns.size):
                         choice[TILE_ROWS], choice[TILE_COLUMNS] = rows[r], columns[c]
-                        if not fits_sums(layer, chip, choice):
+                        if sum_entries(layer, chip, choice) > chip[ACCUMULATOR]:
                             illegal[SUMS_TOO_LARGE] += 1
-                        elif not fits_tile(layer, chip, choice):
+                            continue
+                        loaded, written = tile_bytes(layer, chip, choice)
+                        if not fits_tile(chip, loaded, written):
                             illegal[TILES_TOO_LARGE] += 1
                         else:
                             for k in range(CHOICE):

@@ -16,8 +16,9 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import ConvMapping, Objective
 from gossamer.mapper.mapping_counts import BUFFERS, COUNTS, INSTRUCTIONS, OFF_CHIP, READ
 from gossamer.sim import engine
-from gossamer.sim.accounting import Activity, energy
+from gossamer.sim.accounting import energy
 from gossamer.sim.analytic import LayerModel
+from gossamer.sim.results import Activity
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -106,6 +107,13 @@ def activity_of(counts: Ints) -> Activity:
         off_chip_bytes=off_chip,
         buffer_bytes=dict(zip(BUFFERS, zip(buffers[::2], buffers[1::2], strict=True), strict=True)),
     )  # fmt: skip
+
+
+def counts_of(events: Activity) -> Ints:
+    """Return events as counts int64 [COUNTS]."""
+    buffers = [count for name in BUFFERS for count in events.buffer_bytes[name]]
+    first = events.mac_slots, events.forwarded_bytes, events.vector_operations, events.instructions
+    return np.array([*first, events.off_chip_bytes, *buffers], dtype=np.int64)
 
 
 def objective_of(text: str) -> Objective:

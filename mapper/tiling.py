@@ -192,7 +192,7 @@ class Space:
         count = 0
         if self.resident or SLOTS * shape.parameter_bytes <= room:
             count = bounds(
-                _layer_numbers(shape, chip, self.resident), _block_kinds(shape), np.array(chip.numbers, dtype=np.int64),
+                layer_numbers(shape, chip, self.resident), block_kinds(shape), np.array(chip.numbers, dtype=np.int64),
                 rows, columns, groups, splits, found, least, illegal, np.zeros(CHOICE, dtype=np.int64),
             )  # fmt: skip
         found, least = found[:count], least[:count]
@@ -204,7 +204,7 @@ class Space:
         counts, bound = np.zeros((len(found), COUNTS), dtype=np.int64), least
         if charged is not None and charged.objective is not Objective.LATENCY:
             count_all(
-                _layer_numbers(shape, chip, self.resident), _block_kinds(shape),
+                layer_numbers(shape, chip, self.resident), block_kinds(shape),
                 np.array(chip.numbers, dtype=np.int64), found, counts,
             )  # fmt: skip
             bound = charged.bound(least, counts)
@@ -356,7 +356,7 @@ def branch_and_bound(space: Space, model: LayerModel, charged: Prices | None = N
     )  # fmt: skip
 
 
-def _layer_numbers(shape: ConvShape, chip: Chip, resident: bool) -> Ints:
+def layer_numbers(shape: ConvShape, chip: Chip, resident: bool) -> Ints:
     """Return int64 [LAYER] of `gossamer.mapper.mapping_bound`."""
     words = max(ceil_div(block.channels, chip[GROUP_SIZE]) for block in shape.blocks)
     layer = np.zeros(LAYER, dtype=np.int64)
@@ -369,7 +369,7 @@ def _layer_numbers(shape: ConvShape, chip: Chip, resident: bool) -> Ints:
     return layer
 
 
-def _block_kinds(shape: ConvShape) -> Ints:
+def block_kinds(shape: ConvShape) -> Ints:
     """Return int64 [n, KIND]: how many blocks there are of each size."""
     counts = Counter((block.channels, block.words) for block in shape.blocks)
     return np.array([(*size, count) for size, count in counts.items()], dtype=np.int64).reshape(-1, KIND)

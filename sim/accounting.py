@@ -16,7 +16,7 @@ from gossamer.arch.isa import INSTRUCTION_BYTES, REQUANTIZING, TWO_SOURCES, Opco
 from gossamer.arch.spec import BufferSpec, SparseAccelerator
 from gossamer.dataflow.numerics import HEADER_DTYPE, LAYER_NORM_DTYPE, REQUANTIZE_DTYPE
 from gossamer.dataflow.program import Program, RegionKind
-from gossamer.sim.results import Energy, Traffic, TrafficKind
+from gossamer.sim.results import Activity, Energy, Traffic, TrafficKind
 
 Columns = dict[str, NDArray[np.int64]]
 
@@ -202,18 +202,6 @@ def vector_counts(
         "accumulator_read": int(elements[requantize].sum()) * SUM_BYTES,
         "parameter_read": int((table + entries).sum()) + at.size * HEADER_DTYPE.itemsize,
     }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Activity:
-    """Events of a run that cost energy. Buffer bytes are (read, written) by buffer name."""
-
-    mac_slots: int
-    forwarded_bytes: int
-    vector_operations: int
-    instructions: int
-    off_chip_bytes: int
-    buffer_bytes: dict[str, tuple[int, int]]
 
 
 def activity(

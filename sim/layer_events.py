@@ -11,8 +11,9 @@ from gossamer.arch.isa import INSTRUCTION_BYTES, VECTOR_OPCODES, Opcode
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import ROW_PIPELINE_CYCLES, VECTOR_FILL_CYCLES
 from gossamer.dataflow.program import Program
-from gossamer.sim.accounting import Activity, activity, array_work, lrn_windows
+from gossamer.sim.accounting import activity, array_work, lrn_windows
 from gossamer.sim.durations import parameter_duration, vector_columns
+from gossamer.sim.results import Activity
 
 _ROWS = (Opcode.SOFTMAX, Opcode.LAYER_NORM, Opcode.LRN)
 

@@ -105,6 +105,18 @@ class LayerTiming:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Activity:
+    """Events of a run that cost energy. Buffer bytes are (read, written) by buffer name."""
+
+    mac_slots: int
+    forwarded_bytes: int
+    vector_operations: int
+    instructions: int
+    off_chip_bytes: int
+    buffer_bytes: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Energy:
     """Joules by component; `static` is power without activity times the run time."""
 
@@ -142,6 +154,7 @@ class Simulation:
     classes: Mapping[CycleClass, int]
     layers: tuple[LayerTiming, ...]
     traffic: Traffic
+    events: Activity
     energy: Energy
     trace: Trace | None = None
 

@@ -329,6 +329,7 @@ def simulate(
         classes={cls: int(classes[:, number].sum()) for number, cls in enumerate(CycleClass)},
         layers=_layer_timings(program, run, peak, classes, layer_traffic),
         traffic=traffic,
+        events=events,
         energy=accounting.energy(events, spec, run.total_cycles / (spec.clock_mhz * 1e6)),
         trace=Trace(**{name: run.times[:, at].copy() for at, name in enumerate(columns)}) if trace else None,
     )

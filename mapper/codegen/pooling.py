@@ -72,13 +72,12 @@ class Pass:
 def emit_pool(emitter: Emitter, layer: Pool2d, out: TensorPlace, source: TensorPlace) -> None:
     """Append the code of a pooling layer. Raises MappingError if not even a piece of a window fits on chip."""
     opcode, fill = Opcode.MAXIMUM, INT8_MIN
-    average = layer.kind is PoolKind.AVERAGE
-    if average:
+    if layer.kind is PoolKind.AVERAGE:
         opcode, fill = Opcode.AVERAGE, average_params(layer, layer.kernel[0] * layer.kernel[1]).zero_a
-    fits = max(layer.kernel) <= MAX_WINDOW
-    choice = cheapest(emitter.spec, _candidates(emitter, layer, opcode, out)) if fits else None
+    choice = pool_tiles(emitter.spec, layer, out)
     if choice is None or (
-        average and summed_cycles(emitter.spec, layer, out, source) < slotted_cycles(emitter.spec, *choice)
+        layer.kind is PoolKind.AVERAGE
+        and summed_cycles(emitter.spec, layer, out, source) < slotted_cycles(emitter.spec, *choice)
     ):
         emit_large_pool(emitter, layer, out, source)
         return
@@ -112,6 +111,12 @@ def emit_pool(emitter: Emitter, layer: Pool2d, out: TensorPlace, source: TensorP
             Axis(pixel, (1, 1)),
         )
         store_nest(emitter, axes, out.at(batch, rows.first, columns.first, word), result)
+
+
+def pool_tiles(spec: SparseAccelerator, layer: Pool2d, out: TensorPlace) -> tuple[TileCost, int] | None:
+    """Return the cheapest tile of whole windows on VECTOR and its ping-pong slots, None if none fits."""
+    opcode = Opcode.MAXIMUM if layer.kind is PoolKind.MAX else Opcode.AVERAGE
+    return cheapest(spec, _candidates(spec, layer, opcode, out)) if max(layer.kernel) <= MAX_WINDOW else None
 
 
 class AverageBlocks:
@@ -184,10 +189,10 @@ def _maximum_passes(
     return [rows, Pass(a=between, a_y=line, d=chips[1], d_y=d_y, kernel=kernels[1], nx=nx, **across)]
 
 
-def _candidates(emitter: Emitter, layer: Pool2d, opcode: Opcode, out: TensorPlace) -> Iterator[TileCost]:
+def _candidates(spec: SparseAccelerator, layer: Pool2d, opcode: Opcode, out: TensorPlace) -> Iterator[TileCost]:
     """Yield tiles (rows, columns, words, separable) of the output with the input bytes they need."""
     batch, rows, columns, _ = out.shape
-    group_size = emitter.group_size
+    group_size = spec.array.group_size
     both = opcode is Opcode.MAXIMUM and min(layer.kernel) > 1
     sides = max(layer.pads[1], layer.pads[3] + layer.extra_pads[1])
     shapes = product(halvings(rows), halvings(columns), halvings(out.words), (0, 1) if both else (0,))
@@ -203,7 +208,7 @@ def _candidates(emitter: Emitter, layer: Pool2d, opcode: Opcode, out: TensorPlac
             sizes=(y, x, w, separable), on_chip_bytes=loaded + stored + between, loaded_bytes=loaded,
             load_runs=runs, stored_bytes=stored,
             tiles=batch * ceil_div(rows, y) * ceil_div(columns, x) * ceil_div(out.words, w),
-            work_cycles=sum(each.cycles(opcode, emitter.spec) for each in passes),
+            work_cycles=sum(each.cycles(opcode, spec) for each in passes),
         )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ to every sum. Chains that the channels leave idle take neighbouring pixels (`gos
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from gossamer.arch.isa import Opcode, Space, index_pitch_bytes
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.dataflow.mapping import Block, Objective, Split
+from gossamer.dataflow.mapping import Block, ConvShape, Objective, Split
 from gossamer.dataflow.network import Binary, BinaryKind, Layer, Network
 from gossamer.dataflow.numerics import Requantization, VectorParams
 from gossamer.mapper.allocate import REGION_ALIGN_BYTES, TensorPlace, align, dense_place
@@ -58,28 +59,38 @@ def find_scaling(
     joined: Joined | None = None, objective: Objective = Objective.LATENCY,
 ) -> Scaling | None:  # fmt: skip
     """Return the best way to multiply the pixels of `a`, None if none fits. `joined`: what follows in the tiles."""
+    constants, correction = negated(params.zero_b), negated(params.zero_a)
+    best: Scaling | None = None
+    for width, (source, target, *rest), shape, reserved in scaling_widths(spec, layer, params, a, out, joined):
+        search = try_mapping(shape, spec, reserved_bytes=reserved, objective=objective)
+        if search is not None and (best is None or search.rank < best.search.rank):
+            best = Scaling(
+                source=source, target=target,
+                params=_requantization(params, a.shape[3], a.words * a.group_size, width),
+                constants=constants, correction=correction, search=search,
+                joined=joined and replace(joined, operand=rest[0]),
+            )  # fmt: skip
+    return best
+
+
+def scaling_widths(
+    spec: SparseAccelerator, layer: Binary, params: VectorParams, a: TensorPlace, out: TensorPlace,
+    joined: Joined | None = None,
+) -> Iterator[tuple[int, list[TensorPlace], ConvShape, int]]:  # fmt: skip
+    """Yield how many pixels can be one, the places then, the shape, and the activation bytes that must stay free."""
     places = (a, out) if joined is None else (a, out, joined.operand)
     even = all(place.is_contiguous for place in places)
     constants, correction = negated(params.zero_b), negated(params.zero_a)
     count, pitch = math.prod(a.shape[:3]), a.words * a.group_size
     storage = (1 + len(constants),) * 2 + (a.group_size.bit_length() - 1,)
     widest = block_channels(spec) // pitch if even and all(map(has_adjacent_pixels, places)) else 1
-    best: Scaling | None = None
     for width in (width for width in range(1, max(1, widest) + 1) if count % width == 0):
-        source, target, *rest = (_pixels(place, width) if even else place for place in places)
+        moved = [_pixels(place, width) if even else place for place in places]
         shape = conv_shape(
-            spec, source, target, who=layer.name, kernel=(1, 1), groups=source.shape[3], storage=storage,
+            spec, moved[0], moved[1], who=layer.name, kernel=(1, 1), groups=moved[0].shape[3], storage=storage,
             joined=joined is not None, joined_bytes=len(joined.block) if joined else 0,
         )  # fmt: skip
-        reserved = len(correction) * source.words * source.group_size
-        search = try_mapping(shape, spec, reserved_bytes=reserved, objective=objective)
-        if search is not None and (best is None or search.rank < best.search.rank):
-            best = Scaling(
-                source=source, target=target, params=_requantization(params, a.shape[3], pitch, width),
-                constants=constants, correction=correction, search=search,
-                joined=joined and replace(joined, operand=rest[0]),
-            )  # fmt: skip
-    return best
+        yield width, moved, shape, len(correction) * moved[0].words * moved[0].group_size
 
 
 def _pixels(place: TensorPlace, width: int) -> TensorPlace:

@@ -25,12 +25,20 @@ def transposed_phases(
     layer: ConvTranspose2d, source: TensorPlace, target: TensorPlace, params: Requantization, spec: SparseAccelerator,
     objective: Objective,
 ) -> list[Convolution]:  # fmt: skip
-    """Return ordinary convolutions, one per residue of the output position modulo the stride.
+    """Return ordinary convolutions that compute a transposed one, the better of the ways in `phase_lists`."""
+    parts, *joined = phase_lists(layer, source, target, params, spec)
+    return better(joined[0], parts, spec, objective) if joined else parts
+
+
+def phase_lists(
+    layer: ConvTranspose2d, source: TensorPlace, target: TensorPlace, params: Requantization, spec: SparseAccelerator
+) -> list[list[Convolution]]:
+    """Return one or two ways to compute it by convolutions, one per residue of the output position modulo the stride.
 
     Output Y gets taps ky with (Y + top - ky) divisible by the stride: a convolution with every stride-th tap, reversed.
     The bias holds the zero point of all taps (as if gaps held it), so each phase adds back those of taps it skips.
-    The phases of adjacent columns become one convolution of wide pixels if it fits a block of channels, and those of
-    adjacent rows one of them too if that is better.
+    The phases of adjacent columns become one convolution of wide pixels if it fits a block of channels; the second way
+    does the same with those of adjacent rows.
     """
     (stride_y, stride_x), zero = layer.stride, source.quant.zero_point
     weight, limit = layer.weight.astype(np.int64), block_channels(spec)
@@ -64,20 +72,21 @@ def transposed_phases(
             phases = join_columns(phases, limit)
         parts += phases
     if has_adjacent_pixels(target) and len(parts) == stride_y and target.shape[2] % stride_x == 0:
-        parts = better(join_rows(parts, limit), parts, spec, objective)
-    return parts
+        joined = join_rows(parts, limit)
+        return [parts, joined] if joined else [parts]
+    return [parts]
 
 
 def better(
     first: list[Convolution], second: list[Convolution], spec: SparseAccelerator, objective: Objective
 ) -> list[Convolution]:  # fmt: skip
-    """Return the first of two lists of convolutions if it has any and costs less, else the second."""
+    """Return the first of two lists of convolutions if it costs less, else the second."""
 
     def cost(parts: list[Convolution]) -> float:
         found = [best_width(part, spec, objective=objective) for part in parts]
         return sum(math.inf if each is None else each[1].cost for each in found)
 
-    return first if first and cost(first) < cost(second) else second
+    return first if cost(first) < cost(second) else second
 
 
 def _phase_taps(first: int, top: int, stride: int, taps: int) -> tuple[list[int], int]:

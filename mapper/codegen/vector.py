@@ -66,16 +66,8 @@ def emit_vector_layer(emitter: Emitter, network: Network, layer: Layer, places: 
     sources = [places[name] for name in layer.inputs]
     emitter.begin_layer(vector_record(network, layer))
     match layer:
-        case Binary():
-            emit_stream(emitter, layer, BINARY_OPCODES[layer.kind], vector_params(layer, layer.params), out, sources)
-        case Unary():
-            emit_stream(emitter, layer, Opcode.TABLE, vector_params(layer, layer.params), out, sources)
-        case Softmax():
-            emit_stream(emitter, layer, Opcode.SOFTMAX, vector_params(layer, layer.params), out, sources)
-        case LayerNorm():
-            emit_stream(emitter, layer, Opcode.LAYER_NORM, vector_params(layer, layer.params), out, sources)
-        case Lrn():
-            emit_stream(emitter, layer, Opcode.LRN, vector_params(layer, layer.params), out, sources)
+        case Binary() | Unary() | Softmax() | LayerNorm() | Lrn():
+            emit_stream(emitter, layer, stream_opcode(layer), vector_params(layer, layer.params), out, sources)
         case Pool2d():
             emit_pool(emitter, layer, out, sources[0])
         case Concat():
@@ -88,6 +80,25 @@ def emit_vector_layer(emitter: Emitter, network: Network, layer: Layer, places: 
             emit_permute(emitter, layer, out, sources[0])
         case _:
             raise MappingError(f"{layer.name}: {type(layer).__name__} is not a layer the VECTOR engine or DMA computes")
+
+
+StreamLayer = Binary | Unary | Softmax | LayerNorm | Lrn
+"""Layers that are one opcode over whole tensors."""
+
+
+def stream_opcode(layer: StreamLayer) -> Opcode:
+    """Return the opcode of a layer."""
+    match layer:
+        case Binary():
+            return BINARY_OPCODES[layer.kind]
+        case Unary():
+            return Opcode.TABLE
+        case Softmax():
+            return Opcode.SOFTMAX
+        case LayerNorm():
+            return Opcode.LAYER_NORM
+        case Lrn():
+            return Opcode.LRN
 
 
 def vector_record(network: Network, layer: Layer) -> LayerRecord:
@@ -215,11 +226,18 @@ def _strides(place: TensorPlace, out: TensorPlace) -> list[int]:
     return [0 if size == 1 and full > 1 else step for size, full, step in pairs]
 
 
+def stream_tiles(
+    spec: SparseAccelerator, who: str, opcode: Opcode, out: TensorPlace, sources: Sequence[TensorPlace], window: int = 1
+) -> tuple[TileCost, int] | None:  # fmt: skip
+    """Return the cheapest tile of an opcode over whole tensors and its ping-pong slots, None if none fits."""
+    return cheapest(spec, _candidates(spec, plan_stream(who, opcode, out, sources, window)))
+
+
 def stream_cycles(
     spec: SparseAccelerator, who: str, opcode: Opcode, out: TensorPlace, sources: Sequence[TensorPlace]
 ) -> float:  # fmt: skip
     """Return about how many cycles an elementwise opcode takes over whole tensors; infinity if no tile fits."""
-    choice = cheapest(spec, _candidates(spec, plan_stream(who, opcode, out, sources, 1)))
+    choice = stream_tiles(spec, who, opcode, out, sources)
     return math.inf if choice is None else slotted_cycles(spec, *choice)
 
 

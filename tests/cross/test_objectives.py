@@ -21,7 +21,7 @@ from gossamer.mapper.objective import activity_of, prices
 from gossamer.mapper.tiling import Space, branch_and_bound, chip_numbers, search_mapping
 from gossamer.sim import accounting
 from gossamer.sim.analytic import LayerModel
-from gossamer.sim.results import Simulation
+from gossamer.sim.results import Activity, Simulation
 from gossamer.sim.timing import run_program, simulate
 
 SEED = int(os.environ.get("GOSSAMER_SEED", "1"))
@@ -59,7 +59,7 @@ def layer_of(number: int) -> Any:
 class Compiler(MappingCompiler):
     """Compiles a layer with a given mapping and counts what it does."""
 
-    def events(self, mapping: ConvMapping) -> tuple[accounting.Activity, Simulation]:
+    def events(self, mapping: ConvMapping) -> tuple[Activity, Simulation]:
         """Return the events of the Program with a mapping, and its simulation."""
         program = self.program(mapping)
         run, found = run_program(program, self.spec), simulate(program, self.spec)

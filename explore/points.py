@@ -1,0 +1,185 @@
+"""See design points as columns of field values, and a function of a config as a table over the fields it reads.
+
+Millions of points differ in few fields, and each part of an estimate depends on fewer still: the logic of the
+parameter buffer, say, on four. `Tabulated` calls a function once for every combination of the fields it reads, which
+it finds out by watching the function read them, and spreads the results over the points. The functions are those that
+`simulate` and `generate` use, so that nothing is stated twice.
+"""
+
+import inspect
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from gossamer.arch.rules import Values
+from gossamer.arch.spec import DeviceSpec, MemoryKind, SparseAccelerator
+
+Ints = NDArray[np.int64]
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+WORKLOAD = ("model", "batch", "sparsity", "precision")
+"""Axes that say what runs, not on what; so does `sparsity[GLOB]`."""
+
+
+def is_workload(name: str) -> bool:
+    """Return whether an axis says what runs."""
+    return name in WORKLOAD or name.startswith("sparsity[")
+
+
+class Points:
+    """`count` designs: `columns` [count] of the fields in which they may differ from `base`.
+
+    Fields are dotted; the column `device` holds names of `devices`. Columns of the workload are there too.
+    """
+
+    def __init__(
+        self, base: SparseAccelerator, columns: Mapping[str, NDArray[Any]], devices: Mapping[str, DeviceSpec]
+    ) -> None:
+        self.base, self.columns, self.devices = base, dict(columns), devices
+        self.fields = tuple(self.columns)
+        self.count = len(next(iter(self.columns.values())))
+        coded = {name: np.unique(column, return_inverse=True) for name, column in self.columns.items()}
+        self._codes = {name: (codes.astype(np.int64), len(values)) for name, (values, codes) in coded.items()}
+
+    def groups(self, fields: Iterable[str]) -> tuple[Ints, Ints]:
+        """Return the combinations of some fields' values: a point of each, int64 [groups], and each point's group."""
+        total, size = np.zeros(self.count, dtype=np.int64), 1
+        for name in fields:
+            codes, values = self._codes[name]
+            total, size = total * values + codes, size * values
+            if size > self.count:  # renumber, so that the numbers stay small however many fields there are
+                total = np.unique(total, return_inverse=True)[1].astype(np.int64)
+                size = int(total.max()) + 1
+        _, first, inverse = np.unique(total, return_index=True, return_inverse=True)
+        return first.astype(np.int64), inverse.astype(np.int64)
+
+    def values(self, fields: Sequence[str], point: int) -> tuple[Any, ...]:
+        """Return a point's values of some fields."""
+        return tuple(self.columns[name][point].item() for name in fields)
+
+    def spec(self, point: int) -> SparseAccelerator:
+        """Return the config of a point."""
+        return with_fields(
+            self.base, {name: self.columns[name][point].item() for name in self.fields if not is_workload(name)},
+            self.devices,
+        )  # fmt: skip
+
+    def take(self, points: Ints) -> "Points":
+        """Return some of the points."""
+        return Points(self.base, {name: column[points] for name, column in self.columns.items()}, self.devices)
+
+
+def with_fields(
+    base: SparseAccelerator, fields: Mapping[str, Any], devices: Mapping[str, DeviceSpec]
+) -> SparseAccelerator:
+    """Return a config with some fields replaced by values that are legal one by one."""
+    changed: dict[str, Any] = {}
+    for name, value in fields.items():
+        *above, last = name.split(".")
+        if name == "device":
+            changed["device"] = devices[value]
+            continue
+        node = changed
+        for key in above:
+            node = node.setdefault(key, {})
+        node[last] = MemoryKind(value) if last == "memory" else value
+    return _updated(base, changed)
+
+
+def _updated(model: M, changed: Mapping[str, Any]) -> M:
+    update = {
+        key: _updated(getattr(model, key), value) if isinstance(value, Mapping) else value
+        for key, value in changed.items()
+    }
+    return model.model_copy(update=update)
+
+
+class Recorded:
+    """A config, or a part of it, that notes the dotted names of the fields that are read."""
+
+    def __init__(self, model: BaseModel, reads: dict[str, None], path: str = "") -> None:
+        self._model, self._reads, self._path = model, reads, path
+
+    def __getattr__(self, name: str) -> Any:
+        model = self._model
+        if name not in type(model).model_fields:
+            found = inspect.getattr_static(type(model), name, None)
+            if isinstance(found, property) and found.fget is not None:
+                return found.fget(self)
+            raise AttributeError(f"{type(model).__name__} has no field {name}")
+        value, path = getattr(model, name), self._path + name
+        if isinstance(value, BaseModel):
+            return Recorded(value, self._reads, path + ".")
+        self._reads[path] = None
+        return value
+
+
+def recorded(function: Callable[[Any], T]) -> Callable[[SparseAccelerator, dict[str, None]], T]:
+    """Return a function of a config as one that also notes which fields it reads."""
+    return lambda spec, reads: function(Recorded(spec, reads))
+
+
+class RecordedValues(Values):
+    """The values of a config as rules ask for them, noting the dotted names that are asked for."""
+
+    def __init__(self, spec: SparseAccelerator, reads: dict[str, None]) -> None:
+        super().__init__({}, ())
+        self._spec, self._reads = spec, reads
+
+    def __getitem__(self, dotted: str) -> Any:
+        """Return the value at a dotted path."""
+        self._reads[dotted] = None
+        node: Any = self._spec
+        for key in dotted.split("."):
+            node = getattr(node, key)
+        return node
+
+
+class Tabulated(Generic[T]):
+    """A function of a config, called once for every combination of the fields it reads.
+
+    `function(spec, reads)` returns its result and notes in `reads` the fields it has read. Fields that a call reads
+    for the first time make all earlier results too coarse: they are dropped, and made again where they are needed.
+    """
+
+    def __init__(self, function: Callable[[SparseAccelerator, dict[str, None]], T]) -> None:
+        self._function = function
+        self._fields: tuple[str, ...] = ()
+        self._known: dict[tuple[Any, ...], T] = {}
+
+    def at(self, points: Points) -> tuple[list[T], Ints]:
+        """Return the different results and, int64 [count], which of them each point has."""
+        while True:
+            fields = tuple(name for name in points.fields if name in self._fields)
+            first, inverse = points.groups(fields)
+            results = [self._result(points, fields, int(point)) for point in first]
+            if set(fields) == self._fields_of(points):
+                return results, inverse
+
+    def _fields_of(self, points: Points) -> set[str]:
+        return {name for name in points.fields if name in self._fields}
+
+    def _result(self, points: Points, fields: tuple[str, ...], point: int) -> T:
+        key = points.values(fields, point)
+        if key not in self._known:
+            reads: dict[str, None] = {}
+            result = self._function(points.spec(point), reads)
+            self._note(points, reads)
+            self._known[key] = result
+        return self._known[key]
+
+    def _note(self, points: Points, reads: Collection[str]) -> None:
+        """Remember the fields of the points that were read, whole or in part; forget results that knew fewer."""
+        new = {name for name in points.fields if any(_touches(read, name) for read in reads)}
+        if not new <= set(self._fields):
+            self._fields = tuple(sorted(new | set(self._fields)))
+            self._known.clear()
+
+
+def _touches(read: str, field: str) -> bool:
+    """Return whether what was read is a field, a part of it, or what it is a part of."""
+    return read == field or read.startswith(field + ".") or field.startswith(read + ".")
