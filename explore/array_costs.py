@@ -7,13 +7,13 @@ is better, or `BEAM` are costed. The search of `gossamer.mapper.tiling` goes on 
 the difference is.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.dataflow.mapping import SLOTS, ConvShape
+from gossamer.dataflow.mapping import SLOTS, ConvMapping, ConvShape
 from gossamer.mapper.mapping_bound import (
     ACCUMULATOR,
     ACTIVATION,
@@ -30,7 +30,9 @@ from gossamer.mapper.mapping_bound import (
 )
 from gossamer.mapper.mapping_counts import COUNTS, count_one
 from gossamer.mapper.tiling import Chip, Space, block_kinds, layer_numbers
+from gossamer.sim import engine
 from gossamer.sim.analytic import LayerModel
+from gossamer.sim.jobs import DEPENDS
 from gossamer.sim.kernels import kernel
 
 Ints = NDArray[np.int64]
@@ -41,6 +43,9 @@ BEAM = 12
 
 CAPACITIES = (ACTIVATION, LOADED, WRITTEN, WEIGHT_ROWS, INDEX_ROWS, ACCUMULATOR, PARAMETER)
 """What a config offers that says which tilings are legal."""
+
+CYCLES, HEAD, TAIL, TIMES = range(4)
+"""Columns of the times of costs."""
 
 
 @kernel(allocates=False)
@@ -70,26 +75,62 @@ def first_legal(layer: Ints, chips: Ints, choices: Ints, found: Ints) -> None:
             return
 
 
-def shape_costs(shape: ConvShape, spec: SparseAccelerator, chips: Ints) -> tuple[Floats, Ints]:
-    """Return the cycles float64 [designs] of a shape, infinite where nothing fits, and counts int64 [designs, COUNTS].
+@dataclass(frozen=True, slots=True, eq=False)
+class Costs:
+    """What designs take for some work: `times` float64 [designs, TIMES] in cycles, counts int64 [designs, COUNTS].
 
-    chips int64 [designs, CHIP] differ in CAPACITIES only; spec: any of the designs.
+    CYCLES: of the work alone, infinite if it cannot be done. HEAD: before the first LOAD of an input, which waits for
+    what makes it; TAIL: after the last LOAD. What comes next may begin in the tail with all that it does not wait for.
     """
-    cycles = np.full(len(chips), np.inf)
-    counts = np.zeros((len(chips), COUNTS), dtype=np.int64)
-    room = chips[:, PARAMETER] - shape.joined_bytes
-    resident = len(shape.blocks) * shape.parameter_bytes <= room
-    possible = resident | (SLOTS * shape.parameter_bytes <= room)
-    for designs in (np.flatnonzero(possible & resident), np.flatnonzero(possible & ~resident)):
-        if designs.size:
-            _cost(shape, spec, chips[designs], designs, cycles, counts)
-    return cycles, counts
+
+    times: Floats
+    counts: Ints
+
+    @classmethod
+    def none(cls, designs: int) -> "Costs":
+        """Return those of nothing."""
+        return cls(np.zeros((designs, TIMES)), np.zeros((designs, COUNTS), dtype=np.int64))
+
+    def then(self, other: "Costs") -> "Costs":
+        """Return those of this work and another after it."""
+        nothing = self.times[:, CYCLES] == 0
+        times = np.empty_like(self.times)
+        hidden = np.minimum(self.times[:, TAIL], other.times[:, HEAD])
+        times[:, CYCLES] = self.times[:, CYCLES] + other.times[:, CYCLES] - hidden
+        times[:, HEAD] = np.where(nothing, other.times[:, HEAD], self.times[:, HEAD])
+        times[:, TAIL] = other.times[:, TAIL]
+        return Costs(times, self.counts + other.counts)
+
+    def or_better(self, other: "Costs") -> "Costs":
+        """Return for each design those of the work that takes fewer cycles."""
+        better = (other.times[:, CYCLES] < self.times[:, CYCLES])[:, None]
+        return Costs(np.where(better, other.times, self.times), np.where(better, other.counts, self.counts))
+
+    def take(self, designs: Ints) -> "Costs":
+        """Return those of some designs, or of designs several times."""
+        return Costs(self.times[designs], self.counts[designs])
 
 
-def _cost(
-    shape: ConvShape, spec: SparseAccelerator, chips: Ints, designs: Ints, cycles: Floats, counts: Ints
-) -> None:  # fmt: skip
-    """Fill cycles and counts of designs, which all hold the parameters of a shape, or all do not."""
+def shape_costs(shape: ConvShape, spec: SparseAccelerator, apart: Ints, anywhere: Ints) -> Costs:
+    """Return what designs take for a shape.
+
+    apart int64 [designs, CHIP]: the designs, loads and results in halves of the activation buffer; anywhere: those for
+    which nothing fits then. They differ in CAPACITIES only; spec: any of the designs.
+    """
+    costs = Costs.none(len(apart))
+    costs.times[:, CYCLES] = np.inf
+    for chips in (apart, anywhere):
+        room = chips[:, PARAMETER] - shape.joined_bytes
+        resident = len(shape.blocks) * shape.parameter_bytes <= room
+        possible = ~np.isfinite(costs.times[:, CYCLES]) & (resident | (SLOTS * shape.parameter_bytes <= room))
+        for designs in (np.flatnonzero(possible & resident), np.flatnonzero(possible & ~resident)):
+            if designs.size:
+                _cost(shape, spec, chips[designs], designs, costs)
+    return costs
+
+
+def _cost(shape: ConvShape, spec: SparseAccelerator, chips: Ints, designs: Ints, costs: Costs) -> None:
+    """Fill the costs of designs, which all hold the parameters of a shape, or all do not."""
     largest = chips[0].copy()
     largest[list(CAPACITIES)] = chips[:, CAPACITIES].max(axis=0)
     chip = Chip(tuple(largest.tolist()))
@@ -98,43 +139,30 @@ def _cost(
     found = np.empty((len(chips), BEAM), dtype=np.int64)
     first_legal(layer, chips, space.choices, found)
     model = LayerModel(shape, spec)
-    known: dict[int, int] = {}
+    known: dict[int, tuple[float, float, float]] = {}
     lists, which = np.unique(found, axis=0, return_inverse=True)
     for number, tilings in enumerate(lists):
-        best, chosen = np.inf, -1
+        best, chosen = (np.inf, 0.0, 0.0), -1
         for tiling in tilings[tilings >= 0].tolist():
-            if space.bound[tiling] >= best:
+            if space.bound[tiling] >= best[CYCLES]:
                 break
             if tiling not in known:
-                known[tiling] = model.run(model.jobs(space.mapping(tiling)))[0]
-            if known[tiling] < best:
+                known[tiling] = _times(model, space.mapping(tiling))
+            if known[tiling][CYCLES] < best[CYCLES]:
                 best, chosen = known[tiling], tiling
         if chosen >= 0:
             mine = designs[which == number]
-            cycles[mine] = best
+            costs.times[mine] = best
             one = np.zeros(COUNTS, dtype=np.int64)
             count_one(layer, kinds, largest, space.choices[chosen], one)
-            counts[mine] = one
+            costs.counts[mine] = one
 
 
-def cheapest_shape(
-    alternatives: Sequence[tuple[ConvShape, Ints, Ints]], spec: SparseAccelerator
-) -> tuple[Floats, Ints]:  # fmt: skip
-    """Return the cycles and counts of the best of several shapes for each design, as `shape_costs` does.
-
-    Each shape comes with chips whose loads and results lie in halves of the activation buffer, and, for designs that
-    nothing fits then, with chips where they may lie anywhere.
-    """
-    best: tuple[Floats, Ints] | None = None
-    for shape, apart, anywhere in alternatives:
-        cycles, counts = shape_costs(shape, spec, apart)
-        left = np.flatnonzero(~np.isfinite(cycles))
-        if left.size:
-            cycles[left], counts[left] = shape_costs(shape, spec, anywhere[left])
-        if best is None:
-            best = cycles, counts
-            continue
-        better = cycles < best[0]
-        best[0][better], best[1][better] = cycles[better], counts[better]
-    assert best is not None
-    return best
+def _times(model: LayerModel, mapping: ConvMapping) -> tuple[float, float, float]:
+    """Return CYCLES, HEAD and TAIL of a mapping."""
+    jobs = model.jobs(mapping)
+    cycles, times = model.run(jobs)
+    compute = int(np.argmax(jobs[:, engine.ENGINE] == engine.COMPUTE))
+    loads = jobs[:, engine.ENGINE] == engine.LOAD
+    head = times[jobs[compute, DEPENDS], engine.STARTED]  # a COMPUTE waits for its input first
+    return float(cycles), float(head), float(cycles - times[loads, engine.COMPLETED].max())

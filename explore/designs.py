@@ -7,26 +7,28 @@ rules and prices are those of `simulate`, as tables over the fields they read (`
 
 import math
 from collections.abc import Callable
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.arch.resources import COMPONENTS, RESOURCE_NAMES, Resources, component_resources
+from gossamer.arch.resources import COMPONENTS, RESOURCE_NAMES, component_resources
 from gossamer.arch.rules import RULES
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import Objective
-from gossamer.explore.array_costs import cheapest_shape
+from gossamer.explore.array_costs import CYCLES, Costs, shape_costs
 from gossamer.explore.axes import layers_of
 from gossamer.explore.evaluate import STATUS, Results
-from gossamer.explore.points import Ints, Points, RecordedValues, Tabulated, is_workload, recorded
+from gossamer.explore.points import Ints, Points, RecordedValues, Tabulated, is_workload
 from gossamer.explore.space import Space
 from gossamer.explore.spec import METRICS, SweepSpec
 from gossamer.explore.workload import Workload, make_workload
 from gossamer.mapper.layer_options import Alternative, Moved, OnArray, Work
-from gossamer.mapper.mapping_counts import COUNTS, OFF_CHIP
+from gossamer.mapper.mapping_bound import CHIP
+from gossamer.mapper.mapping_counts import OFF_CHIP
 from gossamer.mapper.objective import Prices, prices
-from gossamer.mapper.tiling import chip_numbers
+from gossamer.mapper.tiling import ROOMS, timing_numbers
 from gossamer.sim.timing import peak_macs_per_cycle
 
 Floats = NDArray[np.float64]
@@ -42,13 +44,13 @@ class DesignEvaluator:
         self._sweep, self._space = sweep, space
         self._workloads: dict[tuple[Any, ...], Workload] = {}
         self._rules = [Tabulated(_rule(rule)) for rule in RULES]
-        self._components = [Tabulated(recorded(_component(name))) for name in COMPONENTS]
-        self._budget = Tabulated(recorded(lambda spec: [getattr(spec.device, name) for name in RESOURCE_NAMES]))
-        self._prices: Tabulated[Prices] = Tabulated(recorded(lambda spec: prices(Objective.LATENCY, spec)))
-        self._clock = Tabulated(recorded(lambda spec: (spec.clock_mhz * 1e6, peak_macs_per_cycle(spec))))
-        self._group_size = Tabulated(recorded(lambda spec: spec.array.group_size))
+        self._components = [Tabulated(partial(component_resources, name)) for name in COMPONENTS]
+        self._budget = Tabulated(lambda spec: [getattr(spec.device, name) for name in RESOURCE_NAMES])
+        self._prices: Tabulated[Prices] = Tabulated(partial(prices, Objective.LATENCY))
+        self._clock = Tabulated(lambda spec: (spec.clock_mhz * 1e6, peak_macs_per_cycle(spec)))
+        self._group_size = Tabulated(lambda spec: spec.array.group_size)
         self._works: dict[int, Tabulated[Any]] = {}
-        self._chips: dict[tuple[int, bool], Tabulated[tuple[int, ...]]] = {}
+        self._rooms: dict[tuple[int, int, bool], Tabulated[tuple[int, ...]]] = {}
 
     def evaluate(self, ids: Ints) -> Results:
         """Return the results of points, in the order of `ids` int64 [n]."""
@@ -93,10 +95,10 @@ class DesignEvaluator:
             if not mine.size:
                 continue
             chosen = designs.take(mine)
-            cycles, counts = self._network(chosen, workload)
-            found = np.flatnonzero(np.isfinite(cycles))
+            costs = self._network(chosen, workload)
+            found = np.flatnonzero(np.isfinite(costs.times[:, CYCLES]))
             status[place[mine]] = STATUS.DOES_NOT_FIT_BUFFERS
-            values = self._metrics(chosen.take(found), workload, cycles[found], counts[found], needs[mine[found]])
+            values = self._metrics(chosen.take(found), workload, costs.take(found), needs[mine[found]])
             metrics[place[mine[found]]] = values
             status[place[mine[found]]] = np.where(self._allowed(values), STATUS.FEASIBLE, STATUS.BREAKS_CONSTRAINT)
 
@@ -120,25 +122,17 @@ class DesignEvaluator:
             )
         return self._workloads[key]
 
-    def _network(self, designs: Points, workload: Workload) -> tuple[Floats, Ints]:
-        """Return cycles float64 [n] of a workload, infinite where a layer fits no buffers, and counts [n, COUNTS]."""
-        run = _Run(self, designs)
-        cycles, counts = np.zeros(designs.count), np.zeros((designs.count, COUNTS), dtype=np.int64)
+    def _network(self, designs: Points, workload: Workload) -> Costs:
+        """Return what designs take for a workload."""
+        run, total = _Run(self, designs), Costs.none(designs.count)
         for layer in workload.layers:
-            best: tuple[Floats, Ints] | None = None
-            for option in layer.options:
-                found = run.option(option)
-                if best is None:
-                    best = found
-                else:
-                    better = found[0] < best[0]
-                    best = np.where(better, found[0], best[0]), np.where(better[:, None], found[1], best[1])
-            assert best is not None
-            cycles, counts = cycles + best[0], counts + best[1]
-        return np.ceil(cycles), counts
+            first, *others = (run.option(option) for option in layer.options)
+            total = total.then(reduce(Costs.or_better, others, first))
+        return total
 
-    def _metrics(self, designs: Points, workload: Workload, cycles: Floats, counts: Ints, needs: Ints) -> Floats:
-        """Return metrics float64 [n, METRICS]."""
+    def _metrics(self, designs: Points, workload: Workload, costs: Costs, needs: Ints) -> Floats:
+        """Return metrics float64 [n, METRICS]; needs int64 [n, RESOURCE_NAMES]."""
+        cycles, counts = np.ceil(costs.times[:, CYCLES]), costs.counts
         clocks, which = self._clock.at(designs)
         hertz, peak = np.array(clocks, dtype=np.float64)[which].T
         charged, priced = self._prices.at(designs)
@@ -171,20 +165,25 @@ class DesignEvaluator:
         if id(work) not in self._works:
             match work:
                 case OnArray():
-                    self._works[id(work)] = Tabulated(recorded(work.parts))
-                case Moved(reads_all=True):
-                    self._works[id(work)] = Tabulated(_whole(work.cost))
+                    self._works[id(work)] = Tabulated(work.parts)
                 case Moved():
-                    self._works[id(work)] = Tabulated(recorded(work.cost))
+                    self._works[id(work)] = Tabulated(work.cost, WHOLE if work.reads_all else ())
         return self._works[id(work)]
 
-    def chips(self, designs: Points, reserved: int, apart: bool) -> Ints:
-        """Return int64 [n, CHIP] of `gossamer.mapper.mapping_bound`."""
-        key = reserved, apart
-        if key not in self._chips:
-            self._chips[key] = Tabulated(recorded(lambda spec: chip_numbers(spec, reserved, apart=apart).numbers))
-        results, which = self._chips[key].at(designs)
-        return np.array(results, dtype=np.int64)[which]
+    def rooms(self, designs: Points, reserved: int, apart: bool) -> Ints:
+        """Return int64 [n, CHIP] of `gossamer.mapper.mapping_bound`, of which the rooms are filled in."""
+        chips = np.zeros((designs.count, CHIP), dtype=np.int64)
+        for number, (places, room) in enumerate(ROOMS):
+            key = number, reserved, apart
+            if key not in self._rooms:
+                self._rooms[key] = Tabulated(partial(_room, room, reserved, apart))
+            results, which = self._rooms[key].at(designs)
+            chips[:, places] = np.array(results, dtype=np.int64)[which]
+        return chips
+
+
+def _room(room: Callable[..., tuple[int, ...]], reserved: int, apart: bool, spec: SparseAccelerator) -> tuple[int, ...]:
+    return room(spec, reserved, apart)
 
 
 class _Run:
@@ -198,50 +197,46 @@ class _Run:
         self._groups = np.split(order, np.searchsorted(which[order], np.arange(1, len(first))))
         self._specs = [designs.spec(int(point)) for point in first]
         self._capacities: dict[int, list[tuple[Ints, Ints, Ints]]] = {}
-        self._parts: dict[tuple[int, tuple[Alternative, ...]], tuple[Floats, Ints]] = {}
-        self._done: dict[int, tuple[Floats, Ints]] = {}
+        self._parts: dict[tuple[int, tuple[Alternative, ...]], Costs] = {}
+        self._done: dict[int, Costs] = {}
 
-    def option(self, option: tuple[Work, ...]) -> tuple[Floats, Ints]:
-        """Return cycles float64 [n] and counts int64 [n, COUNTS] of works that run one after the other."""
-        cycles = np.zeros(self._designs.count)
-        counts = np.zeros((self._designs.count, COUNTS), dtype=np.int64)
+    def option(self, option: tuple[Work, ...]) -> Costs:
+        """Return the costs of works that run one after the other."""
+        total = Costs.none(self._designs.count)
         for work in option:
             if id(work) not in self._done:
                 self._done[id(work)] = self._moved(work) if isinstance(work, Moved) else self._on_array(work)
-            cycles, counts = cycles + self._done[id(work)][0], counts + self._done[id(work)][1]
-        return cycles, counts
+            total = total.then(self._done[id(work)])
+        return total
 
-    def _moved(self, work: Moved) -> tuple[Floats, Ints]:
+    def _moved(self, work: Moved) -> Costs:
         results, which = self._evaluator.table(work).at(self._designs)
-        cycles = np.array([math.inf if cost is None else cost.cycles for cost in results])
-        counts = np.array([np.zeros(COUNTS, np.int64) if cost is None else cost.counts for cost in results])
-        return cycles[which], counts[which]
+        costs = Costs.none(len(results))
+        for number, cost in enumerate(results):
+            costs.times[number, CYCLES] = math.inf if cost is None else cost.cycles
+            costs.counts[number] = 0 if cost is None else cost.counts
+        return costs.take(which)
 
-    def _on_array(self, work: OnArray) -> tuple[Floats, Ints]:
-        cycles = np.zeros(self._designs.count)
-        counts = np.zeros((self._designs.count, COUNTS), dtype=np.int64)
+    def _on_array(self, work: OnArray) -> Costs:
+        total = Costs.none(self._designs.count)
         results, which = self._evaluator.table(work).at(self._designs)
         for number, points in enumerate(self._groups):
+            costs = Costs.none(len(points))
             for part in results[which[points[0]]]:
-                found = self._part(number, tuple(part))
-                cycles[points] += found[0]
-                counts[points] += found[1]
-        return cycles, counts
+                costs = costs.then(self._part(number, tuple(part)))
+            total.times[points], total.counts[points] = costs.times, costs.counts
+        return total
 
-    def _part(self, group: int, alternatives: tuple[Alternative, ...]) -> tuple[Floats, Ints]:
-        """Return cycles and counts of the designs of a group, of the best of some shapes."""
+    def _part(self, group: int, alternatives: tuple[Alternative, ...]) -> Costs:
+        """Return what the designs of a group take for the best of some shapes."""
         key = group, alternatives
-        if key in self._parts:
-            return self._parts[key]
-        points = self._groups[group]
-        if not alternatives:
-            return np.full(len(points), np.inf), np.zeros((len(points), COUNTS), dtype=np.int64)
-        chips = [(shape, *self._group_chips(group, reserved)) for shape, reserved in alternatives]
-        which = chips[0][3]
-        cycles, counts = cheapest_shape(
-            [(shape, apart, anywhere) for shape, apart, anywhere, _ in chips], self._specs[group]
-        )
-        self._parts[key] = cycles[which], counts[which]
+        if key not in self._parts:
+            best = Costs.none(len(self._groups[group]))
+            best.times[:, CYCLES] = math.inf
+            for shape, reserved in alternatives:
+                apart, anywhere, which = self._group_chips(group, reserved)
+                best = best.or_better(shape_costs(shape, self._specs[group], apart, anywhere).take(which))
+            self._parts[key] = best
         return self._parts[key]
 
     def _group_chips(self, group: int, reserved: int) -> tuple[Ints, Ints, Ints]:
@@ -251,13 +246,15 @@ class _Run:
         return self._capacities[reserved][group]
 
     def _capacities_of(self, reserved: int) -> list[tuple[Ints, Ints, Ints]]:
-        both = [self._evaluator.chips(self._designs, size, apart) for size in {0, reserved} for apart in (True, False)]
-        wide = both[-2].shape[1]
-        joined = np.concatenate(both, axis=1)
+        apart, anywhere = (self._evaluator.rooms(self._designs, reserved, each) for each in (True, False))
         found = []
-        for points in self._groups:
-            rows, which = np.unique(joined[points], axis=0, return_inverse=True)
-            found.append((rows[:, -2 * wide : -wide], rows[:, -wide:], which.astype(np.int64)))
+        for points, spec in zip(self._groups, self._specs, strict=True):
+            chips = np.stack([apart[points], anywhere[points]], axis=1)
+            for place, number in timing_numbers(spec).items():
+                chips[:, :, place] = number
+            rows, which = np.unique(chips.reshape(len(points), -1), axis=0, return_inverse=True)
+            rows = rows.reshape(len(rows), 2, -1)
+            found.append((np.ascontiguousarray(rows[:, 0]), np.ascontiguousarray(rows[:, 1]), which.astype(np.int64)))
         return found
 
 
@@ -268,26 +265,12 @@ def _designs(space: Space, columns: dict[str, NDArray[Any]], count: int) -> Poin
     return Points(space.base, hardware, space.devices)
 
 
-def _rule(rule: Callable[[Any], Any]) -> Callable[[SparseAccelerator, dict[str, None]], bool]:
-    """Return whether a rule finds nothing wrong, as a function that notes what it reads."""
-    return lambda spec, reads: not any(True for _ in rule(RecordedValues(spec, reads)))
-
-
-def _component(name: str) -> Callable[[SparseAccelerator], Resources]:
-    return lambda spec: component_resources(name, spec)
+def _rule(rule: Callable[[Any], Any]) -> Callable[[Any], bool]:
+    """Return whether a rule finds nothing wrong, as a function of a config."""
+    return lambda spec: not any(True for _ in rule(RecordedValues(spec)))
 
 
 WHOLE = ("array", "axi", "off_chip", "clock_mhz", "vector", "dispatch", *(
     f"buffers.{name}.capacity_bytes" for name in ("activation", "weight", "index", "accumulator", "parameter")
 ))  # fmt: skip
 """What a layer that is compiled depends on: all but the device and what buffers are built from."""
-
-
-def _whole(function: Callable[[SparseAccelerator], Any]) -> Callable[[SparseAccelerator, dict[str, None]], Any]:
-    """Return a function that is given the config itself, and reads all of it that matters to a Program."""
-
-    def call(spec: SparseAccelerator, reads: dict[str, None]) -> Any:
-        reads.update(dict.fromkeys(WHOLE))
-        return function(spec)
-
-    return call

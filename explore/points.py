@@ -33,7 +33,7 @@ def is_workload(name: str) -> bool:
 class Points:
     """`count` designs: `columns` [count] of the fields in which they may differ from `base`.
 
-    Fields are dotted; the column `device` holds names of `devices`. Columns of the workload are there too.
+    Fields are dotted; the column `device` holds names of `devices`.
     """
 
     def __init__(
@@ -61,12 +61,13 @@ class Points:
         """Return a point's values of some fields."""
         return tuple(self.columns[name][point].item() for name in fields)
 
+    def hardware(self, point: int) -> dict[str, Any]:
+        """Return a point's values of its config fields."""
+        return {name: column[point].item() for name, column in self.columns.items()}
+
     def spec(self, point: int) -> SparseAccelerator:
         """Return the config of a point."""
-        return with_fields(
-            self.base, {name: self.columns[name][point].item() for name in self.fields if not is_workload(name)},
-            self.devices,
-        )  # fmt: skip
+        return with_fields(self.base, self.hardware(point), self.devices)
 
     def take(self, points: Ints) -> "Points":
         """Return some of the points."""
@@ -86,8 +87,13 @@ def with_fields(
         node = changed
         for key in above:
             node = node.setdefault(key, {})
-        node[last] = MemoryKind(value) if last == "memory" else value
+        node[last] = legal_value(name, value)
     return _updated(base, changed)
+
+
+def legal_value(field: str, value: Any) -> Any:
+    """Return a value as the config holds it: of memories, the kind."""
+    return MemoryKind(value) if field.endswith(".memory") else value
 
 
 def _updated(model: M, changed: Mapping[str, Any]) -> M:
@@ -99,40 +105,47 @@ def _updated(model: M, changed: Mapping[str, Any]) -> M:
 
 
 class Recorded:
-    """A config, or a part of it, that notes the dotted names of the fields that are read."""
+    """A config, or a part of it, with some fields replaced, that notes the dotted names of the fields that are read.
 
-    def __init__(self, model: BaseModel, reads: dict[str, None], path: str = "") -> None:
-        self._model, self._reads, self._path = model, reads, path
+    What was read once is an attribute from then on.
+    """
+
+    def __init__(
+        self, model: BaseModel, fields: Mapping[str, Any], devices: Mapping[str, DeviceSpec], reads: dict[str, None],
+        path: str = "",
+    ) -> None:  # fmt: skip
+        self._recording = model, fields, devices, reads, path
 
     def __getattr__(self, name: str) -> Any:
-        model = self._model
+        if name == "_recording":  # while a copy is made
+            raise AttributeError(name)
+        model, fields, devices, reads, above = self._recording
+        path = above + name
         if name not in type(model).model_fields:
             found = inspect.getattr_static(type(model), name, None)
-            if isinstance(found, property) and found.fget is not None:
-                return found.fget(self)
-            raise AttributeError(f"{type(model).__name__} has no field {name}")
-        value, path = getattr(model, name), self._path + name
-        if isinstance(value, BaseModel):
-            return Recorded(value, self._reads, path + ".")
-        self._reads[path] = None
+            if not (isinstance(found, property) and found.fget is not None):
+                raise AttributeError(f"{type(model).__name__} has no field {name}")
+            value = found.fget(self)
+        elif path == "device" and path in fields:
+            value = Recorded(devices[fields[path]], {}, {}, reads, "device.")
+        elif isinstance(value := getattr(model, name), BaseModel):
+            value = Recorded(value, fields, devices, reads, path + ".")
+        else:
+            reads[path] = None
+            value = legal_value(path, fields.get(path, value))
+        self.__dict__[name] = value
         return value
 
 
-def recorded(function: Callable[[Any], T]) -> Callable[[SparseAccelerator, dict[str, None]], T]:
-    """Return a function of a config as one that also notes which fields it reads."""
-    return lambda spec, reads: function(Recorded(spec, reads))
-
-
 class RecordedValues(Values):
-    """The values of a config as rules ask for them, noting the dotted names that are asked for."""
+    """The values of a config as rules ask for them."""
 
-    def __init__(self, spec: SparseAccelerator, reads: dict[str, None]) -> None:
+    def __init__(self, spec: Recorded) -> None:
         super().__init__({}, ())
-        self._spec, self._reads = spec, reads
+        self._spec = spec
 
     def __getitem__(self, dotted: str) -> Any:
         """Return the value at a dotted path."""
-        self._reads[dotted] = None
         node: Any = self._spec
         for key in dotted.split("."):
             node = getattr(node, key)
@@ -142,13 +155,14 @@ class RecordedValues(Values):
 class Tabulated(Generic[T]):
     """A function of a config, called once for every combination of the fields it reads.
 
-    `function(spec, reads)` returns its result and notes in `reads` the fields it has read. Fields that a call reads
-    for the first time make all earlier results too coarse: they are dropped, and made again where they are needed.
+    Fields that a call reads for the first time make all earlier results too coarse: they are dropped, and made again
+    where they are needed. `whole`: the function is given a config itself, and what it reads of it is `whole`.
     """
 
-    def __init__(self, function: Callable[[SparseAccelerator, dict[str, None]], T]) -> None:
-        self._function = function
-        self._fields: tuple[str, ...] = ()
+    def __init__(self, function: Callable[[Any], T], whole: Collection[str] = ()) -> None:
+        self._function, self._whole = function, whole
+        self._seen: set[str] = set()
+        self._fields: set[str] = set()
         self._known: dict[tuple[Any, ...], T] = {}
 
     def at(self, points: Points) -> tuple[list[T], Ints]:
@@ -157,26 +171,30 @@ class Tabulated(Generic[T]):
             fields = tuple(name for name in points.fields if name in self._fields)
             first, inverse = points.groups(fields)
             results = [self._result(points, fields, int(point)) for point in first]
-            if set(fields) == self._fields_of(points):
+            if len(fields) == sum(name in self._fields for name in points.fields):
                 return results, inverse
-
-    def _fields_of(self, points: Points) -> set[str]:
-        return {name for name in points.fields if name in self._fields}
 
     def _result(self, points: Points, fields: tuple[str, ...], point: int) -> T:
         key = points.values(fields, point)
         if key not in self._known:
-            reads: dict[str, None] = {}
-            result = self._function(points.spec(point), reads)
+            if self._whole:
+                reads, result = dict.fromkeys(self._whole), self._function(points.spec(point))
+            else:
+                reads = {}
+                result = self._function(Recorded(points.base, points.hardware(point), points.devices, reads))
             self._note(points, reads)
             self._known[key] = result
         return self._known[key]
 
-    def _note(self, points: Points, reads: Collection[str]) -> None:
+    def _note(self, points: Points, reads: dict[str, None]) -> None:
         """Remember the fields of the points that were read, whole or in part; forget results that knew fewer."""
-        new = {name for name in points.fields if any(_touches(read, name) for read in reads)}
-        if not new <= set(self._fields):
-            self._fields = tuple(sorted(new | set(self._fields)))
+        new = reads.keys() - self._seen
+        if not new:
+            return
+        self._seen |= new
+        fields = {name for name in points.fields if any(_touches(read, name) for read in new)}
+        if not fields <= self._fields:
+            self._fields |= fields
             self._known.clear()
 
 

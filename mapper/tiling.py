@@ -8,7 +8,7 @@ is better. If that takes too long the search ends earlier and says how much bett
 
 import struct
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -115,33 +115,54 @@ class Search:
         return self.least == self.cost
 
 
+def timing_numbers(spec: SparseAccelerator) -> dict[int, int]:
+    """Return the numbers of a config that say what a tiling takes, by their places."""
+    array, memory = spec.array, offchip_timing(spec)
+    return {
+        GROUP_SIZE: array.group_size, CHAINS: array.chains, CHAIN_LENGTH: array.chain_length, LANES: array.lanes,
+        WEIGHT_RATE: array.weight_rows_per_cycle, VECTOR_LANES: spec.vector.lanes, ROW_BYTES: memory.row_bytes,
+        TICKS: memory.beat_ticks // (memory.channels * memory.beat_bytes),  # rounded down: a bound
+        LATENCY: memory.latency_cycles,
+    }  # fmt: skip
+
+
+def _activation_room(spec: SparseAccelerator, reserved_bytes: int, apart: bool) -> tuple[int, ...]:
+    """Return the bytes of activations of all kinds, those that LOAD and those that VECTOR may fill."""
+    capacity = spec.buffers.activation.capacity_bytes
+    room = max(0, capacity - reserved_bytes)
+    if not apart:
+        return room, room, room
+    middle = half_bytes(spec)
+    return room, max(0, middle - reserved_bytes), capacity - middle
+
+
+def _index_rows(spec: SparseAccelerator) -> int:
+    """Return the rows of indices, which are as wide as the widest pattern needs."""
+    array = spec.array
+    return spec.buffers.index.capacity_bytes // index_pitch_bytes(array.chains, array.group_size.bit_length() - 1)
+
+
+ROOMS: tuple[tuple[tuple[int, ...], Callable[[SparseAccelerator, int, bool], tuple[int, ...]]], ...] = (
+    ((ACTIVATION, LOADED, WRITTEN), _activation_room),
+    ((WEIGHT_ROWS,), lambda spec, *_: (spec.buffers.weight.capacity_bytes // spec.array.chains,)),
+    ((INDEX_ROWS,), lambda spec, *_: (_index_rows(spec),)),
+    ((ACCUMULATOR,), lambda spec, *_: (tile_entries(spec),)),
+    ((PARAMETER,), lambda spec, *_: (spec.buffers.parameter.capacity_bytes,)),
+)
+"""The numbers of a config that say which tilings fit, by their places, and what tells them."""
+
+
 def chip_numbers(spec: SparseAccelerator, reserved_bytes: int = 0, *, apart: bool = True, share: int = 1) -> Chip:
     """Return the numbers of a config, `reserved_bytes` of its activation buffer put aside.
 
     `apart`: what LOAD and what VECTOR writes must fit a half of the activation buffer each, so that neither waits.
     `share`: how many layers have an equal part of every buffer.
     """
-    array, buffers, memory = spec.array, spec.buffers, offchip_timing(spec)
-    numbers = [0] * CHIP
-    activation = max(0, buffers.activation.capacity_bytes - reserved_bytes)
-    numbers[ACTIVATION] = numbers[LOADED] = numbers[WRITTEN] = activation
-    if apart:
-        middle = half_bytes(spec)
-        numbers[LOADED] = max(0, middle - reserved_bytes)
-        numbers[WRITTEN] = buffers.activation.capacity_bytes - middle
-    numbers[WEIGHT_ROWS] = buffers.weight.capacity_bytes // array.chains
-    index_pitch = index_pitch_bytes(array.chains, array.group_size.bit_length() - 1)  # of the widest pattern
-    numbers[INDEX_ROWS] = buffers.index.capacity_bytes // index_pitch
-    numbers[ACCUMULATOR] = tile_entries(spec)
-    numbers[PARAMETER] = buffers.parameter.capacity_bytes
-    numbers[GROUP_SIZE], numbers[CHAINS], numbers[CHAIN_LENGTH] = array.group_size, array.chains, array.chain_length
-    for entry in (ACTIVATION, LOADED, WRITTEN, WEIGHT_ROWS, INDEX_ROWS, ACCUMULATOR, PARAMETER):
-        numbers[entry] //= share
-    numbers[LANES], numbers[WEIGHT_RATE] = array.lanes, array.weight_rows_per_cycle
-    numbers[VECTOR_LANES] = spec.vector.lanes
-    numbers[ROW_BYTES], numbers[LATENCY] = memory.row_bytes, memory.latency_cycles
-    numbers[TICKS] = memory.beat_ticks // (memory.channels * memory.beat_bytes)  # rounded down: a bound
-    return Chip(tuple(numbers))
+    numbers = timing_numbers(spec)
+    for places, room in ROOMS:
+        sizes = room(spec, reserved_bytes, apart)
+        numbers.update((place, size // share) for place, size in zip(places, sizes, strict=True))
+    return Chip(tuple(numbers[place] for place in range(CHIP)))
 
 
 def _cuts(length: int, limit: int, multiple: int = 1) -> Ints:
