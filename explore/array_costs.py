@@ -1,10 +1,10 @@
 """Cost a shape for the array under many capacities of the buffers at once.
 
-What buffers hold decides which tilings are legal, not what a legal one takes. So all tilings that the largest buffers
-allow are listed once, in the order of their lower bounds (`gossamer.mapper.mapping_bound`); for each design a kernel
-finds the first that fit it; and those are costed by the analytic model, once each, until a bound says that no later one
-is better, or `BEAM` are costed. The search of `gossamer.mapper.tiling` goes on to the proof: docs/sweeps.md says what
-the difference is.
+What buffers hold decides which tilings are legal, not what a legal one takes. So the tilings that the largest buffers
+allow, few of them (`COARSE`), are listed once, in the order of their lower bounds (`gossamer.mapper.mapping_bound`);
+for each design a kernel finds the first that fit it; and those are costed by the analytic model, once each, until a
+bound says that no later one is better, or `BEAM` are costed. The search of `gossamer.mapper.tiling` goes on to the
+proof: docs/sweeps.md says what the difference is.
 """
 
 from dataclasses import dataclass
@@ -40,6 +40,9 @@ Floats = NDArray[np.float64]
 
 BEAM = 12
 """Tilings that are costed exactly, at most, in the order of their bounds."""
+
+COARSE = True
+"""Whether tiles are halves of halves of an axis only: a quarter of the tilings."""
 
 CAPACITIES = (ACTIVATION, LOADED, WRITTEN, WEIGHT_ROWS, INDEX_ROWS, ACCUMULATOR, PARAMETER)
 """What a config offers that says which tilings are legal."""
@@ -134,7 +137,7 @@ def _cost(shape: ConvShape, spec: SparseAccelerator, chips: Ints, designs: Ints,
     largest = chips[0].copy()
     largest[list(CAPACITIES)] = chips[:, CAPACITIES].max(axis=0)
     chip = Chip(tuple(largest.tolist()))
-    space = Space(shape, chip)
+    space = Space(shape, chip, coarse=COARSE)
     layer, kinds = layer_numbers(shape, chip, space.resident), block_kinds(shape)
     found = np.empty((len(chips), BEAM), dtype=np.int64)
     first_legal(layer, chips, space.choices, found)

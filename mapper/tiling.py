@@ -165,11 +165,13 @@ def chip_numbers(spec: SparseAccelerator, reserved_bytes: int = 0, *, apart: boo
     return Chip(tuple(numbers[place] for place in range(CHIP)))
 
 
-def _cuts(length: int, limit: int, multiple: int = 1) -> Ints:
-    """Return tile lengths to try for an axis: near-equal parts, none above `limit`, largest first."""
+def _cuts(length: int, limit: int, multiple: int = 1, *, coarse: bool = False) -> Ints:
+    """Return tile lengths to try for an axis: near-equal parts, none above `limit`, largest first; coarse: halves."""
     counts: Iterable[int] = [*range(1, 9), 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96, 128, 192, 256, 512]
-    sizes = {ceil_div(ceil_div(length, count), multiple) * multiple for count in counts}
     powers = {1 << bit for bit in range(length.bit_length())}
+    if coarse:
+        counts, powers = [1 << bit for bit in range(length.bit_length() + 1)], set()
+    sizes = {ceil_div(ceil_div(length, count), multiple) * multiple for count in counts}
     legal = sorted((min(size, length) for size in sizes | powers if min(size, length) <= limit), reverse=True)
     return np.array(list(dict.fromkeys(legal)) or [1], dtype=np.int64)
 
@@ -195,17 +197,19 @@ class Space:
 
     `choices` int64 [n, CHOICE], `least` float64 [n] cycles, `counts` int64 [n, COUNTS]. Costs are cycles where no
     `charged` prices are given; counts are made for other prices only. `lag`: if not 0, only tilings that finish strip
-    after strip, with so many strips more: what follows waits for them.
+    after strip, with so many strips more: what follows waits for them. `coarse`: tiles are halves of halves only.
     """
 
-    def __init__(self, shape: ConvShape, chip: Chip, charged: Prices | None = None, lag: int = 0) -> None:
+    def __init__(
+        self, shape: ConvShape, chip: Chip, charged: Prices | None = None, lag: int = 0, *, coarse: bool = False
+    ) -> None:
         self.shape, self.lag = shape, lag
         blocks = len(shape.blocks)
         room = chip[PARAMETER] - shape.joined_bytes
         self.resident = blocks * shape.parameter_bytes <= room
         limit = min(MAX_POSITIONS, chip[ACCUMULATOR])
-        columns = _cuts(shape.out_columns, limit, chip[LANES] if shape.out_rows == 1 else 1)
-        rows, groups = _cuts(shape.out_rows, limit), np.array(_halves(blocks), dtype=np.int64)
+        columns = _cuts(shape.out_columns, limit, chip[LANES] if shape.out_rows == 1 else 1, coarse=coarse)
+        rows, groups = _cuts(shape.out_rows, limit, coarse=coarse), np.array(_halves(blocks), dtype=np.int64)
         splits = np.array(_splits(shape), dtype=np.int64)
         self.tilings = 2 * len(rows) * len(columns) * len(groups) * len(splits)
         illegal = np.zeros(REASONS, dtype=np.int64)
