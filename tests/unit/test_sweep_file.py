@@ -266,3 +266,11 @@ def test_unknown_name() -> None:
         ConfigError, match="sweep must be a shipped name or the path of a YAML file, not `digits-ecp`; did"
     ):
         load_sweep("digits-ecp")
+
+
+def test_the_documented_example_loads(path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
+    example = re.search(r"```yaml\n(.*?)```", text, re.S)
+    assert example is not None
+    path.write_text(example[1])
+    assert load_sweep(path).space.size == 1 * 1 * 2 * 1 * 2 * 1 * 3 * 3 * 4
