@@ -21,7 +21,7 @@ from gossamer.explore.array_costs import CYCLES, Costs, shape_costs
 from gossamer.explore.axes import layers_of
 from gossamer.explore.evaluate import STATUS, Results
 from gossamer.explore.points import Ints, Points, RecordedValues, Tabulated, is_workload
-from gossamer.explore.space import Space
+from gossamer.explore.space import ROOM_FIELDS, Space
 from gossamer.explore.spec import METRICS, SweepSpec
 from gossamer.explore.workload import Workload, make_workload
 from gossamer.mapper.layer_options import Alternative, Moved, OnArray, Work
@@ -32,9 +32,6 @@ from gossamer.mapper.tiling import ROOMS, timing_numbers
 from gossamer.sim.timing import peak_macs_per_cycle
 
 Floats = NDArray[np.float64]
-
-CAPACITY_FIELDS = ("buffers.", "device")
-"""Fields, by how they begin, that say what fits, not what it takes."""
 
 
 class DesignEvaluator:
@@ -191,7 +188,7 @@ class _Run:
 
     def __init__(self, evaluator: DesignEvaluator, designs: Points) -> None:
         self._evaluator, self._designs = evaluator, designs
-        fields = [name for name in designs.fields if not name.startswith(CAPACITY_FIELDS)]
+        fields = [name for name in designs.fields if not name.startswith(ROOM_FIELDS)]
         first, which = designs.groups(fields)
         order = np.argsort(which, kind="stable")
         self._groups = np.split(order, np.searchsorted(which[order], np.arange(1, len(first))))

@@ -24,7 +24,12 @@ from gossamer.explore.strategies import Order, order_of
 from gossamer.explore.sweep_file import Sweep
 
 CHUNK = 1024
-"""Points of a chunk: what an interruption loses at most, per worker."""
+"""Points of a chunk of a grid, about: what an interruption loses at most, per worker. Chunks are whole blocks of points
+that are costed together (`Space.block`) if those are not too large."""
+
+LARGEST_CHUNK = 16_384
+SCATTERED_CHUNK = 16
+"""Points of a chunk of random ones, of which each is costed alone."""
 
 MAX_WORKERS = 256
 _ASKS_PER_POINT = 20
@@ -95,7 +100,7 @@ def run_sweep(
     resume: bool = False,
     factory: EvaluatorFactory = make_evaluator,
     watch: Watch = lambda progress: None,
-    chunk_points: int = CHUNK,
+    chunk_points: int | None = None,
 ) -> SweepReport:
     """Evaluate the points of a sweep into the store `output`; go on if it has some already.
 
@@ -133,7 +138,8 @@ def run_sweep(
         order = order_of(spec.strategy, space) if search is None else None
         if absent:
             pool()  # before there is a file: what is wrong with the evaluator leaves none
-        store = stack.enter_context(open_store(output, spec, space, identity, {"chunk_points": str(chunk_points)}))
+        size = chunk_points or _chunk_points(spec, space)
+        store = stack.enter_context(open_store(output, spec, space, identity, {"chunk_points": str(size)}))
         run = _resumed(store, spec, watch, order)
         if order is not None:
             _run_order(run, order, int(store.meta()["chunk_points"]), pool)
@@ -141,6 +147,13 @@ def run_sweep(
             assert search is not None
             _run_search(run, search, space, pool)
         return make_report(sweep, store, run.front, evaluated=run.new_points, seconds=time.monotonic() - started)
+
+
+def _chunk_points(spec: SweepSpec, space: Space) -> int:
+    """Return the points of a chunk."""
+    if spec.strategy.kind != "grid":
+        return SCATTERED_CHUNK
+    return space.block * max(1, CHUNK // space.block) if space.block <= LARGEST_CHUNK else CHUNK
 
 
 def _resumed(store: Store, spec: SweepSpec, watch: Watch, order: Order | None) -> _Run:

@@ -18,6 +18,10 @@ FIELDS = leaf_fields(SparseAccelerator)
 """Every config field that holds a plain value, by its dotted name."""
 
 
+ROOM_FIELDS = ("buffers.", "device")
+"""How fields begin that say what fits, not what it takes: points that differ in these alone are costed together."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
     """One axis: what varies (a config field, model, batch, sparsity, ...) and its values, all numbers or all texts."""
@@ -49,6 +53,16 @@ class Space:
     def size(self) -> int:
         """Points of the grid, before conditions."""
         return prod(self.lengths)
+
+    @cached_property
+    def block(self) -> int:
+        """Consecutive ids, from any multiple of it on, that differ in the room they have alone."""
+        count = 1
+        for axis in reversed(self.axes):
+            if not axis.name.startswith(ROOM_FIELDS):
+                break
+            count *= len(axis.values)
+        return count
 
     @cached_property
     def strides(self) -> tuple[int, ...]:

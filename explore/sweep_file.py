@@ -16,7 +16,7 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.yaml_source import Document
 from gossamer.explore.axes import MAX_POINTS, SWEPT_FIELDS, WORKLOAD, AxisReader
 from gossamer.explore.expressions import Expression, ExpressionError, Kind, parse_expression
-from gossamer.explore.space import FIELDS, Axis, Space, base_value
+from gossamer.explore.space import FIELDS, ROOM_FIELDS, Axis, Space, base_value
 from gossamer.explore.spec import METRICS, Bounds, Strategy, SweepSpec, Value
 
 
@@ -167,7 +167,7 @@ class _Reader:
         return None
 
     def _axes(self) -> tuple[Axis, ...]:
-        """Return the axes that have no problem, those of the workload that are not given first."""
+        """Return the axes that have no problem: those of the workload that are not given first, those of room last."""
         given = self._data.get("axes")
         if not isinstance(given, dict):
             if "axes" in self._data:
@@ -190,7 +190,7 @@ class _Reader:
             size *= len(axis.values)
         if size > MAX_POINTS:
             self._problem(("axes",), f"must span at most 2**62 points, not {size:.3g}", key=True)
-        return tuple(axes)
+        return tuple(sorted(axes, key=lambda axis: axis.name.startswith(ROOM_FIELDS)))
 
     def _expressions(
         self, base: SparseAccelerator, axes: tuple[Axis, ...]
