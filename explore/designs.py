@@ -18,7 +18,6 @@ from gossamer.arch.rules import RULES
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import Objective
 from gossamer.explore.array_costs import CYCLES, Costs, shape_costs
-from gossamer.explore.axes import layers_of
 from gossamer.explore.evaluate import STATUS, Results
 from gossamer.explore.points import Ints, Points, RecordedValues, Tabulated, is_workload
 from gossamer.explore.space import ROOM_FIELDS, Space
@@ -112,11 +111,7 @@ class DesignEvaluator:
     def _workload(self, key: tuple[Any, ...]) -> Workload:
         """Return a workload, made once."""
         if key not in self._workloads:
-            values = dict(key)
-            globs = tuple((glob, value) for name, value in key if (glob := layers_of(name)) is not None)
-            self._workloads[key] = make_workload(
-                model=values["model"], batch=values["batch"], sparsity=values["sparsity"], overrides=globs
-            )
+            self._workloads[key] = make_workload(dict(key))
         return self._workloads[key]
 
     def _network(self, designs: Points, workload: Workload) -> Costs:

@@ -106,6 +106,19 @@ class Store:
             connection.executemany(_INSERT, rows)
             connection.execute("INSERT OR REPLACE INTO chunk VALUES (?, ?, ?)", (first, count, excluded))
 
+    def add_confirmed(self, point: int, tier: str, numbers: tuple[float, float, float | None], detail: str) -> None:
+        """Record a point that was evaluated again in another way: cycles, latency_s, energy_j and a JSON object."""
+        with self._writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO confirmed VALUES (?, ?, ?, ?, ?, ?)",
+                               (point, tier, *numbers, detail))  # fmt: skip
+
+    def confirmed(self, tier: str) -> dict[int, tuple[float, float, float | None, str]]:
+        """Return what `add_confirmed` recorded of a tier, by point."""
+        rows = self._connection.execute(
+            "SELECT id, cycles, latency_s, energy_j, detail FROM confirmed WHERE tier = ?", (tier,)
+        )
+        return {point: (cycles, latency, energy, detail) for point, cycles, latency, energy, detail in rows}
+
     def set_meta(self, entries: Mapping[str, str]) -> None:
         """Add entries to the table `meta`."""
         with self._writing() as connection:

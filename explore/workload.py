@@ -1,10 +1,13 @@
 """Make the workloads of a sweep: a model, batched, pruned and quantized, as the ways to run its layers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from gossamer.dataflow.network import Network, effective_macs
+from gossamer.explore.axes import layers_of
 from gossamer.mapper.batch import with_batch
 from gossamer.mapper.layer_options import LayerOptions, layer_options
 from gossamer.mapper.pruning.prune import prune, weight_layers
@@ -28,22 +31,35 @@ class Workload:
     group_size: int
 
 
-def make_workload(*, model: str, batch: int, sparsity: str, overrides: tuple[tuple[str, str], ...]) -> Workload:
-    """Return the workload of a model, as `gossamer simulate` would run it. Raises ModelError.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """A workload as a network: before pruning, and pruned and quantized."""
 
-    `overrides`: patterns of layers whose names match a glob.
-    """
-    network = with_batch(load_model(model), batch)
-    per_layer = dict(overrides)
+    dense: Network
+    quantized: Network
+    kept_energy: float
+
+
+def prune_workload(values: Mapping[str, Any]) -> Pruned:
+    """Return the network of a point, given the values of its workload axes. Raises ModelError."""
+    model, sparsity = str(values["model"]), str(values["sparsity"])
+    network = with_batch(load_model(model), int(values["batch"]))
+    per_layer = {glob: str(value) for name, value in values.items() if (glob := layers_of(name)) is not None}
     if is_one_liner(model) or model.endswith(".csv"):  # independent layers: none of them stays dense by default
         per_layer = {**{layer.name: sparsity for layer in weight_layers(network)}, **per_layer}
     pruned = prune(network, sparsity, per_layer)
-    quantized = quantize(pruned)
+    return Pruned(dense=network, quantized=quantize(pruned), kept_energy=_squares(pruned) / _squares(network))
+
+
+def make_workload(values: Mapping[str, Any]) -> Workload:
+    """Return the workload of a point, given the values of its workload axes. Raises ModelError."""
+    pruned = prune_workload(values)
+    quantized = pruned.quantized
     patterns = [layer.pattern for layer in weight_layers(quantized)]
     return Workload(
-        layers=layer_options(quantized), batch=batch,
+        layers=layer_options(quantized), batch=int(values["batch"]),
         macs=sum(effective_macs(quantized, layer)[0] for layer in quantized.layers),
-        kept_energy=_squares(pruned) / _squares(network),
+        kept_energy=pruned.kept_energy,
         group_size=max((pattern.m for pattern in patterns if pattern is not None), default=1),
     )  # fmt: skip
 

@@ -274,17 +274,34 @@ def sweep(
     cluster: Annotated[
         str | None, typer.Option("--cluster", metavar="ADDRESS", help="Evaluate on a dask.distributed cluster instead")
     ] = None,
+    confirm_count: Annotated[
+        int,
+        typer.Option("--confirm", metavar="K", help="Simulate K points of the front and K others; small ones on RTL"),
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Explore a design space: evaluate the points of a sweep file and find their Pareto front."""
     from gossamer.sweep_command import print_sweep, run_sweep_command
 
+    if confirm_count < 0:
+        raise GossamerError(f"--confirm must be a number of points, not {confirm_count}")
     report = run_sweep_command(sweep_file, output, resume=resume, workers=workers, cluster=cluster, quiet=as_json)
+    confirmation = None
+    if confirm_count and report.pareto:
+        from gossamer.confirmation import confirm
+        from gossamer.explore.sweep_file import load_sweep
+
+        with _progress(as_json) as stage:
+            confirmation = confirm(load_sweep(sweep_file), output, confirm_count, stage)
     if as_json:
-        _print_json(report.as_json())
+        _print_json(report.as_json() | ({} if confirmation is None else {"confirmation": confirmation.as_json()}))
     else:
         print_sweep(report)
-    if not report.pareto:
+        if confirmation is not None:
+            from gossamer.confirmation import confirmation_text
+
+            sys.stdout.write(confirmation_text(confirmation))
+    if not report.pareto or (confirmation is not None and not confirmation.holds):
         raise typer.Exit(1)
 
 
