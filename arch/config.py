@@ -8,20 +8,19 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path as FilePath
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic.fields import FieldInfo
 
 from gossamer.arch.errors import ConfigError
+from gossamer.arch.fields import allowed, choices_of, fields_of
 from gossamer.arch.problems import LABEL_CHARACTERS, Path, Problem, dotted, found, raise_problems, shown, suggestion
 from gossamer.arch.resources import shortages
 from gossamer.arch.rules import Values, broken_rules
-from gossamer.arch.spec import AcceleratorSpec, SparseAccelerator, SystolicAccelerator
+from gossamer.arch.spec import AcceleratorSpec, DeviceSpec, SparseAccelerator, SystolicAccelerator
 from gossamer.arch.target import Target, default_target, segment_problem
 from gossamer.arch.yaml_source import Document, is_number, parse_document, parse_value, read_document, set_value
 
@@ -50,12 +49,12 @@ _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[0-9A-Za-z_-]+)*")
 
 def config_names() -> tuple[str, ...]:
     """Return the names of the shipped accelerators, sorted."""
-    return _shipped("accelerators")
+    return shipped_names("accelerators")
 
 
 def device_names() -> tuple[str, ...]:
     """Return the names of the shipped devices, sorted."""
-    return _shipped("devices")
+    return shipped_names("devices")
 
 
 def load_config(name_or_path: str | FilePath, overrides: Sequence[str] = ()) -> AcceleratorSpec:
@@ -64,7 +63,7 @@ def load_config(name_or_path: str | FilePath, overrides: Sequence[str] = ()) -> 
     Keys of overrides are dotted: `off_chip.channels=2`; values are YAML. Raises ConfigError that lists every problem
     found, one per line, as `file:line:column: key: what is wrong`, also when the hardware does not fit its device.
     """
-    document = _open(name_or_path)
+    document = open_document(name_or_path)
     for override in overrides:
         _override(document, override)
     _resolve_device(document)
@@ -85,6 +84,11 @@ def load_config(name_or_path: str | FilePath, overrides: Sequence[str] = ()) -> 
         place = document.place_of_key(("device",))
         raise_problems(Problem(place, "device", message) for message in shortages(spec))
     return spec
+
+
+def load_device(name: str) -> DeviceSpec:
+    """Return the shipped device of that name, one of `device_names`."""
+    return DeviceSpec.model_validate_json(json.dumps(_read_shipped("devices", name).data))
 
 
 def require_hardware(spec: AcceleratorSpec, where: str, target: Target | None = None) -> SparseAccelerator:
@@ -147,29 +151,29 @@ def config_schema() -> dict[str, Any]:
     }
 
 
-def _shipped(folder: str) -> tuple[str, ...]:
+def shipped_names(folder: str) -> tuple[str, ...]:
     """Return the names of the YAML files in one folder of `gossamer.configs`."""
     entries = (files("gossamer.configs") / folder).iterdir()
     return tuple(sorted(entry.name.removesuffix(".yaml") for entry in entries if entry.name.endswith(".yaml")))
 
 
-def _read_shipped(folder: str, name: str) -> Document:
-    return parse_document((files("gossamer.configs") / folder / f"{name}.yaml").read_bytes(), f"{name}.yaml")
+def _read_shipped(folder: str, name: str, what: str = "config") -> Document:
+    return parse_document((files("gossamer.configs") / folder / f"{name}.yaml").read_bytes(), f"{name}.yaml", what)
 
 
-def _open(name_or_path: str | FilePath) -> Document:
-    """Return the document of a shipped name or a path."""
+def open_document(name_or_path: str | FilePath, folder: str = "accelerators", what: str = "config") -> Document:
+    """Return the document of a name shipped in a folder of `gossamer.configs` or of a path. Raises ConfigError."""
     text = str(name_or_path)
-    names = config_names()
+    names = shipped_names(folder)
     if text in names:
-        return _read_shipped("accelerators", text)
+        return _read_shipped(folder, text, what)
     is_name = isinstance(name_or_path, str) and _NAME.fullmatch(text) and not text.endswith((".yaml", ".yml"))
     if is_name and not FilePath(text[:255]).exists():
         raise ConfigError(
-            f"config must be a shipped name or the path of a YAML file, not `{shown(text)}`; {suggestion(text, names)}"
+            f"{what} must be a shipped name or the path of a YAML file, not `{shown(text)}`; {suggestion(text, names)}"
             f"shipped: {', '.join(names)}"
         )
-    return read_document(FilePath(text), shown(text, LABEL_CHARACTERS))
+    return read_document(FilePath(text), shown(text, LABEL_CHARACTERS), what)
 
 
 def _override(document: Document, override: str) -> None:
@@ -252,7 +256,7 @@ def _field_problems(document: Document, model: type[BaseModel], skip: str = "") 
 
 def _field_problem(document: Document, model: type[BaseModel], path: Path, kind: str) -> Problem:
     """Return one of pydantic's findings in our words."""
-    fields = _fields(model, path[:-1])
+    fields = fields_of(model, path[:-1])
     name = str(path[-1])
     if kind == "extra_forbidden":
         missing = [key for key in fields if key not in _mapping_at(document.data, path[:-1])]
@@ -260,11 +264,11 @@ def _field_problem(document: Document, model: type[BaseModel], path: Path, kind:
         message = f"unknown key; {hint}valid keys: {', '.join(fields)}"
         return Problem(document.place_of_key(path), dotted(path), message)
     if kind == "missing":
-        message = f"is missing; must be {_allowed(fields[name])}"
+        message = f"is missing; must be {allowed(fields[name])}"
         return Problem(document.place_of_key(path[:-1]), dotted(path), message)
     value = _mapping_at(document.data, path[:-1]).get(name)
-    message = f"must be {_allowed(fields[name])}, not {found(value)}"
-    choices = _choices(fields[name].annotation)
+    message = f"must be {allowed(fields[name])}, not {found(value)}"
+    choices = choices_of(fields[name].annotation)
     if choices and isinstance(value, str) and (hint := suggestion(value, choices)):
         message += f"; {hint}".rstrip()
     return Problem(document.place_of(path), dotted(path), message)
@@ -279,46 +283,3 @@ def _mapping_at(data: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def _path(text: str) -> Path:
     return tuple(text.split("."))
-
-
-def _fields(model: type[BaseModel], path: Path) -> dict[str, FieldInfo]:
-    """Return the fields of the spec at `path` within `model`."""
-    for key in path:
-        inner = model.model_fields[str(key)].annotation
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            raise KeyError(key)
-        model = inner
-    return model.model_fields
-
-
-def _choices(annotation: Any) -> list[str]:
-    """Return the values of an enumeration or Literal as text; empty for other types."""
-    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
-        return [member.value for member in annotation]
-    if get_origin(annotation) is Literal:
-        return [str(choice) for choice in get_args(annotation)]
-    return []
-
-
-def _allowed(field: FieldInfo) -> str:
-    """Return what a field takes: "a whole number from 8 to 512, a multiple of 8"; absence not mentioned."""
-    choices = _choices(field.annotation)
-    if choices:
-        return f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
-    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-        return f"a mapping with the keys {', '.join(field.annotation.model_fields)}"
-    if str in (field.annotation, *get_args(field.annotation)):
-        return "text (put it in quotes if it looks like a number)"
-    limits = {
-        name: getattr(item, name)
-        for item in field.metadata
-        for name in ("ge", "gt", "le", "lt", "multiple_of")
-        if getattr(item, name, None) is not None
-    }
-    words = "a whole number" if field.annotation is int else "a number"
-    if "ge" in limits and "le" in limits:
-        words += f" from {limits['ge']} to {limits['le']}"
-    else:
-        bounds = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-        words += " and".join(f" {bounds[name]} {limits[name]}" for name in bounds if name in limits)
-    return words + (f", a multiple of {limits['multiple_of']}" if "multiple_of" in limits else "")

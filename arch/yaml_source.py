@@ -67,8 +67,8 @@ class Document:
         ]
 
 
-def read_document(file: FilePath, label: str) -> Document:
-    """Return the YAML mapping in `file`; messages call the file `label`.
+def read_document(file: FilePath, label: str, what: str = "config") -> Document:
+    """Return the YAML mapping in `file`; messages call the file `label` and expect a hardware `what`.
 
     Raises ConfigError if the file cannot be read or is not one YAML mapping; smaller problems are in the result.
     """
@@ -78,13 +78,13 @@ def read_document(file: FilePath, label: str) -> Document:
     except (OSError, ValueError) as error:
         reason = (error.strerror or type(error).__name__) if isinstance(error, OSError) else str(error)
         what = "is a folder" if isinstance(error, IsADirectoryError) else f"cannot be read: {reason}"
-        raise ConfigError(f"{label}: {what}; give a readable YAML file or the name of a shipped config") from None
-    return parse_document(raw, label)
+        raise ConfigError(f"{label}: {what}; give a readable YAML file or the name of a shipped {what}") from None
+    return parse_document(raw, label, what)
 
 
-def parse_document(raw: bytes, label: str) -> Document:
+def parse_document(raw: bytes, label: str, what: str = "config") -> Document:
     """Return the YAML mapping in `raw`. Raises ConfigError if it is not one; smaller problems are in the result."""
-    return _Walk(label).read(_decoded(raw, label))
+    return _Walk(label).read(_decoded(raw, label, what), what)
 
 
 def parse_value(text: str, label: str) -> Document:
@@ -99,10 +99,10 @@ def parse_value(text: str, label: str) -> Document:
     return document
 
 
-def _decoded(raw: bytes, label: str) -> str:
+def _decoded(raw: bytes, label: str, what: str) -> str:
     """Return the text of a file, or raise ConfigError with the place of the first byte that is not text."""
     if len(raw) > MAX_FILE_BYTES:
-        raise ConfigError(f"{label}: must be at most {MAX_FILE_BYTES} bytes, not more: is this a hardware config?")
+        raise ConfigError(f"{label}: must be at most {MAX_FILE_BYTES} bytes, not more: is this a hardware {what}?")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -121,12 +121,12 @@ class _Walk:
         self._fixed = place
         self._count = 0
 
-    def read(self, text: str) -> Document:
+    def read(self, text: str, what: str) -> Document:
         """Return the document of a whole file."""
         node = self.compose(text)
         top = Place(self.document.label, 1, 1)
         if node is None:
-            raise ConfigError(f"{top}: is empty; expected a hardware config: see `gossamer configs`")
+            raise ConfigError(f"{top}: is empty; expected a hardware {what}: see `gossamer configs`")
         if not isinstance(node, yaml.MappingNode):
             kind = "a list" if isinstance(node, yaml.SequenceNode) else f"the text `{shown(node.value)}`"
             raise ConfigError(f"{self._place(node)}: must be a mapping of `key: value` lines, not {kind}")
