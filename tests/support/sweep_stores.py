@@ -1,19 +1,14 @@
 """Write small results databases of sweeps: the schema in plain SQL, with metrics of made-up closed forms."""
 
 import itertools
+import json
 import math
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import yaml
-
 from gossamer.arch.config import load_config, resolved_yaml
-
-METRICS = (
-    "cycles", "latency_s", "throughput_per_s", "energy_j", "power_w", "edp_js", "dram_bytes", "utilization",
-    "kept_energy", "dsp", "bram36", "uram", "lut", "ff",
-)  # fmt: skip
+from gossamer.explore.spec import METRICS
 
 AXES: dict[str, list[int | float | str]] = {
     "model": ["digits"],
@@ -57,18 +52,18 @@ def metrics_of(point: dict[str, int | float | str]) -> tuple[int, dict[str, floa
 
 def write_store(
     path: Path, *, objectives: tuple[str, ...] = ("latency_s", "energy_j"), base: str = "ecp5-tiny",
-    axes: dict[str, list[int | float | str]] = AXES, constraints: dict[str, dict[str, float]] | None = None,
-    confirmed: int = 0,
+    axes: dict[str, list[int | float | str]] = AXES, derived: dict[str, str] | None = None,
+    constraints: dict[str, dict[str, float]] | None = None, confirmed: int = 0,
 ) -> Path:  # fmt: skip
     """Write the database of a grid sweep and return its path."""
     limits = constraints or {}
     sweep = {
         "name": "tiny", "question": "Which small core runs digits best?", "base": base, "axes": axes,
-        "objectives": list(objectives), "constraints": limits,
+        "objectives": list(objectives), "constraints": limits, "set": derived or {},
     }  # fmt: skip
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.executescript(_SCHEMA)
-        meta = {"sweep": yaml.safe_dump(sweep, sort_keys=False), "base": resolved_yaml(load_config(base))}
+        meta = {"sweep": json.dumps(sweep), "base": resolved_yaml(load_config(base))}
         connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
         for number, (name, values) in enumerate(axes.items()):
             connection.executemany(

@@ -31,7 +31,8 @@ _CONFIG: Mapping[str, Any] = {
     "view": {"stroke": None},
 }
 
-_Chart = alt.Chart | alt.LayerChart | alt.HConcatChart | alt.VConcatChart
+Layers = alt.LayerChart | alt.FacetChart
+"""What altair.layer yields."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,7 @@ class Figure:
     name: str
     title: str
     text: str
-    chart: _Chart
+    chart: Layers | alt.VConcatChart
     tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
     def specification(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Assemble a page: one HTML file with its charts, tables, styles and the Vega libraries inside; nothing from outside."""
+"""Assemble a page: one HTML file with charts, tables, styles and the Vega libraries; nothing from outside."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -62,7 +62,8 @@ class Page:
             title=self.title, question=self.question, facts=self.facts, notes=self.notes, figures=self.figures,
             tables=self.tables, template=self.points is not None, version=version("gossamer"),
             style=Markup((here / "page.css").read_text()), script=Markup((here / "page.js").read_text()),
-            library=Markup(vl_convert.javascript_bundle()), data=Markup(_json_in_html(self._data())),
+            library=Markup(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")),
+            data=Markup(_json_in_html(self._data())),
         )  # fmt: skip
 
     def _data(self) -> dict[str, Any]:

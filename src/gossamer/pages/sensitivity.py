@@ -1,13 +1,14 @@
 """Find what each axis alone does to each objective: points that differ in this axis only, compared pair by pair."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.pages.sweep_store import Axis, SweepResults, Value
+from gossamer.explore.space import FIELDS, Axis, base_value
+from gossamer.explore.spec import Value
+from gossamer.pages.sweep_store import SweepResults
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,22 +34,24 @@ def effects(results: SweepResults) -> tuple[Effect, ...]:
     The reference is the base config's value if it is on the axis, else the first. Points that break a constraint
     count as others do: they are designs of the space too.
     """
-    return tuple(effect for axis in results.axes if len(axis.values) > 1 for effect in _of_axis(results, axis))
+    axes = enumerate(results.space.axes)
+    return tuple(effect for at, axis in axes if len(axis.values) > 1 for effect in _of_axis(results, at, axis))
 
 
-def _of_axis(results: SweepResults, axis: Axis) -> Iterator[Effect]:
-    positions = axis.positions(results.ids)
-    base = _at(results.base, axis.name)
+def _of_axis(results: SweepResults, at: int, axis: Axis) -> Iterator[Effect]:
+    stride = results.space.strides[at]
+    positions = results.ids // stride % len(axis.values)
+    base = _value_of(results, axis.name)
     reference = axis.values.index(base) if base in axis.values else 0
     start = np.flatnonzero(positions == reference)
-    start_ids = results.ids[start] - reference * axis.stride
+    start_ids = results.ids[start] - reference * stride
     for position, value in enumerate(axis.values):
         rows = np.flatnonzero(positions == position)
         _, left, right = np.intersect1d(
-            start_ids, results.ids[rows] - position * axis.stride, assume_unique=True, return_indices=True
+            start_ids, results.ids[rows] - position * stride, assume_unique=True, return_indices=True
         )
-        before, after = results.objective_values[start[left]], results.objective_values[rows[right]]
-        for column, objective in enumerate(results.objectives):
+        before, after = results.objectives[start[left]], results.objectives[rows[right]]
+        for column, objective in enumerate(results.sweep.objectives):
             factors = _ratios(before[:, column], after[:, column])
             if factors.size:
                 low, middle, high = np.quantile(factors, [0.25, 0.5, 0.75])
@@ -65,9 +68,9 @@ def _ratios(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[
     return ratios
 
 
-def _at(config: Mapping[str, Any], name: str) -> Any:
-    """Return the value of a dotted field of a config, or of the name of a mapping; None if there is none."""
-    node: Any = config
-    for key in name.split("."):
-        node = node.get(key) if isinstance(node, dict) else None
-    return node.get("name") if isinstance(node, dict) else node
+def _value_of(results: SweepResults, name: str) -> Value | None:
+    """Return the base config's value of an axis, None for those of the workload."""
+    base = results.space.base
+    if name == "device":
+        return base.device.name
+    return base_value(base, name) if name in FIELDS else None

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.pages.front import front_of
+from gossamer.explore.pareto import front
+from gossamer.explore.spec import Value
 from gossamer.pages.quantities import Quantity, quantity_of
-from gossamer.pages.sweep_store import SweepResults, Value
+from gossamer.pages.sweep_store import SweepResults
 
-FRONT_POINTS = 3_000
-ALL_POINTS = 4_000
-"""Most points embedded: of the front, and together. They keep a page of 20 axes under 5 MB and a brush smooth."""
+FRONT_POINTS = 1_500
+ALL_POINTS = 2_000
+"""Most points embedded: of the front, and together. They keep a page of many axes small and a brush smooth."""
 
 _WORKLOAD = ("model", "batch", "sparsity", "precision")
 
@@ -35,10 +36,16 @@ class Field:
 
 @dataclass(frozen=True)
 class SweepPoints:
-    """The embedded points of a sweep, those of the front last (drawn on top), each in order of number."""
+    """The embedded points of a sweep, those of the front last (drawn on top), each in order of number.
+
+    Of `front_size` points on the front `different` ids int64 [d], the least ones, have different objectives; `alike`
+    int64 [d] points have the objectives of each.
+    """
 
     results: SweepResults
-    front_ids: NDArray[np.int64]
+    front_size: int
+    different: NDArray[np.int64]
+    alike: NDArray[np.int64]
     ids: NDArray[np.int64]
     on_front: NDArray[np.bool_]
     fields: tuple[Field, ...]
@@ -77,11 +84,15 @@ class SweepPoints:
 def choose_points(results: SweepResults, seed: int = 0) -> SweepPoints:
     """Return the points to embed; the same store and seed give the same ones."""
     rows = np.flatnonzero(results.feasible)
-    front = front_of(results.costs[rows])
+    best = front(results.costs[rows])
     ids = results.ids[rows]
+    front_ids = ids[best]
+    _, first, alike = np.unique(results.costs[rows][best], axis=0, return_index=True, return_counts=True)
     generator = np.random.default_rng(seed)
-    shown_front = _sample(generator, ids[front], FRONT_POINTS)
-    rest = _sample(generator, ids[~front], ALL_POINTS - shown_front.size)
+    shown_front = _sample(generator, front_ids[first], FRONT_POINTS)
+    repeated = _sample(generator, np.setdiff1d(front_ids, front_ids[first]), FRONT_POINTS - shown_front.size)
+    shown_front = np.union1d(shown_front, repeated)
+    rest = _sample(generator, ids[~best], ALL_POINTS - shown_front.size)
     shown = np.concatenate([rest, shown_front])
     order = np.argsort(shown)
     metrics = {}
@@ -89,8 +100,8 @@ def choose_points(results: SweepResults, seed: int = 0) -> SweepPoints:
         metrics[name] = np.empty_like(values)
         metrics[name][order] = values
     return SweepPoints(
-        results=results, front_ids=ids[front], ids=shown, fields=_fields(results, shown), metrics=metrics,
-        on_front=np.arange(shown.size) >= rest.size,
+        results=results, front_size=front_ids.size, different=front_ids[first], alike=alike, ids=shown,
+        fields=_fields(results, shown), metrics=metrics, on_front=np.arange(shown.size) >= rest.size,
     )  # fmt: skip
 
 
@@ -100,4 +111,11 @@ def _sample(generator: np.random.Generator, ids: NDArray[np.int64], most: int) -
 
 
 def _fields(results: SweepResults, ids: NDArray[np.int64]) -> tuple[Field, ...]:
-    return tuple(Field(name=axis.name, values=axis.values, codes=axis.positions(ids)) for axis in results.axes)
+    """Return the axes, with all their values, and the derived fields, with the values the points have."""
+    space = results.space
+    coordinates, columns = space.coordinates(ids), space.columns(ids)
+    fields = [Field(name=axis.name, values=axis.values, codes=coordinates[:, at]) for at, axis in enumerate(space.axes)]
+    for name in space.derived:
+        distinct, codes = np.unique(columns[name], return_inverse=True)
+        fields.append(Field(name=name, values=tuple(distinct.tolist()), codes=codes))
+    return tuple(fields)
