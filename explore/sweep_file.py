@@ -45,7 +45,7 @@ def load_sweep(name_or_path: str | FilePath) -> Sweep:
 def sweep_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a sweep file, for completion and checks in an editor."""
     schema = TypeAdapter(SweepSpec).json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Gossamer sweep", **schema}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Gossamer sweep"}
 
 
 _EXPECTED = {
@@ -190,9 +190,10 @@ class _Reader:
         kinds = {name: _kind_of(value) for name in FIELDS if (value := base_value(base, name)) is not None}
         kinds.update({axis.name: _kind_of(axis.values[0]) for axis in axes})
         kinds.update(dict.fromkeys(("model", "sparsity"), "text"))  # also when their own values are wrong
-        derived = {}
+        derived: dict[str, Expression] = {}
         given = self._data.get("set")
-        for name, text in given.items() if isinstance(given, dict) else ():
+        given = given if isinstance(given, dict) else {}
+        for name, text in given.items():
             path: Path = ("set", name)
             if (message := self._derived_problem(name)) is not None:
                 self._problem(path, message, key=True)

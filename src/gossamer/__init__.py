@@ -1,14 +1,14 @@
 """Gossamer: a co-design workbench for sparse neural-network accelerators on FPGAs.
 
 The verbs of the command line as functions: `load_config`, `load_model`, `prune`, `quantize`, `compile`, `simulate`,
-`generate`, `verify`, `synth`. They are imported on first use, so that `import gossamer` costs nothing.
+`generate`, `verify`, `synth`, `sweep`. They are imported on first use, so that `import gossamer` costs nothing.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gossamer.api import compile, simulate, synth, verify
+    from gossamer.api import compile, simulate, sweep, synth, verify
     from gossamer.arch.config import load_config
     from gossamer.arch.errors import GossamerError
     from gossamer.generation import generate
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from gossamer.models import load_model
 
 __all__ = [
-    "GossamerError", "compile", "generate", "load_config", "load_model", "prune", "quantize", "simulate", "synth",
-    "verify",
+    "GossamerError", "compile", "generate", "load_config", "load_model", "prune", "quantize", "simulate", "sweep",
+    "synth", "verify",
 ]  # fmt: skip
 
 _HOMES = {
@@ -30,6 +30,7 @@ _HOMES = {
     "prune": "gossamer.mapper.pruning.prune",
     "quantize": "gossamer.mapper.quantization.quantize",
     "simulate": "gossamer.api",
+    "sweep": "gossamer.api",
     "synth": "gossamer.api",
     "verify": "gossamer.api",
 }

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gossamer.dataflow.program import Program
+from gossamer.explore.outcome import SweepReport
+from gossamer.explore.runner import run_sweep
+from gossamer.explore.sweep_file import load_sweep
 from gossamer.report import SimulationReport
 from gossamer.request import SimulationRequest
 from gossamer.rtl.synthesis.place import SEEDS, SPEED_GRADES
@@ -95,6 +98,21 @@ def verify(
         layers=layers, stalls=stalls, target=target, waves=waves,
     )  # fmt: skip
     return run_verification(request, lambda stage: None)
+
+
+def sweep(
+    sweep: str | Path,
+    output: Path,
+    *,
+    workers: int = 1,
+    cluster: str | None = None,
+    resume: bool = False,
+) -> SweepReport:
+    """Return what a sweep found, after evaluating what the store `output` does not have of it.
+
+    Arguments as on the command line. Raises GossamerError.
+    """
+    return run_sweep(load_sweep(sweep), Path(output), workers=workers, cluster=cluster, resume=resume)
 
 
 def synth(

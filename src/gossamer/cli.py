@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gossamer.arch.errors import GossamerError, ModelError
+from gossamer.arch.errors import ConfigError, GossamerError, ModelError
 
 app = typer.Typer(
     name="gossamer",
@@ -266,6 +266,41 @@ def synth(
 
 
 @app.command()
+def sweep(
+    sweep_file: Annotated[str, typer.Argument(metavar="SWEEP", help="Sweep file (YAML) or shipped name")],
+    output: Annotated[Path, typer.Option("-o", help="Result store to write or go on with, for example results.db")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a store that must exist")] = False,
+    workers: Annotated[int, typer.Option("--workers", help="Processes of this machine to evaluate in")] = 1,
+    cluster: Annotated[
+        str | None, typer.Option("--cluster", metavar="ADDRESS", help="Evaluate on a dask.distributed cluster instead")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Explore a design space: evaluate the points of a sweep file and find their Pareto front."""
+    from gossamer.sweep_command import print_sweep, run_sweep_command
+
+    report = run_sweep_command(sweep_file, output, resume=resume, workers=workers, cluster=cluster, quiet=as_json)
+    if as_json:
+        _print_json(report.as_json())
+    else:
+        print_sweep(report)
+    if not report.pareto:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    store: Annotated[Path, typer.Argument(help="Result store of a sweep")],
+    output: Annotated[Path, typer.Option("-o", help="File to write: .csv or .parquet")],
+) -> None:
+    """Export the points of a result store, with their axis values, as CSV or Parquet."""
+    from gossamer.explore.export import export_points
+
+    count = export_points(store, output)
+    sys.stdout.write(f"{output}: {count:,} points\n")
+
+
+@app.command()
 def report(
     source: Annotated[Path, typer.Argument(help="Results database that `gossamer sweep -o` wrote")],
     output: Annotated[Path, typer.Option("-o", help="HTML file to write")] = Path("report.html"),
@@ -316,8 +351,9 @@ def models(as_json: JsonOption = False) -> None:
 
 @app.command()
 def configs(as_json: JsonOption = False) -> None:
-    """List the shipped accelerator configs."""
+    """List the shipped accelerator configs and sweeps."""
     from gossamer.arch.config import config_names, load_config
+    from gossamer.explore.sweep_file import load_sweep, sweep_names
     from gossamer.render import describe_config
 
     specs = [load_config(name) for name in config_names()]
@@ -326,14 +362,27 @@ def configs(as_json: JsonOption = False) -> None:
         return
     for spec in specs:
         sys.stdout.write(f"{spec.name:20s} {describe_config(spec)}\n")
+    sys.stdout.write("\nsweeps\n")
+    for name in sweep_names():
+        loaded = load_sweep(name)
+        sys.stdout.write(f"{name:20s} {loaded.space.size:,} points before conditions: {loaded.spec.question}\n")
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON Schema of config files, for completion in editors."""
-    from gossamer.arch.config import config_schema
+def schema(
+    kind: Annotated[str, typer.Argument(metavar="[config|sweep]", help="Files it is of")] = "config",
+) -> None:
+    """Print the JSON Schema of config or sweep files, for completion in editors."""
+    if kind == "config":
+        from gossamer.arch.config import config_schema
 
-    _print_json(config_schema())
+        _print_json(config_schema())
+    elif kind == "sweep":
+        from gossamer.explore.sweep_file import sweep_schema
+
+        _print_json(sweep_schema())
+    else:
+        raise ConfigError(f"schema must be of config or sweep, not `{kind}`")
 
 
 @app.command()

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("arch", "dataflow", "sim", "mapper", "explore", "rtl", "configs", "src/gossamer", "benchmarks", "examples", "tests")
+FOLDERS = (
+    "arch", "dataflow", "sim", "mapper", "explore", "rtl", "configs", "src/gossamer", "benchmarks", "examples", "tests",
+)  # fmt: skip
 SOURCES = sorted(
     path
     for folder in FOLDERS

@@ -11,6 +11,7 @@ from gossamer.explore.spec import Bounds
 from gossamer.pages.figures import Figure
 from gossamer.pages.front_chart import linked_figure
 from gossamer.pages.page import Page, Points, Table
+from gossamer.pages.progress_chart import progress_figure
 from gossamer.pages.quantities import four_digits, value_text
 from gossamer.pages.sensitivity import effects
 from gossamer.pages.sweep_points import SweepPoints, choose_points
@@ -39,7 +40,8 @@ def sweep_page(store: Path) -> Page:
 def _figures(points: SweepPoints) -> list[Figure]:
     if not points.ids.size:
         return []
-    found = (linked_figure(points), sensitivity_figure(points, effects(points.results)))
+    results = points.results
+    found = (linked_figure(points), sensitivity_figure(points, effects(results)), progress_figure(results))
     return [figure for figure in found if figure is not None]
 
 
