@@ -16,14 +16,14 @@ from gossamer.explore.sweep_file import load_sweep
 AXES = {
     "model": ["digits"],
     "sparsity": ["dense", "2:4", "2:8"],
-    "device": ["ecp5-85", "kv260"],
+    "device": ["kv260", "u280"],
     "array.chains": [8, 16, 32],
     "array.lanes": [1, 2, 4, 8],
-    "off_chip.channel_bandwidth_gb_s": [0.8, 1.6, 3.2],
-    "clock_mhz": [50.0, 100.0],
+    "off_chip.channel_bandwidth_gb_s": [4.8, 9.6, 19.2],
+    "clock_mhz": [125.0, 250.0],
 }
 SWEEP = {
-    "name": "tiny", "question": "Which small core runs digits best?", "base": "ecp5-tiny", "axes": AXES,
+    "name": "tiny", "question": "Which small core runs digits best?", "base": "kv260-edge", "axes": AXES,
     "set": {"vector.lanes": "array.chains"}, "objectives": ["latency_s", "energy_j"],
 }  # fmt: skip
 
@@ -45,7 +45,7 @@ class MadeUp:
         compute, memory = 4e6 * kept / (chains * lanes), dram / point["off_chip.channel_bandwidth_gb_s"] * clock / 100
         cycles = np.round(np.maximum(compute, memory) + 0.2 * np.minimum(compute, memory) + 3000)
         latency = cycles / clock / 1e6
-        big = point["device"] == "kv260"
+        big = point["device"] == "u280"
         power = 0.2 + 0.002 * dsp * clock / 100 + np.where(big, 1.5, 0.1)
         known = {
             "cycles": cycles, "latency_s": latency, "throughput_per_s": 1 / latency, "energy_j": power * latency,

@@ -6,7 +6,7 @@ import altair as alt
 
 from gossamer.explore.spec import MAXIMISED
 from gossamer.pages.figures import FRONT_COLOR, INK, POINTS, WIDTH, Figure, Layers
-from gossamer.pages.linked_points import LinkedPoints, is_wide, span
+from gossamer.pages.linked_points import TIP, LinkedPoints, is_wide, span
 from gossamer.pages.parallel_chart import parallel_chart
 from gossamer.pages.sweep_points import SweepPoints
 
@@ -47,13 +47,12 @@ def _plane(linked: LinkedPoints, plot: tuple[str, str], number: int, width: int)
         .encode(**place)
         .add_params(linked.plane_brushes[number])
     )
-    cloud = linked.selected.mark_circle(stroke=INK).encode(
+    cloud = linked.selected.mark_circle(stroke=INK, tooltip=TIP).encode(
         **place,
         color=linked.colour,
         size=alt.when(on_front).then(alt.value(75)).otherwise(alt.value(22)),
         strokeWidth=alt.when(on_front).then(alt.value(1.2)).otherwise(alt.value(0)),
         opacity=alt.when(on_front).then(alt.value(1)).otherwise(alt.value(0.6)),
-        tooltip=linked.tooltips,
     )
     picked = (
         linked.chart.transform_filter("datum.id === picked")

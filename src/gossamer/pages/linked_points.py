@@ -15,6 +15,7 @@ from gossamer.pages.quantities import four_digits, value_text
 from gossamer.pages.sweep_points import SweepPoints
 
 _MOST_LABELS = 9
+TIP = alt.ExprRef("datum.tip")
 _LOG_RATIO = 20.0
 """A scale is logarithmic where the largest value is so many times the least."""
 
@@ -55,12 +56,20 @@ class LinkedPoints:
 
     @cached_property
     def chart(self) -> alt.Chart:
-        """Return the chart that all plots start from: positions on every dimension, colour, and values as text."""
+        """Return the chart that all plots start from: positions on every dimension, colour, and the tooltip TIP.
+
+        The tooltip (number, varied fields, metrics) is made once a point: made by marks, it would take most of the time
+        that a page takes to open.
+        """
         computed = {dimension.column: dimension.position for dimension in self.dimensions}
         computed["shade"] = "datum[colour]"
+        shown = [("point", "format(datum.id, 'd')")]
         for number in self.points.varied:
             texts = [value_text(value) for value in self.points.fields[number].values]
-            computed[f"t{number}"] = f"{json.dumps(texts)}[datum.c{number}]"
+            shown.append((self.points.fields[number].name, f"{json.dumps(texts)}[datum.c{number}]"))
+        for name, quantity in self.points.quantities.items():
+            shown.append((quantity.title, f"format(datum.{name}, ',.4~r')"))
+        computed["tip"] = "{" + ", ".join(f"{json.dumps(title)}: {text}" for title, text in shown) + "}"
         chart = alt.Chart(alt.NamedData(name=POINTS)).transform_filter("!only_front || datum.front")
         for name, expression in computed.items():
             chart = chart.transform_calculate(**{name: expression})
@@ -102,14 +111,6 @@ class LinkedPoints:
         )  # fmt: skip
         scheme = alt.SchemeParams(name="viridis", extent=[0.06, 0.94])
         return alt.Color("shade:Q", scale=alt.Scale(scheme=scheme, domain=[0, 1]), legend=legend)
-
-    @cached_property
-    def tooltips(self) -> list[alt.Tooltip]:
-        """Return what hovering shows: number, every varied field, every metric."""
-        tips = [alt.Tooltip("id:Q", title="point", format="d")]
-        tips += [alt.Tooltip(f"t{number}:N", title=self.points.fields[number].name) for number in self.points.varied]
-        quantities = self.points.quantities
-        return tips + [alt.Tooltip(f"{name}:Q", title=each.title, format=",.4~g") for name, each in quantities.items()]
 
 
 def is_wide(low: float, high: float) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 
 from gossamer.pages.figures import FRONT_COLOR, INK, PAPER, WIDTH, Layers
-from gossamer.pages.linked_points import Dimension, LinkedPoints
+from gossamer.pages.linked_points import TIP, Dimension, LinkedPoints
 
 _HEIGHT = 260
 _LEAST_PIXELS = 85
@@ -35,12 +35,11 @@ def _panel(linked: LinkedPoints, number: int, width: int) -> Layers:
         "y2": f"{linked.dimensions[number if last else number + 1].column}:Q",
     }
     haze = min(0.5, max(0.06, 120 / linked.points.ids.size))
-    lines = linked.selected.mark_rule().encode(
+    lines = linked.selected.mark_rule(tooltip=TIP).encode(
         **place,
         color=linked.colour,
         strokeWidth=alt.when("datum.front").then(alt.value(1.6)).otherwise(alt.value(0.8)),
         opacity=alt.when("datum.front").then(alt.value(0.8)).otherwise(alt.value(haze)),
-        tooltip=linked.tooltips,
     )
     picked = linked.chart.transform_filter("datum.id === picked").mark_rule(
         strokeWidth=3, color=FRONT_COLOR, tooltip=None

@@ -39,10 +39,15 @@ def progress_figure(results: SweepResults) -> Figure | None:
         .mark_line(interpolate="step-after", color=BAR_COLOR, strokeWidth=2)
         .encode(
             x=alt.X("evaluated:Q", title="Points evaluated", scale=alt.Scale(type="log", nice=False)),
-            y=alt.Y("share:Q", title="Hypervolume (share of the final)", axis=alt.Axis(format="%")),
+            y=alt.Y(
+                "share:Q",
+                title="Hypervolume (share of the final)",
+                axis=alt.Axis(format="~%"),
+                scale=alt.Scale(zero=False),
+            ),
         )
         .properties(width=WIDTH - 200, height=240)
-    )
+    )  # fmt: skip
     return Figure(
         name="progress", title="What evaluations bought",
         text="Hypervolume of the front so far: the volume of objectives, each scaled to its range, that the front "
