@@ -66,7 +66,8 @@ def _plane(linked: LinkedPoints, plot: tuple[str, str], number: int, width: int)
             color=FRONT_COLOR, strokeWidth=1.2, opacity=0.8, tooltip=None,
         )  # fmt: skip
         layers.insert(1, stairs.encode(x=f"{across}:Q", y=f"{up}:Q", order=f"{across}:Q"))
-    return alt.layer(*layers).properties(width=width, height=_HEIGHT)
+    drawing = alt.layer(*layers).properties(width=width, height=_HEIGHT)
+    return drawing.properties(title=linked.colour_title) if number == linked.planes - 1 else drawing
 
 
 def _title_and_scale(points: SweepPoints, metric: str) -> dict[str, Any]:

@@ -112,6 +112,12 @@ class LinkedPoints:
         scheme = alt.SchemeParams(name="viridis", extent=[0.06, 0.94])
         return alt.Color("shade:Q", scale=alt.Scale(scheme=scheme, domain=[0, 1]), legend=legend)
 
+    @cached_property
+    def colour_title(self) -> alt.TitleParams:
+        """Return what the colour is, to stand over the legend."""
+        titles = json.dumps({dimension.column: dimension.title for dimension in self.dimensions})
+        return alt.TitleParams(alt.ExprRef(f"'colour: ' + {titles}[colour]"), anchor="end", fontSize=11)
+
 
 def is_wide(low: float, high: float) -> bool:
     """Tell whether a scale is logarithmic."""

@@ -67,7 +67,7 @@ def _broken(title: str, most: int) -> list[str]:
     """Return a title in lines of about `most` characters, broken behind dots, underscores and blanks."""
     lines = [""]
     for part in re.findall(r"[^._ ]*[._ ]|[^._ ]+$", title):
-        if lines[-1] and len(lines[-1]) + len(part) > most:
+        if lines[-1] and len(lines[-1]) + len(part) > most + 2:
             lines.append("")
         lines[-1] += part
     return lines

@@ -84,7 +84,7 @@ def _notes(points: SweepPoints) -> list[str]:
             f"{rest:,} other feasible points, a seeded sample. The front and the sensitivities are of all points."
         )
     if results.excluded:
-        notes.append(f"{results.excluded:,} combinations are not part of the space (`where`).")
+        notes.append(f"{results.excluded:,} combinations of values do not meet the sweep's conditions: not part of it.")
     return notes
 
 
