@@ -67,7 +67,7 @@ def leaf_fields(model: type[BaseModel], above: str = "") -> dict[str, FieldInfo]
 
 def takes(field: FieldInfo, value: object) -> bool:
     """Tell whether a field takes a value as it is read from YAML."""
-    kind: Any = Annotated[field.annotation, *field.metadata]
+    kind: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
     check: TypeAdapter[Any] = TypeAdapter(kind)
     try:
         check.validate_json(json.dumps(value), strict=True)

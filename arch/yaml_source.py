@@ -77,8 +77,8 @@ def read_document(file: FilePath, label: str, what: str = "config") -> Document:
             raw = stream.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = (error.strerror or type(error).__name__) if isinstance(error, OSError) else str(error)
-        what = "is a folder" if isinstance(error, IsADirectoryError) else f"cannot be read: {reason}"
-        raise ConfigError(f"{label}: {what}; give a readable YAML file or the name of a shipped {what}") from None
+        state = "is a folder" if isinstance(error, IsADirectoryError) else f"cannot be read: {reason}"
+        raise ConfigError(f"{label}: {state}; give a readable YAML file or the name of a shipped {what}") from None
     return parse_document(raw, label, what)
 
 

@@ -1,5 +1,6 @@
 """Evaluate chunks on a dask.distributed cluster, with the same results as here, bit for bit."""
 
+from contextlib import ExitStack
 from threading import Lock
 from typing import Any
 
@@ -43,15 +44,14 @@ class ClusterPool:
         self._completed: Any = dask.as_completed(loop=self._client.loop)
         workers = self._client.scheduler_info(n_workers=-1)["workers"]
         self.capacity = _AHEAD * sum(worker["nthreads"] for worker in workers.values())
-        try:
+        with ExitStack() as undo:
+            undo.callback(self.close)
             if not workers:
                 raise GossamerError(
                     f"--cluster {address}: the scheduler has no worker; start some with `dask worker {address}`"
                 )
             self._result(self._client.submit(_evaluate, job, token, np.zeros(0, np.int64), pure=False))
-        except BaseException:
-            self.close()
-            raise
+            undo.pop_all()
 
     def submit(self, key: int, ids: NDArray[np.int64]) -> None:
         """Hand in a chunk under a key."""

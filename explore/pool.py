@@ -4,6 +4,7 @@ import multiprocessing
 import signal
 from collections import deque
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
@@ -122,13 +123,13 @@ class LocalPool:
         self._deaths: dict[int, int] = {}
         self._done: deque[tuple[int, ChunkResult]] = deque()
         self._workers: list[_Worker] = []
-        try:
-            self._workers += [self._start() for _ in range(workers)]
+        with ExitStack() as undo:
+            undo.callback(self.close)
+            for _ in range(workers):
+                self._workers.append(self._start())
             for worker in self._workers:
                 self._wait_until_ready(worker)
-        except BaseException:
-            self.close()
-            raise
+            undo.pop_all()
 
     @property
     def capacity(self) -> int:
@@ -179,10 +180,9 @@ class LocalPool:
             message = worker.pipe.recv()
         except (EOFError, OSError):
             worker.process.join()
-            raise GossamerError(
-                f"a worker died while it started (exit code {worker.process.exitcode}); is there enough memory for it? "
-                "Try fewer --workers"
-            ) from None
+            code = worker.process.exitcode
+            hint = "; if memory is short, try fewer --workers" if code < 0 else ""
+            raise GossamerError(f"a worker died while it started (exit code {code}){hint}") from None
         if isinstance(message, GossamerError):
             raise message
 

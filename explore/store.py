@@ -120,15 +120,13 @@ class Store:
             yield self._connection
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
             raise GossamerError(
                 f"{self.path}: cannot be written ({error}); the points completed so far are kept: make room and run "
                 "the same command again"
             ) from error
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
     def batches(self, condition: str = "1") -> Iterator[Results]:
         """Yield the stored points in the order of their ids, many at a time; `condition` is SQL over table `point`."""

@@ -65,6 +65,7 @@ class _Reader:
     def __init__(self, document: Document) -> None:
         self._document = document
         self._data = document.data
+        self._unread = {problem.path for problem in document.problems}
         self._problems = [
             replace(problem, message=f"{problem.message}; put a pattern in quotes")
             if problem.path.startswith("axes.sparsity")
@@ -94,6 +95,8 @@ class _Reader:
 
     def _problem(self, path: Path, message: str, *, key: bool = False) -> None:
         place = self._document.place_of_key(path) if key else self._document.place_of(path)
+        if dotted(path) in self._unread:
+            return
         named = tuple(part for part in path if isinstance(part, str))
         self._problems.append(Problem(place, dotted(named), message))
 
@@ -102,15 +105,21 @@ class _Reader:
         try:
             SweepSpec.model_validate_json(json.dumps(self._data))
         except ValidationError as error:
-            known = {problem.path for problem in self._document.problems}
             for detail in error.errors(include_url=False):
-                path: Path = tuple(detail["loc"])
-                if path[-1] == "[key]":
-                    path = path[:-1]
+                path = self._existing(tuple(detail["loc"]), detail["type"])
                 if path == ("axes",) and detail["type"] == "missing":
                     yield Problem(self._document.place_of(()), "axes", f"is missing; must be {_EXPECTED['axes']}")
-                elif path[0] != "axes" and dotted(path) not in known:
+                elif path[0] != "axes" and dotted(path) not in self._unread:
                     yield self._shape_problem(path, detail["type"])
+
+    def _existing(self, path: Path, kind: str) -> Path:
+        """Return the part of one of pydantic's paths that is in the file, with what is missing there."""
+        node: Any = self._data
+        for depth, part in enumerate(path):
+            if not (part in node if isinstance(node, dict) else isinstance(node, list) and isinstance(part, int)):
+                return path[: depth + 1] if kind == "missing" else path[:depth]
+            node = node[part]
+        return path
 
     def _shape_problem(self, path: Path, kind: str) -> Problem:
         """Return one of pydantic's findings in our words."""

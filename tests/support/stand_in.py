@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.arch.errors import GossamerError
 from gossamer.explore.evaluate import METRICS, STATUS, Results
 from gossamer.explore.space import Space
 from gossamer.explore.spec import SweepSpec
@@ -29,6 +30,11 @@ class StandIn:
 
     def __call__(self, sweep: SweepSpec, space: Space) -> "_Evaluator":
         return _Evaluator(self, sweep, space)
+
+
+def refusing(sweep: SweepSpec, space: Space) -> "_Evaluator":
+    """Make no evaluator."""
+    raise GossamerError("this model cannot be read")
 
 
 class _Evaluator:
