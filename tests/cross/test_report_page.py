@@ -87,6 +87,7 @@ def test_click_selects_and_its_yaml_loads(
     opened.page.mouse.click(x + mark["x"], y + mark["y"])
     number = int(opened.page.inner_text("#point-name").removeprefix("Point "))
     opened.page.click("#copy")
+    opened.page.wait_for_selector("#copied:not(:empty)")
     assert opened.page.inner_text("#copied") == "copied"
     copied = opened.page.evaluate("navigator.clipboard.readText()")
     assert f"Point {number} of sweep" in copied
