@@ -7,7 +7,7 @@ A config is an accelerator (`configs/accelerators/`); its `device` is the name o
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path as FilePath
 from typing import Any
@@ -127,8 +127,12 @@ def fingerprint(spec: AcceleratorSpec) -> str:
 def resolved_yaml(spec: AcceleratorSpec) -> str:
     """Return the config as YAML with its device and every default written out; loading it gives an equal spec."""
     header = f"# Resolved config of {json.dumps(spec.name)}, fingerprint {fingerprint(spec)}.\n"
-    data = spec.model_dump(mode="json")
-    return header + yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return header + config_yaml(spec.model_dump(mode="json"))
+
+
+def config_yaml(data: Mapping[str, Any]) -> str:
+    """Return the data of a config as YAML; reading it gives the same data."""
+    return yaml.dump(dict(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def config_schema() -> dict[str, Any]:

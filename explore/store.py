@@ -26,6 +26,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.arch.config import resolved_yaml
 from gossamer.arch.errors import GossamerError
 from gossamer.explore.evaluate import Results
 from gossamer.explore.space import Axis, Space
@@ -272,7 +273,8 @@ def _create(connection: sqlite3.Connection, spec: SweepSpec, space: Space, meta:
     for statement in _TABLES.split(";"):
         connection.execute(statement)
     connection.execute(_view(space))
-    entries = {"sweep": spec.model_dump_json(by_alias=True, exclude_unset=True), **meta}
+    written = spec.model_dump_json(by_alias=True, exclude_unset=True)
+    entries = {"sweep": written, "base": resolved_yaml(space.base), **meta}
     connection.executemany("INSERT INTO meta VALUES (?, ?)", list(entries.items()))
     connection.executemany(
         "INSERT INTO axis VALUES (?, ?, ?, ?)",

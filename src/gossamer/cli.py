@@ -318,6 +318,21 @@ def export(
 
 
 @app.command()
+def report(
+    source: Annotated[Path, typer.Argument(help="Results database that `gossamer sweep -o` wrote")],
+    output: Annotated[Path, typer.Option("-o", help="HTML file to write")] = Path("report.html"),
+    plots: Annotated[Path | None, typer.Option("--plots", help="Folder for the charts as PNG and SVG too")] = None,
+) -> None:
+    """Write results as one offline HTML page with interactive charts."""
+    from gossamer.pages.command import write_report
+
+    with _progress(False) as stage:
+        stage("drawing")
+        written = write_report(source, output, plots)
+    sys.stdout.write("".join(f"{path}\n" for path in written))
+
+
+@app.command()
 def prune(
     model: ModelArgument,
     output: Annotated[Path, typer.Option("-o", help="ONNX file to write")],
