@@ -35,7 +35,8 @@ reverses. Stated, not fitted; benchmarks/sweep_accuracy.py measures the errors i
 
 SMALL_MACS = 256
 SMALL_CYCLES = 300_000
-"""Multipliers of an array, and simulated cycles of a workload, up to which the RTL of a front point is run and synthesized: minutes each."""
+"""Multipliers of an array, and simulated cycles, up to which the RTL of a front point is run and synthesized: minutes
+each."""
 
 CONFIRMED = ("cycles", "latency_s", "energy_j")
 """Metrics that are found again by simulation."""
