@@ -34,6 +34,7 @@ from gossamer.sim import engine
 from gossamer.sim.analytic import LayerModel
 from gossamer.sim.jobs import DEPENDS
 from gossamer.sim.kernels import kernel
+from gossamer.sim.offchip import TICKS_PER_CYCLE
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -83,7 +84,8 @@ class Costs:
     """What designs take for some work: `times` float64 [designs, TIMES] in cycles, counts int64 [designs, COUNTS].
 
     CYCLES: of the work alone, infinite if it cannot be done. HEAD: before the first LOAD of an input, which waits for
-    what makes it; TAIL: after the last LOAD. What comes next may begin in the tail with all that it does not wait for.
+    what makes it; TAIL: after the last LOAD, while the channels are free. What comes next may begin in the tail with
+    all that it does not wait for.
     """
 
     times: Floats
@@ -164,8 +166,12 @@ def _cost(shape: ConvShape, spec: SparseAccelerator, chips: Ints, designs: Ints,
 def _times(model: LayerModel, mapping: ConvMapping) -> tuple[float, float, float]:
     """Return CYCLES, HEAD and TAIL of a mapping."""
     jobs = model.jobs(mapping)
-    cycles, times = model.run(jobs)
+    cycles, times, traffic = model.run_traffic(jobs)
     compute = int(np.argmax(jobs[:, engine.ENGINE] == engine.COMPUTE))
-    loads = jobs[:, engine.ENGINE] == engine.LOAD
+    loads, stores = (jobs[:, engine.ENGINE] == each for each in (engine.LOAD, engine.STORE))
     head = times[jobs[compute, DEPENDS], engine.STARTED]  # a COMPUTE waits for its input first
-    return float(cycles), float(head), float(cycles - times[loads, engine.COMPLETED].max())
+    last = times[loads, engine.COMPLETED].max()
+    stored = traffic[stores & (times[:, engine.COMPLETED] > last), engine.BEATS].sum()
+    memory = model.memory
+    busy = stored * memory.beat_ticks / (TICKS_PER_CYCLE * memory.channels)
+    return float(cycles), float(head), max(0.0, float(cycles - last - busy))
