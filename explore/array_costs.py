@@ -152,8 +152,11 @@ def _cost(shape: ConvShape, spec: SparseAccelerator, chips: Ints, designs: Ints,
     model = LayerModel(shape, spec)
     known: dict[int, tuple[float, ...]] = {}
     best: tuple[float, ...]
-    lists, which = np.unique(found, axis=0, return_inverse=True)
-    for number, tilings in enumerate(lists):
+    alike: dict[bytes, list[int]] = {}  # designs by their tilings: much faster than numpy's unique rows
+    for design, tilings in enumerate(found):
+        alike.setdefault(tilings.tobytes(), []).append(design)
+    for same in alike.values():
+        tilings = found[same[0]]
         best, chosen = (np.inf,), -1
         for tiling in tilings[tilings >= 0].tolist():
             if space.bound[tiling] >= best[CYCLES]:
@@ -163,7 +166,7 @@ def _cost(shape: ConvShape, spec: SparseAccelerator, chips: Ints, designs: Ints,
             if known[tiling][CYCLES] < best[CYCLES]:
                 best, chosen = known[tiling], tiling
         if chosen >= 0:
-            mine = designs[which == number]
+            mine = designs[same]
             costs.times[mine] = best
             one = np.zeros(COUNTS, dtype=np.int64)
             count_one(layer, kinds, largest, space.choices[chosen], one)
