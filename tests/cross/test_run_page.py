@@ -11,7 +11,7 @@ from saved_runs import save
 from gossamer.pages.command import write_report
 from gossamer.pages.run_folder import Run, read_runs
 
-CHARTS = 10
+CHARTS = 11
 MOST_BYTES = 5_000_000
 
 

@@ -20,13 +20,15 @@ from gossamer.pages.command import write_report
 from gossamer.pages.execution import busy_shares, issued_slots, spans, unit_slots
 from gossamer.pages.layer_charts import cycle_rows, macs_rows, traffic_rows
 from gossamer.pages.network_charts import area_rows, unit_rows, waterfall_rows
+from gossamer.pages.occupancy_chart import buffer_accesses, capacity_units, live_shares
 from gossamer.pages.roofline_chart import layer_dots, roof_lines
 from gossamer.pages.run_folder import Execution, Run, read_runs
 from gossamer.pages.run_page import run_figures, run_page
 from gossamer.pages.timeline_chart import timeline_figure
 
 CHARTS = (
-    "roofline", "cycles", "waterfall", "timeline", "traffic", "energy", "utilization", "array", "sparsity", "area",
+    "roofline", "cycles", "waterfall", "timeline", "occupancy", "traffic", "energy", "utilization", "array", "sparsity",
+    "area",
 )  # fmt: skip
 
 
@@ -101,16 +103,16 @@ def test_dots_lie_where_arithmetic_puts_them(runs: tuple[Run, ...]) -> None:
     for dot in dots:
         layer = layers[dot["layer"]]
         assert dot["intensity"] * layer.dram_bytes == pytest.approx(layer.macs)
-        assert 0 < dot["rate"] <= roofs.peak_macs_per_s / 1e9
-    assert whole["rate"] * 1e9 * run.result.latency_s == pytest.approx(run.result.macs)
+        assert 0 < dot["rate"] <= roofs.peak_macs_per_s
+    assert whole["rate"] * run.result.latency_s == pytest.approx(run.result.macs)
     lines = roof_lines(run, roofs, 0.01, 1000.0)
     bound = [line for line in lines if line["binds"]]
     ridge = next(line for line in bound if line["ridge"])
     assert ridge["intensity"] == pytest.approx(roofs.peak_macs_per_s / roofs.memory_bytes_per_s)
-    assert ridge["rate"] == pytest.approx(roofs.peak_macs_per_s / 1e9)
+    assert ridge["rate"] == pytest.approx(roofs.peak_macs_per_s)
     for line in bound:
         limit = min(roofs.peak_macs_per_s, line["intensity"] * roofs.memory_bytes_per_s)
-        assert line["rate"] * 1e9 == pytest.approx(limit)
+        assert line["rate"] == pytest.approx(limit)
 
 
 def test_unit_slots_equal_a_walk_over_the_instructions(runs: tuple[Run, ...]) -> None:
@@ -143,6 +145,33 @@ def test_busy_shares_equal_cycles_counted_one_by_one(runs: tuple[Run, ...]) -> N
         [[np.interp(edge, np.arange(total + 1), np.append(0, row.cumsum())) for edge in edges] for row in busy]
     )
     assert busy_shares(execution, 7) == pytest.approx(expected / (total / 7), abs=1e-9)
+
+
+@pytest.mark.parametrize("buffer", ["activation", "weight", "index", "accumulator"])
+def test_live_shares_equal_a_look_at_every_cell(runs: tuple[Run, ...], buffer: str) -> None:
+    execution = _execution(runs[1])
+    total, cells, samples = execution.simulation.total_cycles, 64, 40
+    limit = capacity_units(execution, buffer)
+    size = -(-limit // cells)
+    accesses = list(zip(*(column.tolist() for column in buffer_accesses(execution, buffer)), strict=True))
+    assert any(writes for *_, writes in accesses)
+    assert not all(writes for *_, writes in accesses)
+    accesses.sort(key=lambda access: (access[2], access[4]))
+    moments = (np.arange(samples) + 0.5) * total / samples
+    live = np.zeros(samples)
+    for cell in range(-(-limit // size)):
+        mine = [access for access in accesses if access[0] // size <= cell < -(-access[1] // size)]
+        lives: list[list[int]] = []  # [written, last read or -1]
+        for _, _, begin, end, writes in mine:
+            if not writes and lives:
+                lives[-1][1] = max(lives[-1][1], end)
+            elif writes and (not lives or lives[-1][1] >= 0):
+                lives.append([begin, -1])
+        for begin, end in lives:
+            live += (begin <= moments) & (moments < end)
+    assert live.max() > 0
+    shares = live_shares(execution, buffer, cells, samples)
+    assert shares == pytest.approx(np.minimum(1, live * size / limit), abs=1e-12)
 
 
 @pytest.mark.parametrize("most", [10**6, 60, 12])

@@ -152,7 +152,7 @@ def utilization_figure(runs: Sequence[Run]) -> Figure:
         ]  # fmt: skip
         whole = inline([{"y": 100 * run.result.utilization, "name": f"network {100 * run.result.utilization:.1f} %"}])
         bars = inline(rows).mark_bar(cursor="pointer").encode(
-            x=layer_axis(runs, labels=number == len(runs) - 1),
+            x=layer_axis(runs, number),
             y=alt.Y("utilization:Q", title="Kept MACs of peak (%)", scale=alt.Scale(domain=[0, 100])),
             color=alt.Color("bound:N", **key(list(BOUND_COLORS), list(BOUND_COLORS.values()), "bound by")),
             opacity=UNLESS_OTHER_PICKED,
@@ -183,7 +183,7 @@ def _stacked(
         if number == 0:
             bars = bars.add_params(chosen)
         bars = bars.encode(
-            x=layer_axis(runs, labels=number == len(runs) - 1),
+            x=layer_axis(runs, number),
             y=alt.Y(f"{value}:Q", title=title, axis=alt.Axis(format="~s"), scale=alt.Scale(domain=[0, highest])),
             color=alt.Color("part:N", **key(list(colors), list(colors.values()))),
             order=alt.Order("order:Q"),

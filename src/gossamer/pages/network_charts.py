@@ -6,13 +6,12 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from gossamer.arch.config import fingerprint
 from gossamer.arch.resources import RESOURCE_NAMES, TIER, estimate_resources
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.pages.execution import unit_slots
 from gossamer.pages.figures import FRONT_COLOR, INK, WIDTH, Figure
 from gossamer.pages.run_folder import Run
-from gossamer.pages.run_style import CLASS_COLORS, PLOT_WIDTH, above, inline, run_color, titled
+from gossamer.pages.run_style import CLASS_COLORS, PLOT_WIDTH, above, beside, inline, run_color, titled
 from gossamer.render import percentages
 
 _STEPS = {"compute": "ideal", "edges": "+ edges", "fill": "+ fill", "memory": "+ memory", "vector": "+ vector",
@@ -30,7 +29,7 @@ _COMPONENT_COLORS = (
 
 def waterfall_figure(runs: Sequence[Run]) -> Figure:
     """Return from the cycles of an ideal array to those measured, class by class."""
-    width = (PLOT_WIDTH - 70 * (len(runs) - 1)) // len(runs)
+    width = PLOT_WIDTH if len(runs) == 1 else PLOT_WIDTH // 2 - 40
     highest = max(run.result.total_cycles for run in runs)
     charts = []
     axis = alt.Axis(labelAngle=-30, ticks=False)
@@ -53,7 +52,7 @@ def waterfall_figure(runs: Sequence[Run]) -> Figure:
         name="waterfall", title="From ideal to measured",
         text="Ideal: the kept multiply-accumulates at full array. Each step adds a class of cycles; the last bar is "
         "what the run took. Percentages are of the run and sum to 100.0 %.",
-        chart=above([alt.hconcat(*charts, spacing=26)]),
+        chart=beside(charts),
     )  # fmt: skip
 
 
@@ -117,13 +116,16 @@ def energy_figure(runs: Sequence[Run]) -> Figure | None:
 
 def area_figure(runs: Sequence[Run]) -> Figure | None:
     """Return the share of every resource of the device that each component takes; runs with the same core once."""
-    cores = {fingerprint(run.spec): (run, run.spec) for run in runs if isinstance(run.spec, SparseAccelerator)}
+    cores: list[tuple[Run, str, list[dict[str, Any]]]] = []
+    for run in runs:
+        if isinstance(run.spec, SparseAccelerator):
+            core = (run, run.spec.device.name, area_rows(run.spec))
+            cores += [core] if core[1:] not in [other[1:] for other in cores] else []
     if not cores:
         return None
     charts = []
     resources = [name.upper() for name in RESOURCE_NAMES]
-    for run, spec in cores.values():
-        rows, device = area_rows(spec), spec.device.name
+    for run, device, rows in cores:
         names = list(dict.fromkeys(row["component"] for row in rows))
         bars = inline(rows).mark_bar().encode(
             y=alt.Y("resource:N", sort=resources, title=None, axis=alt.Axis(ticks=False)),
@@ -138,7 +140,7 @@ def area_figure(runs: Sequence[Run]) -> Figure | None:
                      alt.Tooltip("budget:Q", format=",d")],
         )  # fmt: skip
         budget = inline([{"x": 100}]).mark_rule(color=FRONT_COLOR, strokeWidth=2).encode(x="x:Q")
-        name = spec.name if len(cores) == 1 else run.label
+        name = run.result.config if len(cores) == 1 else run.label
         chart = alt.layer(bars, budget).properties(
             width=PLOT_WIDTH, height=alt.Step(24), title=alt.TitleParams(f"{name} ({TIER})", anchor="start")
         )
@@ -180,7 +182,7 @@ def array_figure(runs: Sequence[Run]) -> Figure | None:
     if not executed:
         return None
     charts = []
-    width = min(620, (WIDTH - 190 - 60 * (len(executed) - 1)) // len(executed))
+    width = 620 if len(executed) == 1 else WIDTH // 2 - 125
     for run in executed:
         rows, per_row = unit_rows(run)
         title = "Chain" if per_row == 1 else f"Chain (mean of {per_row})"
@@ -201,7 +203,7 @@ def array_figure(runs: Sequence[Run]) -> Figure | None:
         text="Each cell is a stage of a chain: the share of the run's cycles, over all lanes, in which it got a weight "
         "and a value to multiply. Later stages are idle where a reduction does not fill the chain, later chains where "
         "channels do not. Counted from the Program's instructions.",
-        chart=above([alt.hconcat(*charts, spacing=30)]),
+        chart=beside(charts),
     )  # fmt: skip
 
 

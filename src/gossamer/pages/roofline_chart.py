@@ -13,7 +13,6 @@ from gossamer.pages.run_style import BOUND_COLORS, PLOT_WIDTH, UNLESS_OTHER_PICK
 from gossamer.render import quantity
 
 _HEIGHT = 400
-_GIGA = 1e9
 _SHAPES = ("circle", "square", "triangle-up", "diamond")
 
 
@@ -28,8 +27,10 @@ def roofline_figure(runs: Sequence[Run]) -> Figure | None:
         *(1.6 * row["intensity"] for row in dots),
         *(2 * roofs.peak_macs_per_s / roofs.memory_bytes_per_s for _, roofs in drawn),
     )
-    cores = {fingerprint(run.spec): (run, roofs) for run, roofs in reversed(drawn)}
-    lines = [line for run, roofs in reversed(cores.values()) for line in roof_lines(run, roofs, low, high)]
+    cores: dict[str, list[dict[str, Any]]] = {}
+    for run, roofs in drawn:
+        cores.setdefault(fingerprint(run.spec), roof_lines(run, roofs, low, high))
+    lines = [line for core in cores.values() for line in core]
     bottom = min(row["rate"] for row in (*dots, *(line for line in lines if line["binds"]))) / 1.6
     top = 1.6 * max(line["rate"] for line in lines)
     x = alt.X(
@@ -37,11 +38,17 @@ def roofline_figure(runs: Sequence[Run]) -> Figure | None:
         scale=alt.Scale(type="log", domain=[low, high], nice=False),
     )  # fmt: skip
     y = alt.Y(
-        "rate:Q", title="Rate (GMAC/s, kept)",
+        "rate:Q", title="Rate (kept MAC/s)",
         scale=alt.Scale(type="log", domain=[bottom, top], nice=False), axis=alt.Axis(format="~s"),
     )  # fmt: skip
     own = run_color(runs) if len(cores) > 1 else alt.value(INK)
-    layers = [_roofs(lines, own, x, y), *_dots(dots, runs, x, y), *_names(lines, x, y)]
+    ranked = sorted(cores.values(), key=lambda core: float(core[-1]["rate"]))
+    names = [
+        name
+        for number, core in enumerate(ranked)
+        for name in _names(core, 13 * number, 13 * (len(ranked) - 1 - number), own, x, y)
+    ]
+    layers = [_roofs(lines, own, x, y), *_dots(dots, runs, x, y), *names]
     chart = alt.layer(*layers).properties(width=PLOT_WIDTH - 20, height=_HEIGHT)
     tiers = "; ".join(dict.fromkeys(run.result.tier for run, _ in drawn))
     title = drawn[0][0].title if len(runs) == 1 else ", ".join(dict.fromkeys(run.tier for run, _ in drawn))
@@ -56,14 +63,14 @@ def roofline_figure(runs: Sequence[Run]) -> Figure | None:
 
 
 def layer_dots(run: Run, roofs: StoredRoofline) -> list[dict[str, Any]]:
-    """Return a row per layer that multiplies: kept MACs per off-chip byte, and GMAC/s while it has the array."""
+    """Return a row per layer that multiplies: kept MACs per off-chip byte, and per second while it has the array."""
     rows = [
         {
             "run": run.label, "layer": layer.name, "name": layer.name, "op": layer.op,
             "bound": layer.bound, "pattern": layer.pattern, "cycles": layer.cycles,
             "us": layer.cycles / run.result.clock_mhz, "macs": layer.macs,
             "bytes": layer.dram_bytes, "intensity": layer.macs / max(1, layer.dram_bytes),
-            "rate": layer.utilization * roofs.peak_macs_per_s / _GIGA, "whole": False,
+            "rate": layer.utilization * roofs.peak_macs_per_s, "whole": False,
         }
         for layer in run.result.layers
         if layer.macs
@@ -72,33 +79,33 @@ def layer_dots(run: Run, roofs: StoredRoofline) -> list[dict[str, Any]]:
     whole = {
         "run": run.label, "name": "whole network", "op": "", "bound": "", "pattern": result.sparsity,
         "cycles": result.total_cycles, "us": result.latency_s * 1e6, "macs": result.macs, "bytes": result.dram_bytes,
-        "intensity": roofs.intensity_macs_per_byte, "rate": result.macs / result.latency_s / _GIGA, "whole": True,
+        "intensity": roofs.intensity_macs_per_byte, "rate": result.macs / result.latency_s, "whole": True,
     }  # fmt: skip
     return [*rows, whole] if rows else []
 
 
 def roof_lines(run: Run, roofs: StoredRoofline, low: float, high: float) -> list[dict[str, Any]]:
     """Return the ends of the roofs between two intensities; `binds` marks those that limit, `ridge` where they meet."""
-    peak = roofs.peak_macs_per_s / _GIGA
-    limits = {"off-chip memory": roofs.memory_bytes_per_s / _GIGA}
+    peak = roofs.peak_macs_per_s
+    limits = {"off-chip memory": roofs.memory_bytes_per_s}
     if isinstance(run.spec, SparseAccelerator):
         memory, axi = run.spec.off_chip, run.spec.axi
         limits = {
-            f"{memory.kind} channels": memory.channels * memory.channel_bandwidth_gb_s * memory.efficiency,
-            "AXI ports": axi.row_bytes * run.spec.clock_mhz * 1e6 / _GIGA,
+            f"{memory.kind} channels": memory.channels * memory.channel_bandwidth_gb_s * memory.efficiency * 1e9,
+            "AXI ports": axi.row_bytes * run.spec.clock_mhz * 1e6,
         }
     slowest = min(limits, key=lambda name: limits[name])
     rows = []
     for name, bandwidth in limits.items():
         ridge = peak / bandwidth
-        what = f"{name}, {quantity(bandwidth * _GIGA, 'B/s')}"
+        what = f"{name}, {quantity(bandwidth, 'B/s')}"
         named = f"ridge {ridge:.4g} MAC/B" if name == slowest else ""
         line = f"{run.label} {name}"
         common = {"run": run.label, "roof": what, "line": line, "binds": name == slowest, "flat": False}
         rows.append({**common, "intensity": low, "rate": low * bandwidth, "ridge": ""})
         rows.append({**common, "intensity": min(ridge, high), "rate": min(peak, high * bandwidth), "ridge": named})
     start = max(low, peak / limits[slowest])
-    what = f"array, {quantity(peak * _GIGA, 'MAC/s')}"
+    what = f"array, {quantity(peak, 'MAC/s')}"
     common = {"run": run.label, "roof": what, "line": f"{run.label} array", "binds": True, "flat": True, "ridge": ""}
     return [*rows, *({**common, "intensity": end, "rate": peak} for end in (start, high))]
 
@@ -116,18 +123,29 @@ def _roofs(lines: list[dict[str, Any]], color: Any, x: alt.X, y: alt.Y) -> alt.C
     return roofs
 
 
-def _names(lines: list[dict[str, Any]], x: alt.X, y: alt.Y) -> Iterator[alt.Chart]:
-    """Yield the names of the roofs and of the ridges where they meet."""
+def _names(
+    lines: list[dict[str, Any]], up: int, down: int, color: Any, x: alt.X, y: alt.Y
+) -> Iterator[alt.Chart]:  # fmt: skip
+    """Yield the names of the roofs of a core, and of the ridge where they meet, so many pixels apart from them."""
     left_ends = {line["line"]: line for line in reversed(lines)}
     right_ends = {line["line"]: line for line in lines}
     places: tuple[tuple[list[dict[str, Any]], str, dict[str, Any]], ...] = (
-        ([line for line in lines if line["ridge"]], "ridge", {"align": "right", "dy": -8}),
-        ([line for line in left_ends.values() if not line["flat"]], "roof", {"align": "left", "dx": 8, "dy": 14}),
-        ([line for line in right_ends.values() if line["flat"]], "roof", {"align": "right", "dx": -6, "dy": -7}),
+        ([line for line in lines if line["ridge"]], "ridge", {"align": "right", "dy": -8 - up}),
+        (
+            [line for line in left_ends.values() if not line["flat"]],
+            "roof",
+            {"align": "left", "dx": 8, "dy": 14 + down},
+        ),
+        (
+            [line for line in right_ends.values() if line["flat"]],
+            "roof",
+            {"align": "right", "dx": -6, "dy": -7 - up},
+        ),
     )
     for rows, field, style in places:
         if rows:
-            yield inline(rows).mark_text(color=INK, fontSize=11, clip=True, **style).encode(x=x, y=y, text=f"{field}:N")
+            text = inline(rows).mark_text(fontSize=11, clip=True, **style)
+            yield text.encode(x=x, y=y, text=f"{field}:N", color=color)
 
 
 def _dots(dots: list[dict[str, Any]], runs: Sequence[Run], x: alt.X, y: alt.Y) -> list[alt.Chart]:
@@ -137,7 +155,7 @@ def _dots(dots: list[dict[str, Any]], runs: Sequence[Run], x: alt.X, y: alt.Y) -
         alt.Tooltip("us:Q", title="time (µs)", format=",.4~g"), alt.Tooltip("macs:Q", title="kept MACs", format=",d"),
         alt.Tooltip("bytes:Q", title="off-chip bytes", format=",d"),
         alt.Tooltip("intensity:Q", title="MAC/B", format=",.4~g"),
-        alt.Tooltip("rate:Q", title="GMAC/s", format=",.4~g"),
+        alt.Tooltip("rate:Q", title="MAC/s", format=".4~s"),
     ]  # fmt: skip
     size = alt.Size("cycles:Q", title="Cycles", scale=alt.Scale(range=[0, 900], zero=True), legend=None)
     if len(runs) == 1:

@@ -7,6 +7,7 @@ from typing import Any
 from gossamer.pages.figures import Figure
 from gossamer.pages.layer_charts import cycles_figure, sparsity_figure, traffic_figure, utilization_figure
 from gossamer.pages.network_charts import area_figure, array_figure, energy_figure, waterfall_figure
+from gossamer.pages.occupancy_chart import occupancy_figure
 from gossamer.pages.page import Page, Table
 from gossamer.pages.quantities import four_digits
 from gossamer.pages.roofline_chart import roofline_figure
@@ -21,11 +22,11 @@ def run_page(folders: Sequence[Path]) -> Page:
     """Return the page of run folders. Raises GossamerError if one is none."""
     runs = read_runs(folders)
     single = len(runs) == 1
-    title = runs[0].label if single else "Comparison of " + ", ".join(run.label for run in runs)
+    title = runs[0].label if single else f"Comparison of {len(runs)} runs"
     return Page(
         title=title, question="Where does every cycle go?" if single else "What changed?", facts=_facts(runs),
         notes=_notes(runs), figures=run_figures(runs), summary=[] if single else [_changes(runs), _settings(runs)],
-        tables=[_layer_table(runs[0]) if single else _layer_changes(runs)], canvas=("timeline", "array"),
+        tables=[_layer_table(runs[0])] if single else _layer_changes(runs), canvas=("timeline", "array"),
     )  # fmt: skip
 
 
@@ -33,15 +34,15 @@ def run_figures(runs: Sequence[Run]) -> tuple[Figure, ...]:
     """Return the charts of runs that there are data for."""
     found = (
         roofline_figure(runs), cycles_figure(runs), waterfall_figure(runs), timeline_figure(runs),
-        traffic_figure(runs), energy_figure(runs), utilization_figure(runs), array_figure(runs), sparsity_figure(runs),
-        area_figure(runs),
+        occupancy_figure(runs), traffic_figure(runs), energy_figure(runs), utilization_figure(runs),
+        array_figure(runs), sparsity_figure(runs), area_figure(runs),
     )  # fmt: skip
     return tuple(figure for figure in found if figure is not None)
 
 
 def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
     if len(runs) > 1:
-        return [(run.label, f"{run.result.total_cycles:,} cycles") for run in runs]
+        return [(letter, run.label) for letter, run in zip("ABCD", runs, strict=False)]
     result = runs[0].result
     facts = [
         ("cycles", f"{result.total_cycles:,}"),
@@ -57,9 +58,8 @@ def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
 
 
 def _notes(runs: Sequence[Run]) -> list[str]:
-    tiers = [f"{run.label}: {run.result.tier}" if len(runs) > 1 else run.result.tier for run in runs]
-    notes = [f"Tier of cycles, time, bytes and MACs: {tier}." for tier in tiers]
-    notes.append("Energy and area are estimates.")
+    tiers = "; ".join(dict.fromkeys(run.result.tier for run in runs))
+    notes = [f"Tier of cycles, time, bytes and MACs: {tiers}. Energy and area are estimates."]
     return notes + list(dict.fromkeys(note for run in runs for note in run.result.notes))
 
 
@@ -89,13 +89,13 @@ def _changes(runs: Sequence[Run]) -> Table:
         for value in values[1:]:
             cells += ["none" if value is None else four_digits(value), _change(values[0], value)]
         rows.append(cells)
-    columns = ["", f"A: {runs[0].label}"]
-    for letter, run in zip("BCD", runs[1:], strict=False):
-        columns += [f"{letter}: {run.label}", f"{letter} against A"]
+    columns = ["", "A"]
+    for letter in "BCD"[: len(runs) - 1]:
+        columns += [letter, f"{letter} against A"]
     tiers = "; ".join(dict.fromkeys(run.result.tier for run in runs))
     return Table(
         name="changes", title="What changed", columns=columns, rows=rows,
-        text=f"Change: against the first run. Tier: {tiers}; energy: estimated.",
+        text=f"{'; '.join(f'{letter}: {label}' for letter, label in _facts(runs))}. Tier: {tiers}; energy: estimated.",
     )  # fmt: skip
 
 
@@ -131,7 +131,7 @@ def _settings(runs: Sequence[Run]) -> Table:
         if len(set(values)) > 1:
             rows.append([name, *values])
     return Table(
-        name="settings", title="Settings that differ", columns=["", *(run.label for run in runs)], rows=rows,
+        name="settings", title="Settings that differ", columns=["", *"ABCD"[: len(runs)]], rows=rows,
         text="Of the command and of the resolved config." if rows else "None: the same command and config.",
     )  # fmt: skip
 
@@ -149,10 +149,19 @@ def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _layer_changes(runs: Sequence[Run]) -> Table:
-    """Return the cycles of layers of the same name in all runs, those that changed most first."""
-    cycles = [{layer.name: layer.cycles for layer in run.result.layers} for run in runs]
-    names = [name for name in cycles[0] if all(name in each for each in cycles)]
+def _layer_changes(runs: Sequence[Run]) -> list[Table]:
+    """Return the cycles of layers that all runs have, those that changed most first; no table if there are none."""
+    layers = [{layer.name: layer for layer in run.result.layers} for run in runs]
+    names = [
+        name
+        for name, layer in layers[0].items()
+        if all(
+            name in each and (each[name].op, each[name].dense_macs) == (layer.op, layer.dense_macs) for each in layers
+        )
+    ]
+    if len(names) < len(layers[0]) / 2:
+        return []
+    cycles = [{name: each[name].cycles for name in names} for each in layers]
     names.sort(key=lambda name: -max(abs(each[name] - cycles[0][name]) for each in cycles))
     rows = []
     for name in names[:_CHANGED_LAYERS]:
@@ -163,9 +172,9 @@ def _layer_changes(runs: Sequence[Run]) -> Table:
     columns = ["layer", "A: cycles"]
     for letter in "BCD"[: len(runs) - 1]:
         columns += [f"{letter}: cycles", f"{letter} - A", f"{letter} against A"]
-    only = sum(len(each) for each in cycles) - len(runs) * len(names)
-    left = f" {only:,} entries of layers that not all runs have are left out." if only else ""
-    return Table(
+    only = sum(len(each) for each in layers) - len(runs) * len(names)
+    left = f" {only:,} layers that not all runs have are left out." if only else ""
+    return [Table(
         name="layers", title="Layers, the most changed first", columns=columns, rows=rows,
-        text=f"Cycles of layers by name; A, B ... are the runs in order.{left}",
-    )  # fmt: skip
+        text=f"Cycles of the layers that all runs have.{left}",
+    )]  # fmt: skip

@@ -62,20 +62,27 @@ def run_color(runs: Sequence[Run]) -> alt.Color:
     return alt.Color("run:N", **key([run.label for run in runs], RUN_COLORS[: len(runs)]))
 
 
-def layer_names(runs: Sequence[Run]) -> list[str]:
-    """Return the names of the layers of all runs, in their order."""
-    return list(dict.fromkeys(layer.name for run in runs for layer in run.result.layers))
+def layer_axis(runs: Sequence[Run], number: int) -> alt.X:
+    """Return the axis of the layers of run `number`, in their order, by the field `layer`.
 
-
-def layer_axis(runs: Sequence[Run], *, labels: bool = True) -> alt.X:
-    """Return the axis of layers, in the order they run in, by the field `layer`."""
+    Its labels are left out if the next run below has the same layers.
+    """
+    names = [[layer.name for layer in run.result.layers] for run in runs[number : number + 2]]
+    labels = len(names) == 1 or names[0] != names[1]
     axis = alt.Axis(labelAngle=-90, labelFontSize=8, labelLimit=90, labelOverlap=True, ticks=False, labels=labels)
-    return alt.X("layer:N", sort=layer_names(runs), title="Layer" if labels else None, axis=axis)
+    return alt.X("layer:N", sort=names[0], title="Layer" if labels else None, axis=axis)
 
 
 def titled(chart: Layers | alt.Chart, run: Run, what: str = "") -> Any:
     """Return the chart with the run it is of, and its tier, as title."""
     return chart.properties(title=alt.TitleParams(run.title + what, anchor="start", offset=8))
+
+
+def beside(charts: Sequence[Any], spacing: int = 26) -> alt.VConcatChart:
+    """Return charts beside each other, two in a row if there are more, that know which layer is picked."""
+    per_row = len(charts) if len(charts) <= 2 else 2
+    rows = [charts[at : at + per_row] for at in range(0, len(charts), per_row)]
+    return above([alt.hconcat(*row, spacing=spacing) for row in rows])
 
 
 def above(charts: Sequence[Any], spacing: int = 22) -> alt.VConcatChart:

@@ -18,7 +18,7 @@ TIMELINE_MARKS = 12_000
 
 _BINS = 220
 _NAMES = [str(engine).upper() for engine in ENGINES]
-_TIME_AXIS = alt.Axis(format=",d", grid=False)
+TIME_AXIS = alt.Axis(format=",d", grid=False)
 _LAYER_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8c8c8c")
 """Colours of layers in turn: neighbours differ."""
 
@@ -28,12 +28,7 @@ def timeline_figure(runs: Sequence[Run], most: int = TIMELINE_MARKS) -> Figure |
     executed = [run for run in runs if run.execution is not None]
     if not executed:
         return None
-    clocks = sorted({run.result.clock_mhz for run in executed})
-    per_cycle = 1.0 if len(clocks) == 1 else None
-    title = (
-        f"Time (cycles; 1,000 cycles are {1000 / clocks[0]:.4g} µs)" if per_cycle is not None else "Time (µs)"
-    )  # fmt: skip
-    scales = [per_cycle or 1 / run.result.clock_mhz for run in executed]
+    title, scales = time_axis(executed)
     last = max(run.result.total_cycles * scale for run, scale in zip(executed, scales, strict=True))
     window = alt.selection_interval(encodings=["x"], name="window")
     tables: dict[str, list[dict[str, Any]]] = {}
@@ -58,6 +53,14 @@ def timeline_figure(runs: Sequence[Run], most: int = TIMELINE_MARKS) -> Figure |
     )
 
 
+def time_axis(runs: Sequence[Run]) -> tuple[str, list[float]]:
+    """Return the title of an axis of time and what cycles of each run are multiplied by: µs where clocks differ."""
+    clocks = {run.result.clock_mhz for run in runs}
+    if len(clocks) > 1:
+        return "Time (µs)", [1 / run.result.clock_mhz for run in runs]
+    return f"Time (cycles; 1,000 cycles are {1000 / clocks.pop():.4g} µs)", [1.0] * len(runs)
+
+
 def _overview(run: Run, scale: float, last: float, *, legend: bool) -> alt.Chart:
     assert run.execution is not None
     shares = busy_shares(run.execution, _BINS)
@@ -74,7 +77,7 @@ def _overview(run: Run, scale: float, last: float, *, legend: bool) -> alt.Chart
         inline(rows)
         .mark_rect()
         .encode(
-            x=alt.X("from:Q", title=None, scale=alt.Scale(domain=[0, last], nice=False), axis=_TIME_AXIS),
+            x=alt.X("from:Q", title=None, scale=alt.Scale(domain=[0, last], nice=False), axis=TIME_AXIS),
             x2="to:Q",
             y=alt.Y("engine:N", sort=_NAMES, title=None),
             color=alt.Color(
@@ -119,7 +122,7 @@ def _detail(run: Run, table: str, window: alt.Parameter, title: str) -> alt.Char
         )
         .mark_rect(clip=True, cursor="pointer")
         .encode(
-            x=alt.X("s:Q", title=title, scale=alt.Scale(domain=window, nice=False), axis=_TIME_AXIS),
+            x=alt.X("s:Q", title=title, scale=alt.Scale(domain=window, nice=False), axis=TIME_AXIS),
             x2="f:Q",
             y=alt.Y("engine:N", sort=_NAMES, title=None, scale=alt.Scale(paddingInner=0.15)),
             color=alt.Color(
