@@ -44,12 +44,15 @@ def occupancy_figure(runs: Sequence[Run]) -> Figure | None:
             ]
     last = max(run.result.total_cycles * scale for run, scale in zip(executed, scales, strict=True))
     names = list(BUFFERS)
-    charts = [_buffer(name, executed, name == names[-1], title, last) for name in names]
+    charts = [
+        _buffer(name, executed, max(row["live"] for row in rows[name]), title if name == names[-1] else None, last)
+        for name in names
+    ]
     return Figure(
         name="occupancy", title="Buffers over time",
         text="Share of each buffer that holds something which will still be read: from the start of the instruction "
         "that writes it to the end of the last that reads it before it is overwritten; ranges of instructions count "
-        f"whole. Sampled at {SAMPLES} moments; the line is the capacity.",
+        f"whole. Sampled at {SAMPLES} moments; where it is near, a line shows the capacity.",
         chart=above(charts, 10), tables={f"buffer_{name}": rows[name] for name in names},
     )  # fmt: skip
 
@@ -95,15 +98,16 @@ def buffer_accesses(execution: Execution, buffer: str) -> tuple[NDArray[np.int64
     )  # fmt: skip
 
 
-def _buffer(name: str, runs: Sequence[Run], is_last: bool, title: str, last: float) -> Layers:
-    """Return the plot of one buffer."""
+def _buffer(name: str, runs: Sequence[Run], peak: float, title: str | None, last: float) -> Layers:
+    """Return the plot of one buffer, of which at most `peak` percent are live; `title` of the axis of time."""
     kinds = {getattr(run.execution.spec.buffers, name).capacity_bytes for run in runs if run.execution is not None}
-    room = f", {kinds.pop():,} bytes" if len(kinds) == 1 else ""
+    room = f" of {kinds.pop():,} bytes" if len(kinds) == 1 else ""
+    top = min(105.0, 1.25 * peak + 1)
     base = alt.Chart(alt.NamedData(name=f"buffer_{name}")).encode(
         x=alt.X(
-            "t:Q", title=title if is_last else None, scale=alt.Scale(domain=[0, last], nice=False), axis=TIME_AXIS
+            "t:Q", title=title, scale=alt.Scale(domain=[0, last], nice=False), axis=TIME_AXIS
         ),
-        y=alt.Y("live:Q", title="live (%)", scale=alt.Scale(domain=[0, 105]), axis=alt.Axis(values=[0, 50, 100])),
+        y=alt.Y("live:Q", title="live (%)", scale=alt.Scale(domain=[0, top], nice=False), axis=alt.Axis(tickCount=3)),
         tooltip=["run:N", alt.Tooltip("t:Q", title="time", format=",.0f"), alt.Tooltip("live:Q", title="live (%)"),
                  alt.Tooltip("capacity:Q", title="capacity (bytes)", format=",d")],
     )  # fmt: skip
@@ -111,8 +115,9 @@ def _buffer(name: str, runs: Sequence[Run], is_last: bool, title: str, last: flo
         drawn = base.mark_area(interpolate="step", color=CLASS_COLORS["edges"])
     else:
         drawn = base.mark_line(interpolate="step", strokeWidth=1.2).encode(color=run_color(runs))
-    capacity = inline([{"y": 100}]).mark_rule(color=FRONT_COLOR, strokeWidth=1.5).encode(y="y:Q")
+    capacity = inline([{"y": 100}]).mark_rule(color=FRONT_COLOR, strokeWidth=1.5, clip=True).encode(y="y:Q")
     tiers = ", ".join(dict.fromkeys(run.tier for run in runs))
+    text = f"{name}: at most {peak:.1f} %{room} ({tiers})"
     return alt.layer(drawn, capacity).properties(
-        width=PLOT_WIDTH, height=64, title=alt.TitleParams(f"{name}{room} ({tiers})", anchor="start", offset=4)
+        width=PLOT_WIDTH, height=64, title=alt.TitleParams(text, anchor="start", offset=4)
     )
