@@ -52,31 +52,52 @@ CYCLES, HEAD, FIRST, TAIL, LAST, TILES, TIMES = range(7)
 """Columns of the times of costs."""
 
 
-@kernel(allocates=False)
-def first_legal(layer: Ints, chips: Ints, choices: Ints, order: Ints, found: Ints) -> None:
-    """Fill found int64 [designs, n] with the numbers of the first choices that fit each design, -1 behind the last.
+# What a tiling needs: columns of `needs` int64 [n, NEEDS].
+ROWS, SUMS, LOADS, RESULTS, NEEDS = range(5)
 
-    chips int64 [designs, CHIP]; choices int64 [m, CHOICE]; order int64 [m]: their numbers as they are tried.
+
+@kernel(allocates=False)
+def needs_of(layer: Ints, chip: Ints, choices: Ints, needs: Ints) -> None:
+    """Fill needs int64 [n, NEEDS] of choices int64 [n, CHOICE]: what they need of the buffers."""
+    for number in range(choices.shape[0]):
+        choice = choices[number]
+        needs[number, ROWS], needs[number, SUMS] = weight_rows(layer, choice), sum_entries(layer, chip, choice)
+        needs[number, LOADS], needs[number, RESULTS] = tile_bytes(layer, chip, choice)
+
+
+@kernel(allocates=False)
+def _fits(layer: Ints, chip: Ints, need: Ints) -> bool:
+    """Return whether a design has what a tiling needs."""
+    if need[SUMS] > chip[ACCUMULATOR] or not fits_weights(layer, chip, need[ROWS]):
+        return False
+    return bool(fits_tile(chip, need[LOADS], need[RESULTS]))
+
+
+@kernel(allocates=False)
+def first_legal(layer: Ints, chips: Ints, needs: Ints, orders: Ints, at: Ints, found: Ints) -> None:
+    """Fill found int64 [designs, n] with the numbers of the first tilings that fit each design, -1 behind the last.
+
+    chips int64 [designs, CHIP]; orders int64 [2, m]: all tilings as they are tried, from either in turn; at int64 [2]
+    is scratch.
     """
     found[:] = -1
-    done = 0
-    for number in order:
-        choice = choices[number]
-        rows, sums = weight_rows(layer, choice), sum_entries(layer, chips[0], choice)
-        loaded, written = tile_bytes(layer, chips[0], choice)
-        for design in range(chips.shape[0]):
-            chip = chips[design]
-            if found[design, -1] >= 0 or sums > chip[ACCUMULATOR]:
-                continue
-            if fits_weights(layer, chip, rows) and fits_tile(chip, loaded, written):
-                at = 0
-                while found[design, at] >= 0:
-                    at += 1
-                found[design, at] = number
-                if at == found.shape[1] - 1:
-                    done += 1
-        if done == chips.shape[0]:
-            return
+    for design in range(chips.shape[0]):
+        count, turn = 0, 0
+        at[:] = 0
+        while count < found.shape[1] and max(at[0], at[1]) < needs.shape[0]:
+            while at[turn] < needs.shape[0]:
+                tiling = orders[turn, at[turn]]
+                at[turn] += 1
+                if not _fits(layer, chips[design], needs[tiling]):
+                    continue
+                new = True
+                for other in range(count):
+                    new = new and found[design, other] != tiling
+                if new:
+                    found[design, count] = tiling
+                    count += 1
+                    break
+            turn = 1 - turn
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,9 +167,11 @@ def _cost(shape: ConvShape, spec: SparseAccelerator, chips: Ints, designs: Ints,
     chip = Chip(tuple(largest.tolist()))
     space = Space(shape, chip, coarse=COARSE)
     layer, kinds = layer_numbers(shape, chip, space.resident), block_kinds(shape)
-    order = _good_order(space)
+    needs = np.empty((len(space.choices), NEEDS), dtype=np.int64)
+    needs_of(layer, largest, space.choices, needs)
+    orders = np.stack([np.arange(len(needs)), np.argsort(space.likely, kind="stable")])
     found = np.empty((len(chips), BEAM), dtype=np.int64)
-    first_legal(layer, chips, space.choices, order, found)
+    first_legal(layer, chips, needs, orders, np.zeros(2, dtype=np.int64), found)
     model = LayerModel(shape, spec)
     known: dict[int, tuple[float, ...]] = {}
     best: tuple[float, ...]
@@ -171,15 +194,6 @@ def _cost(shape: ConvShape, spec: SparseAccelerator, chips: Ints, designs: Ints,
             one = np.zeros(COUNTS, dtype=np.int64)
             count_one(layer, kinds, largest, space.choices[chosen], one)
             costs.counts[mine] = one
-
-
-def _good_order(space: Space) -> Ints:
-    """Return the tilings, int64 [n], in the order of their bounds and of what they may well take, in turn."""
-    count = len(space.choices)
-    turns = np.stack([np.arange(count), np.argsort(space.likely, kind="stable")], axis=1).ravel()
-    _, first = np.unique(turns, return_index=True)
-    order: Ints = turns[np.sort(first)]
-    return order
 
 
 def _times(model: LayerModel, mapping: ConvMapping) -> tuple[float, ...]:

@@ -1,7 +1,8 @@
 """Gossamer: a co-design workbench for sparse neural-network accelerators on FPGAs.
 
 The verbs of the command line as functions: `load_config`, `load_model`, `prune`, `quantize`, `compile`, `simulate`,
-`generate`, `verify`, `synth`, `sweep`. They are imported on first use, so that `import gossamer` costs nothing.
+`generate`, `verify`, `synth`, `sweep`; and `charts`, those of `report`. They are imported on first use, so that
+`import gossamer` costs nothing.
 """
 
 from importlib import import_module
@@ -15,14 +16,16 @@ if TYPE_CHECKING:
     from gossamer.mapper.pruning.prune import prune
     from gossamer.mapper.quantization.quantize import quantize
     from gossamer.models import load_model
+    from gossamer.pages.notebook import charts
 
 __all__ = [
-    "GossamerError", "compile", "generate", "load_config", "load_model", "prune", "quantize", "simulate", "sweep",
-    "synth", "verify",
+    "GossamerError", "charts", "compile", "generate", "load_config", "load_model", "prune", "quantize", "simulate",
+    "sweep", "synth", "verify",
 ]  # fmt: skip
 
 _HOMES = {
     "GossamerError": "gossamer.arch.errors",
+    "charts": "gossamer.pages.notebook",
     "compile": "gossamer.api",
     "generate": "gossamer.generation",
     "load_config": "gossamer.arch.config",

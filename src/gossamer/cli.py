@@ -319,7 +319,12 @@ def export(
 
 @app.command()
 def report(
-    source: Annotated[Path, typer.Argument(help="Results database that `gossamer sweep -o` wrote")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...|results.db", help="One to four run folders of simulate, or the results database of a sweep"
+        ),
+    ],
     output: Annotated[Path, typer.Option("-o", help="HTML file to write")] = Path("report.html"),
     plots: Annotated[Path | None, typer.Option("--plots", help="Folder for the charts as PNG and SVG too")] = None,
 ) -> None:
@@ -328,7 +333,7 @@ def report(
 
     with _progress(False) as stage:
         stage("drawing")
-        written = write_report(source, output, plots)
+        written = write_report(sources, output, plots)
     sys.stdout.write("".join(f"{path}\n" for path in written))
 
 

@@ -148,7 +148,7 @@ def _bounds(report: SimulationReport) -> list[str]:
 
 
 def print_report(report: SimulationReport, folder: Path | None) -> None:
-    """Write the report to stdout, then where it was saved."""
+    """Write the report to stdout, then where it was saved and what draws it."""
     sys.stdout.write(str(report))
     if folder is not None:
-        sys.stdout.write(f"saved  {folder}\n")
+        sys.stdout.write(f"saved  {folder}\nnext   gossamer report {folder}\n")

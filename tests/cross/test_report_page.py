@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with sweep.yaml, sweep.db and its page.html."""
     path = tmp_path_factory.mktemp("report")
     write_store(path / "sweep.db")
-    write_report(path / "sweep.db", path / "page.html")
+    write_report([path / "sweep.db"], path / "page.html")
     return path
 
 
@@ -128,7 +128,8 @@ def test_brushes_link_the_plots(
 
     rules = opened.points("rule")
     left = sorted({round(rule["x"]) for rule in rules})
-    device = left[1]  # sparsity, device, ...
+    varied = opened.page.evaluate("page.fields.filter((field) => field.values.length > 1).map((field) => field.name)")
+    device = left[varied.index("device")]
     top = min(rule["y"] for rule in rules if round(rule["x"]) == device)
     opened.drag((device + 20, top - 6), (device + 24, top + 40))
     lines = {mark["id"] for mark in opened.points("rule")}
@@ -144,7 +145,8 @@ def test_brushes_link_the_plots(
 
 def test_colour_and_front_only(opened: OpenPage) -> None:
     opened.page.select_option("#controls select", label="array.lanes")
-    assert opened.page.evaluate("views[0].signal('colour')") == "p5"
+    number = opened.page.evaluate("page.fields.findIndex((field) => field.name === 'array.lanes')")
+    assert opened.page.evaluate("views[0].signal('colour')") == f"p{number}"
     opened.page.check("#controls input[type=checkbox]")
     front = {mark["id"] for mark in opened.points("rule")}
     assert front == set(opened.page.evaluate("points.filter((point) => point.front).map((point) => point.id)"))

@@ -15,20 +15,23 @@ ARGUMENTS = (
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 
-_MARKS = """(wanted) => {
+_MARKS = """([chart, wanted]) => {
+  const view = views.find((view) => view.container().closest(".chart").id === chart);
   const found = [];
   const walk = (mark, x, y) => {
     for (const item of mark.items ?? []) {
       if (mark.marktype === "group") {
         for (const inner of item.items) walk(inner, x + (item.x ?? 0), y + (item.y ?? 0));
       } else if (mark.marktype === wanted && item.tooltip) {
-        found.push({id: item.datum.id, x: x + item.x, y: y + item.y});
+        const {x: left, y: top} = item;
+        found.push({datum: item.datum, x: x + left, y: y + top, width: item.width, height: item.height,
+                    opacity: item.opacity});
       }
     }
   };
-  const [dx, dy] = views[0].origin();
-  const { left, top } = views[0].padding();
-  walk(views[0].scenegraph().root, dx + left, dy + top);
+  const [dx, dy] = view.origin();
+  const { left, top } = view.padding();
+  walk(view.scenegraph().root, dx + left, dy + top);
   return found;
 }"""
 
@@ -55,20 +58,24 @@ class OpenPage:
 
     def points(self, kind: Literal["symbol", "rule"]) -> list[dict[str, float]]:
         """Return number and place in the chart of the front of the points drawn as marks of a kind, if selected."""
-        found: list[dict[str, float]] = self.page.evaluate(_MARKS, kind)
+        return [{"id": mark["datum"]["id"], "x": mark["x"], "y": mark["y"]} for mark in self.marks("front", kind)]
+
+    def marks(self, chart: str, kind: str) -> list[dict[str, Any]]:
+        """Return datum, place (of rect: its corner), width, height and opacity of a chart's marks with tooltips."""
+        found: list[dict[str, Any]] = self.page.evaluate(_MARKS, [f"chart-{chart}", kind])
         return found
 
-    def place(self) -> tuple[float, float]:
-        """Return where the chart of the front begins in the window, scrolled into view."""
-        canvas = self.page.locator("#chart-front canvas")
-        canvas.scroll_into_view_if_needed()
-        box = canvas.bounding_box()
+    def place(self, chart: str = "front") -> tuple[float, float]:
+        """Return where a chart begins in the window, scrolled into view."""
+        drawing = self.page.locator(f"#chart-{chart}").locator("canvas, svg.marks")
+        drawing.scroll_into_view_if_needed()
+        box = drawing.bounding_box()
         assert box is not None
         return box["x"], box["y"]
 
-    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
-        """Drag the pointer from one place of the chart of the front to another."""
-        x, y = self.place()
+    def drag(self, start: tuple[float, float], end: tuple[float, float], chart: str = "front") -> None:
+        """Drag the pointer from one place of a chart to another."""
+        x, y = self.place(chart)
         self.page.mouse.move(x + start[0], y + start[1])
         self.page.mouse.down()
         self.page.mouse.move(x + end[0], y + end[1], steps=6)

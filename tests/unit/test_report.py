@@ -134,7 +134,7 @@ def test_hypervolume_of_a_search_is_in_the_order_of_its_proposals(tmp_path: Path
 def test_page_is_one_small_file_whatever_the_store_holds(tmp_path: Path) -> None:
     axes = {**AXES, "axi.max_outstanding": list(range(1, 33)), "off_chip.latency_ns": [100.0, 150.0]}
     store = write_store(tmp_path / "large.db", axes=axes)
-    write_report(store, tmp_path / "page.html")
+    write_report([store], tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
     assert len(text) < 2_000_000
     results = read_sweep(store)
@@ -167,14 +167,14 @@ def test_confirmed_points_are_told(tmp_path: Path) -> None:
 
 def test_nothing_feasible_is_said(tmp_path: Path) -> None:
     store = write_store(tmp_path / "sweep.db", constraints={"latency_s": {"max": 1e-9}})
-    write_report(store, tmp_path / "page.html")
+    write_report([store], tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
     assert "No point is feasible" in text
     assert "<canvas" not in text
 
 
 def test_pictures(tmp_path: Path, store: Path) -> None:
-    written = write_report(store, tmp_path / "page.html", tmp_path / "plots")
+    written = write_report([store], tmp_path / "page.html", tmp_path / "plots")
     names = {path.name for path in written}
     assert names == {"page.html", "front.png", "front.svg", "sensitivity.png", "sensitivity.svg"}
     for name in ("front", "sensitivity"):
@@ -211,10 +211,10 @@ def test_bad_source_is_one_error_and_no_file(
 def test_unwritable_place_is_one_error(tmp_path: Path, store: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(GossamerError, match=r"page\.html: cannot write the report"):
-        write_report(store, tmp_path / "file" / "page.html")
+        write_report([store], tmp_path / "file" / "page.html")
     (tmp_path / "page.html").mkdir()
     with pytest.raises(GossamerError, match="cannot write the report"):
-        write_report(store, tmp_path / "page.html")
+        write_report([store], tmp_path / "page.html")
     assert not list(tmp_path.glob(".*"))
 
 

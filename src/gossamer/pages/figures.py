@@ -56,13 +56,18 @@ class Figure:
         parameters = [*specification.get("params", ()), {"name": "dark", "value": False}]
         return {**specification, "config": dict(_CONFIG), "datasets": own, "params": parameters}
 
+    def whole(self) -> dict[str, Any]:
+        """Return the Vega-Lite specification with all rows, on white."""
+        whole = self.specification()
+        whole["datasets"] |= {name: list(rows) for name, rows in self.tables.items()}
+        whole["config"]["background"] = "white"
+        return whole
+
     def pictures(self) -> dict[str, bytes]:
         """Return the chart on white as PNG (twice the page's resolution) and SVG, by the name of the file."""
         import vl_convert
 
-        whole = self.specification()
-        whole["datasets"] |= {name: list(rows) for name, rows in self.tables.items()}
-        whole["config"]["background"] = "white"
+        whole = self.whole()
         return {
             f"{self.name}.png": vl_convert.vegalite_to_png(whole, scale=2),
             f"{self.name}.svg": vl_convert.vegalite_to_svg(whole).encode(),

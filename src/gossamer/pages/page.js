@@ -1,11 +1,13 @@
 "use strict";
-// Embeds the charts with vega-embed, keeps their colours those of the page, and shows the config of the point picked.
+// Embeds the charts with vega-embed, keeps their colours those of the page, shows the config of the point picked, and
+// marks the layer picked in all charts.
 const page = JSON.parse(document.getElementById("page-data").textContent);
 const columns = Object.entries(page.points ?? {});
 const points = (page.points?.id ?? []).map((_, row) => Object.fromEntries(columns.map(([name, values]) => [name, values[row]])));
 const pointOf = new Map(points.map((point) => [point.id, point]));
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const views = [];
+let layer = "";
 
 // A brush must not hide the points below it from the pointer; dragging from inside one starts another.
 function seeThroughBrushes(mark) {
@@ -34,7 +36,17 @@ function pick(id) {
   document.getElementById("point-name").textContent = `Point ${id}`;
   document.getElementById("yaml").textContent = yamlOf(pointOf.get(id));
   document.getElementById("copied").textContent = "";
-  for (const view of views) if ("picked" in view.getState().signals) view.signal("picked", id).run();
+  tell(id);
+}
+
+function pickLayer(name) {
+  if (name === undefined || name === "") return;
+  layer = name === layer ? "" : name;
+  tell(layer);
+}
+
+function tell(picked) {
+  for (const view of views) if ("picked" in view.getState().signals) view.signal("picked", picked).run();
 }
 
 async function copyYaml() {
@@ -57,7 +69,7 @@ async function embed(name, specification) {
     renderer: page.canvas.includes(name) ? "canvas" : "svg",
     scaleFactor: 2,
   });
-  view.addEventListener("click", (_, item) => pick(item?.datum?.id));
+  view.addEventListener("click", (_, item) => (page.points ? pick(item?.datum?.id) : pickLayer(item?.datum?.layer)));
   views.push(view);
 }
 

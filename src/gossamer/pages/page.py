@@ -38,7 +38,7 @@ class Points:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What a page shows, from top to bottom; the point picked is shown below the first figure."""
+    """What a page shows: tables of `summary`, figures, tables; the point picked is shown below the first figure."""
 
     title: str
     question: str
@@ -47,6 +47,7 @@ class Page:
     figures: Sequence[Figure]
     tables: Sequence[Table]
     points: Points | None = None
+    summary: Sequence[Table] = field(default=())
     canvas: Sequence[str] = field(default=())
 
     def html(self) -> str:
@@ -60,7 +61,7 @@ class Page:
         template = environment.from_string((here / "page.html.j2").read_text())
         return template.render(
             title=self.title, question=self.question, facts=self.facts, notes=self.notes, figures=self.figures,
-            tables=self.tables, template=self.points is not None, version=version("gossamer"),
+            summary=self.summary, tables=self.tables, template=self.points is not None, version=version("gossamer"),
             style=Markup((here / "page.css").read_text()), script=Markup((here / "page.js").read_text()),
             library=Markup(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")),
             data=Markup(_json_in_html(self._data())),
