@@ -97,6 +97,11 @@ def require_hardware(spec: AcceleratorSpec, where: str, target: Target | None = 
             f"{where}: `array.kind` must be sparse_chain to generate hardware, not systolic: a plain array has no RTL, "
             "it is a model for comparison; choose a sparse_chain config, `gossamer configs` lists them"
         )
+    if spec.cores > 1:
+        raise ConfigError(
+            f"{where}: `cores` must be 1 to generate hardware, not {spec.cores}: there is no Verilog of several yet; "
+            "generate one with --set cores=1"
+        )
     array = spec.array
     problem = segment_problem(
         chain_length=array.chain_length, segments=array.weight_rows_per_cycle, lanes=array.lanes,
@@ -108,7 +113,10 @@ def require_hardware(spec: AcceleratorSpec, where: str, target: Target | None = 
 
 
 def fingerprint(spec: AcceleratorSpec) -> str:
-    """Return the SHA-256, in hexadecimal, of every field that affects a Program or the hardware."""
+    """Return the SHA-256, in hexadecimal, of every field that affects a Program or the hardware.
+
+    `cores` counts if it is not 1.
+    """
     data = spec.model_dump(mode="json")
     for path in DESCRIPTIVE_FIELDS:
         *above, last = path.split(".")
@@ -116,6 +124,8 @@ def fingerprint(spec: AcceleratorSpec) -> str:
         for key in above:
             node = node.get(key, {})
         node.pop(last, None)
+    if data.get("cores") == 1:  # what runs on one core does not depend on there being others
+        del data["cores"]
     canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 

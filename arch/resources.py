@@ -57,6 +57,9 @@ class Resources:
     def __add__(self, other: "Resources") -> "Resources":
         return Resources(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
 
+    def __mul__(self, times: int) -> "Resources":
+        return Resources(**{f.name: getattr(self, f.name) * times for f in fields(self)})
+
 
 RESOURCE_NAMES: tuple[str, ...] = tuple(field.name for field in fields(Resources))
 
@@ -103,10 +106,10 @@ def shortages(spec: SparseAccelerator) -> list[str]:
 
 
 def _components(spec: SparseAccelerator) -> Iterator[tuple[str, Resources]]:
-    """Yield every component with what it takes."""
+    """Yield every component with what it takes in all cores."""
     blocks = _hard_blocks(spec)
     for name, demand in logic_demand(spec).items():
-        yield name, _logic(demand, spec.device.family) + blocks.get(name, Resources())
+        yield name, (_logic(demand, spec.device.family) + blocks.get(name, Resources())) * spec.cores
 
 
 def _logic(demand: Demand, family: Family) -> Resources:

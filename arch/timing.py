@@ -81,6 +81,9 @@ waits for its tokens: a register behind `done`. No engine is busy in between."""
 END_CYCLES = 1
 """From the cycle in which END could be dispatched and nothing is left to do, to its dispatch."""
 
+BARRIER_CYCLES = 16
+"""From the cycle after the last core's BARRIER to the one in which all of them go on: FETCH starts over."""
+
 FETCH_BUFFER_BYTES = 2048
 """Instructions FETCH holds or has requested ahead of dispatch."""
 

@@ -43,6 +43,7 @@ from gossamer.sim.offchip import (
     PORTS,
     REQUEST,
     ROW_BYTES,
+    STREAM,
     WRITE,
     ZERO,
     beats_between,
@@ -264,8 +265,8 @@ def _fetch_burst(
 ) -> None:
     """Serve the next burst of the instruction stream, through port 0."""
     burst = control[FETCHED]
-    first = burst * fetch_bytes
-    last = min(stream_bytes, first + fetch_bytes)
+    first = memory[STREAM] + burst * fetch_bytes
+    last = min(memory[STREAM] + stream_bytes, first + fetch_bytes)
     beats = beats_between(first, last, memory[BEAT_BYTES])
     fetch_times[burst] = read_burst(memory, channel_free, port_free, ZERO, when, first, beats, beats, ZERO)
     port_free[REQUEST, 0] = when + 1

@@ -41,7 +41,7 @@ cycle after the last piece LOAD took of its latest burst, cycle after the last b
 
 # Rows of the parameter array that kernels take.
 (BEAT_BYTES, BURST_BYTES, PORTS, ROW_BYTES, OUTSTANDING, CHANNELS, INTERLEAVE, BEAT_TICKS, LATENCY,
- PARAMETERS) = range(10)  # fmt: skip
+ STREAM, PARAMETERS) = range(11)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +49,7 @@ class OffChipTiming:
     """Off-chip memory in cycles of the accelerator's clock.
 
     `beat_ticks`: channel time of one beat in 1 / TICKS_PER_CYCLE cycles; `latency_cycles`: request to first beat.
+    `stream_address`: of the instructions FETCH reads, a multiple of its bursts.
     """
 
     beat_bytes: int
@@ -59,13 +60,14 @@ class OffChipTiming:
     interleave_bytes: int
     beat_ticks: int
     latency_cycles: int
+    stream_address: int = 0
 
     def as_array(self) -> NDArray[np.int64]:
         """Return the int64 array [PARAMETERS] that the kernels take."""
         return np.array(
             [
                 self.beat_bytes, self.burst_bytes, self.ports, self.row_bytes, self.max_outstanding,
-                self.channels, self.interleave_bytes, self.beat_ticks, self.latency_cycles,
+                self.channels, self.interleave_bytes, self.beat_ticks, self.latency_cycles, self.stream_address,
             ],
             dtype=np.int64,
         )  # fmt: skip

@@ -127,8 +127,25 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CoreCycles:
+    """One of several cores. `stage_cycles`: of its segments, from the first instruction fetched to BARRIER or END.
+
+    `waiting`: for slower cores at barriers, and for the barriers themselves. `engines`: up to its END.
+    """
+
+    stage_cycles: tuple[int, ...]
+    waiting: int
+    engines: Mapping[Engine, EngineCycles]
+
+    @property
+    def total(self) -> int:
+        """Return the cycles from the start of all cores to the end of this one."""
+        return sum(self.stage_cycles) + self.waiting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
-    """A simulated Program. `trace` only on request."""
+    """A simulated Program. `trace` only on request. `cores`: each of several; `engines` are then summed over them."""
 
     program_name: str
     config_name: str
@@ -144,6 +161,7 @@ class Simulation:
     traffic: Traffic
     energy: Energy
     trace: Trace | None = None
+    cores: tuple[CoreCycles, ...] = ()
 
     @property
     def latency_s(self) -> float:

@@ -1,6 +1,6 @@
 """Simulate a Program on a config: cycles, their causes, traffic and energy, checked against the Program's records."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from gossamer.arch.errors import ProgramError, SelfCheckError
 from gossamer.arch.isa import ENGINES, INSTRUCTION_BYTES, VECTOR_OPCODES, Engine, Opcode
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import LOAD_MOVE_CYCLES, LOAD_SETUP_CYCLES, LOAD_WRITE_CYCLES, STORE_SETUP_CYCLES
-from gossamer.dataflow.program import Program
+from gossamer.dataflow.program import Program, RegionKind
 from gossamer.sim import accounting, attribution, engine
 from gossamer.sim.durations import compute_columns, vector_columns
 from gossamer.sim.offchip import OffChipTiming, offchip_timing
@@ -146,7 +146,8 @@ def run_program(program: Program, spec: SparseAccelerator, *, stalls: NDArray[np
     """
     columns = decode_columns(program.instructions)
     _check_shape(program, columns["opcode"])
-    memory = offchip_timing(spec)
+    stream = next(region.address for region in program.regions if region.kind is RegionKind.INSTRUCTIONS)
+    memory = replace(offchip_timing(spec), stream_address=stream)
     run = _prepare(program, columns, spec, memory)
     order = np.zeros((len(ENGINES), columns["opcode"].size), dtype=np.int64)
     for number, name in enumerate(ENGINES):

@@ -96,7 +96,9 @@ def _instructions() -> str:
     vector = ", ".join(f"{op.value} {op.name}" for op in VECTOR_OPCODES)
     parts = [f"{INSTRUCTION_BYTES} bytes each, little-endian; bits above the last field are 0.\n"]
     for title, op in (
-        (f"{Opcode.END.value} END", Opcode.END), (f"{Opcode.LOAD.value} LOAD", Opcode.LOAD),
+        (f"{Opcode.END.value} END", Opcode.END),
+        (f"{Opcode.BARRIER.value} BARRIER (an unknown opcode to a single core)", Opcode.BARRIER),
+        (f"{Opcode.LOAD.value} LOAD", Opcode.LOAD),
         (f"{Opcode.STORE.value} STORE", Opcode.STORE), (f"{Opcode.COMPUTE.value} COMPUTE", Opcode.COMPUTE),
         (f"VECTOR: {vector}", VECTOR_OPCODES[0]),
     ):  # fmt: skip
