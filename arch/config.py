@@ -97,11 +97,6 @@ def require_hardware(spec: AcceleratorSpec, where: str, target: Target | None = 
             f"{where}: `array.kind` must be sparse_chain to generate hardware, not systolic: a plain array has no RTL, "
             "it is a model for comparison; choose a sparse_chain config, `gossamer configs` lists them"
         )
-    if spec.cores > 1:
-        raise ConfigError(
-            f"{where}: `cores` must be 1 to generate hardware, not {spec.cores}: there is no Verilog of several yet; "
-            "generate one with --set cores=1"
-        )
     array = spec.array
     problem = segment_problem(
         chain_length=array.chain_length, segments=array.weight_rows_per_cycle, lanes=array.lanes,

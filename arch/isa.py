@@ -140,7 +140,7 @@ _HEADER = (
 )
 
 _BARRIER = (
-    Field("next", 40, "off-chip byte address of the instruction to go on with"),
+    Field("next", 32, "off-chip byte address of the instruction to go on with"),
     Field("count", 32, "instructions from there to the next BARRIER or END, which is one of them"),
 )
 

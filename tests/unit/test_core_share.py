@@ -1,6 +1,8 @@
 """One of several cores: its share of off-chip memory, what all of them take, and who refuses them."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from gossamer.arch.errors import ConfigError
 from gossamer.arch.resources import RESOURCE_NAMES, estimate_resources
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.core_report import memory_bytes_per_s
+from gossamer.rtl.testbench.simulate import verilator_folder
 from gossamer.sim.offchip import offchip_timing
 
 LARGE = ("device.dsp=1000", "device.bram36=1000", "device.lut=400000", "device.ff=400000")
@@ -75,13 +78,40 @@ def test_what_is_of_one_core_refuses_several(tmp_path: Path) -> None:
     several = (*LARGE, "cores=2")
     with pytest.raises(ConfigError, match=re.escape("--explain shows the mapping of a layer on one core: `cores`")):
         gossamer.simulate("digits", "ecp5-tiny", settings=several, explain="1")
-    message = "ecp5-tiny: `cores` must be 1 to generate hardware, not 2: .*; generate one with --set cores=1"
-    with pytest.raises(ConfigError, match=message):
-        gossamer.generate("ecp5-tiny", tmp_path / "core", settings=several)
-    with pytest.raises(ConfigError, match=message):
-        gossamer.verify("digits", "ecp5-tiny", settings=several)
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match="--vivado makes projects for one core: `cores` must be 1, not 2; choose one"):
+        gossamer.generate("ecp5-tiny", tmp_path / "core", settings=several, vivado=True)
+    with pytest.raises(ConfigError, match="--stalls random records the pauses of one core's port: `cores` must be 1"):
+        gossamer.verify("digits", "ecp5-tiny", settings=several, stalls="random")
+    with pytest.raises(ConfigError, match="synth synthesizes one core, of which several are as many: `cores` must be"):
         gossamer.synth("ecp5-tiny", settings=several)
+
+
+def test_the_generated_cores(tmp_path: Path) -> None:
+    """One core's Verilog, a top around as many, lint, and a README that says how each is started."""
+    report = gossamer.generate("ecp5-tiny", tmp_path / "core", settings=(*LARGE, "cores=3"))
+    assert report.top == "gossamer_cores"
+    assert {"verilog/gossamer_cores.v", "verilog/gossamer_core.v"} <= set(report.files)
+    text = (tmp_path / "core" / "README.md").read_text()
+    for name in ("s_axi0", "s_axi1", "s_axi2", "m_axi0", "m_axi1", "m_axi2"):
+        assert f"- `{name}`: AXI4" in text
+    for words in ("3 cores of 8 chains", "| PROGRAM_STREAM |", "All of this for every core", "64 times its `first`"):
+        assert words in text
+    command = ["verilator", "--lint-only", "-Wall", "--top-module", report.top, "waivers.vlt", "-f", "filelist.f"]
+    environment = {**os.environ, "PATH": f"{verilator_folder()}{os.pathsep}{os.environ['PATH']}"}
+    process = subprocess.run(
+        [*command, "-f", "simulation.f"], cwd=tmp_path / "core", env=environment, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert (process.returncode, process.stderr) == (0, "")
+
+
+def test_one_core_has_no_ports_for_others(tmp_path: Path) -> None:
+    assert gossamer.generate("ecp5-tiny", tmp_path / "core").top == "gossamer_core"
+    assert "PROGRAM_STREAM" not in (tmp_path / "core" / "README.md").read_text()
+    for module in ("gossamer_core", "run_control", "dispatcher", "dma"):
+        text = (tmp_path / "core" / "verilog" / f"{module}.v").read_text()
+        code = re.sub(r"//.*", "", text)
+        assert not re.search(r"\b(arrived|pauses|counting|stream)\b", code)
 
 
 def test_the_report_of_several_cores() -> None:
