@@ -8,7 +8,7 @@ import numpy as np
 from gossamer.arch.encoding import decode_columns, encode
 from gossamer.arch.errors import ProgramError
 from gossamer.arch.isa import INSTRUCTION_BYTES, Opcode
-from gossamer.dataflow.program import Program, RegionKind, Segment, Streams
+from gossamer.dataflow.program import LayerRecord, Program, RegionKind, Segment, Streams
 
 
 def segments_of(program: Program) -> tuple[Segment, ...]:
@@ -21,7 +21,8 @@ def segments_of(program: Program) -> tuple[Segment, ...]:
 def part_of(program: Program, segment: Segment) -> Program:
     """Return a segment as a Program for one core: its BARRIER is an END, its records are the layers it works on.
 
-    The region of its instructions is where they lie in the whole Program's.
+    The region of its instructions is where they lie in the whole Program's. Weights of a layer may be loaded in a
+    segment before the one that computes it.
     """
     if program.streams is None:
         return program
@@ -29,7 +30,8 @@ def part_of(program: Program, segment: Segment) -> Program:
     instructions, layer_of = program.instructions[rows].copy(), program.layer_of[rows]
     instructions[-1] = encode(Opcode.END, {})
     used, numbers = np.unique(layer_of, return_inverse=True)
-    own = [program.layers[number] for number in used.tolist() if number >= 0]
+    computed = set(layer_of[decode_columns(instructions)["opcode"] == Opcode.COMPUTE].tolist())
+    own = [_record(program.layers[number], number in computed) for number in used.tolist() if number >= 0]
     regions = tuple(
         replace(region, address=segment.first * INSTRUCTION_BYTES, size_bytes=instructions.size)
         if region.kind is RegionKind.INSTRUCTIONS
@@ -41,6 +43,11 @@ def part_of(program: Program, segment: Segment) -> Program:
         regions=regions, layers=tuple(own), streams=None,
         layer_of=(numbers.reshape(-1) - (len(used) - len(own))).astype(np.int32),
     )  # fmt: skip
+
+
+def _record(record: LayerRecord, computed: bool) -> LayerRecord:
+    """Return the record of a layer in a segment: without its multiplications if they are in a later one."""
+    return record if computed else replace(record, macs=0, dense_macs=0)
 
 
 def check_streams(program: Program, streams: Streams) -> None:

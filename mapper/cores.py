@@ -1,11 +1,12 @@
 """Compile a network for several cores: whole images for each, or every layer cut over them, whichever is better.
 
 Cores have equal shares of off-chip memory (`gossamer.arch.cores`) and one memory map with one constant image. Between
-two stages all of them wait for each other (BARRIER). Three Programs are made and simulated, and the best one is kept:
+two stages all of them wait for each other (BARRIER). Several Programs are made and simulated, and the best is kept:
 
     images  every core runs the whole network on its own images; no barrier
     layers  every layer is cut the way in which its slowest part is fastest (`gossamer.mapper.splitting`), or runs on
-            the first core; a barrier before a layer that touches what another core did since the last one
+            the first core; a barrier before a layer that touches what another core did since the last one. Once with
+            every way, once by positions alone: layers cut alike need fewer barriers
     one     the first core does everything, as it would alone
 """
 
@@ -40,7 +41,8 @@ from gossamer.mapper.stages import Piece, Work, assemble_cores
 from gossamer.sim.cores import simulate_program
 from gossamer.sim.timing import run_program
 
-WAYS = (Way.WHOLE, Way.IMAGES, Way.POSITIONS, Way.CHANNELS)
+WAYS = ((Way.WHOLE, Way.IMAGES, Way.POSITIONS, Way.CHANNELS), (Way.WHOLE, Way.POSITIONS))
+"""What layers are cut by, in each of the Programs by layers."""
 
 
 def compile_cores(
@@ -56,7 +58,7 @@ def candidates(network: Network, core: SparseAccelerator, cores: int, objective:
     """Return every Program that is tried, without the fingerprint of a config."""
     found = [
         _on_one(network, core, cores, objective),
-        _by_layers(network, core, cores, objective),
+        *(_by_layers(network, core, cores, objective, ways) for ways in WAYS),
         _by_images(network, core, cores, objective),
     ]
     return [each for each in found if each is not None]
@@ -132,15 +134,17 @@ def _ordered(network: Network, outputs: Sequence[str]) -> Network:
     return replace(network, layers=tuple(layers[name] for name in outputs))
 
 
-def _by_layers(network: Network, core: SparseAccelerator, cores: int, objective: Objective) -> Compilation:
-    """Return the Program in which every layer is cut in the way that is best for it alone."""
+def _by_layers(
+    network: Network, core: SparseAccelerator, cores: int, objective: Objective, among: Sequence[Way]
+) -> Compilation:  # fmt: skip
+    """Return the Program in which every layer is cut in the way among some that is best for it alone."""
     network, choices = choose(network, core, objective)
     memory = OffChip(core.array.group_size)
     places = place_tensors(network, memory, choices.joins)
     work = Work(core, objective, memory, cores)
     for layers in _units(network, choices):
         own = {name: places[name] for layer in layers for name in (*layer.inputs, layer.output) if name in places}
-        ways = {way: split_layers(network, layers, own, way, core, cores) for way in WAYS}
+        ways = {way: split_layers(network, layers, own, way, core, cores) for way in among}
         costs = {
             way: max(_part_cost(part, choices, core, objective) for part in parts)
             + (0 if way is Way.WHOLE else BARRIER_CYCLES)

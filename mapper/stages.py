@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.arch.encoding import encode_columns
-from gossamer.arch.isa import INSTRUCTION_BYTES, Opcode
+from gossamer.arch.isa import INSTRUCTION_BYTES, Opcode, Space
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import FETCH_BURST_BYTES, burst_bytes, ceil_div
 from gossamer.dataflow.mapping import Objective
 from gossamer.dataflow.network import Network
 from gossamer.dataflow.program import LayerRecord, Program, Segment, Streams, Way
-from gossamer.mapper.allocate import OffChip, OffChipLayout, TensorPlace
+from gossamer.mapper.allocate import ACTIVATION_BASE, OffChip, OffChipLayout, TensorPlace
 from gossamer.mapper.emit import PARAMETER_BYTES, Emitter, Mapped
 from gossamer.mapper.tokens import OFF_CHIP, Accesses, derive_accesses, derive_tokens, engine_numbers
 
@@ -84,6 +84,7 @@ def assemble_cores(
         mapped += [replace(each, layer=each.layer + first) for each in emitter.mapped]
         first += len(emitter.layers)
     cuts = stage_cuts([code.accesses for code in codes], work.steps)
+    cuts = [cuts[0], *prefetched(codes, cuts[1:-1]), cuts[-1]]
     segments, count = _segments(work.core, cuts)
     layout = work.memory.layout(count)
     instructions = np.zeros((count, INSTRUCTION_BYTES), np.uint8)
@@ -164,6 +165,36 @@ def stage_cuts(accesses: Sequence[Accesses], steps: Sequence[Sequence[int]]) -> 
             for writes in (0, 1):
                 touched[core][writes].append(own[core][writes])
     return [*cuts, tuple(steps[-1])]
+
+
+def prefetched(codes: Sequence[_Code], cuts: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    """Return the cuts at barriers moved behind LOADs of weights, which then come before the barrier.
+
+    Of the LOADs that a core begins a stage with, those of constant weights and indices are brought to the front: they
+    touch no byte that is ever written, and no buffer that the others fill.
+    """
+    moved: list[tuple[int, ...]] = []
+    for cut in cuts:
+        least = moved[-1] if moved else (0,) * len(codes)
+        moved.append(tuple(_weights_first(code, max(at, low)) for code, at, low in zip(codes, cut, least, strict=True)))
+    return moved
+
+
+def _weights_first(code: _Code, first: int) -> int:
+    """Bring constant weights to the front of the LOADs from `first` on; return the place behind them."""
+    others = np.flatnonzero(code.opcodes[first:] != Opcode.LOAD)
+    stop = first + int(others[0]) if others.size else len(code.opcodes)
+    if stop == first:
+        return first
+    weights = np.isin(code.columns["space"][first:stop], (Space.WEIGHT, Space.INDEX))
+    varying = np.flatnonzero(weights & (code.columns["dram"][first:stop] >= ACTIVATION_BASE))
+    chosen = weights & (np.arange(stop - first) < (varying[0] if varying.size else stop))
+    order = first + np.argsort(~chosen, kind="stable")
+    accesses = code.accesses
+    for column in (*code.columns.values(), accesses.space, accesses.low, accesses.high, accesses.writes):
+        column[first:stop] = column[order]
+    code.layer_of[first:stop] = code.layer_of[order]
+    return first + int(chosen.sum())
 
 
 def _off_chip(accesses: Accesses, low: int, high: int, writes: int) -> Ranges:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from gossamer.arch.cores import core_spec
+from gossamer.arch.encoding import decode_columns
 from gossamer.arch.energy import energy_table
 from gossamer.arch.errors import ProgramError
 from gossamer.arch.isa import ENGINES, Engine
@@ -26,7 +27,7 @@ from gossamer.sim.results import (
     Traffic,
     TrafficKind,
 )
-from gossamer.sim.timing import simulate
+from gossamer.sim.timing import check_records, simulate
 
 Stage = tuple[Simulation, ...]
 """One simulation for every core."""
@@ -46,7 +47,8 @@ def simulate_program(program: Program, spec: SparseAccelerator) -> Simulation:
     if streams is None:
         return simulate(program, spec)
     core, segments = core_spec(spec), segments_of(program)
-    parts = [simulate(part_of(program, segment), core) for segment in segments]
+    check_records(program, core, decode_columns(program.instructions))
+    parts = [simulate(part_of(program, segment), core, whole=False) for segment in segments]
     stages = [tuple(parts[at : at + streams.cores]) for at in range(0, len(parts), streams.cores)]
     return _whole(program, streams, spec, stages)
 
@@ -64,10 +66,10 @@ def _whole(program: Program, streams: Streams, spec: SparseAccelerator, stages: 
         for cls, cycles in _slowest(stage).classes.items():
             classes[cls] += cycles
     classes[CycleClass.CONTROL] += BARRIER_CYCLES * (len(stages) - 1)
-    macs = sum(part.macs for part in every)
+    macs = sum(record.macs for record in program.layers)
     return Simulation(
         program_name=program.name, config_name=spec.name, clock_mhz=spec.clock_mhz, total_cycles=total,
-        peak_macs_per_cycle=peak, macs=macs, dense_macs=sum(part.dense_macs for part in every),
+        peak_macs_per_cycle=peak, macs=macs, dense_macs=sum(record.dense_macs for record in program.layers),
         utilization=macs / (peak * total),
         engines={engine: _engine([core.engines[engine] for core in cores], total * len(cores)) for engine in ENGINES},
         classes=classes, layers=layers, traffic=_traffic(part.traffic for part in every),
@@ -145,9 +147,11 @@ def _layers(
             done = sum(sum(each.values()) for each in cycles.values())
             end = starts[starts.index(start) + 1] if start < starts[-1] else total
             cycles[latest][CycleClass.CONTROL] += end - done
-    without_code = {record.name: record for record in program.layers if not found[record.name]}
+    records: dict[str, list[LayerRecord]] = {name: [] for name in found}
+    for record in program.layers:
+        records[record.name].append(record)
     return tuple(
-        _nothing(without_code[name]) if name in without_code else _layer(ways[name], parts, cycles[name], peak)
+        _layer(_record(ways[name], records[name]), parts, cycles[name], peak) if parts else _nothing(records[name][0])
         for name, parts in found.items()
     )
 
@@ -161,10 +165,11 @@ def _nothing(record: LayerRecord) -> LayerTiming:
     )  # fmt: skip
 
 
-def _layer(way: Way, parts: Sequence[LayerTiming], classes: dict[CycleClass, int], peak: int) -> LayerTiming:
-    """Return a layer of its parts; busy cycles are sums over cores."""
+def _layer(
+    record: LayerRecord, parts: Sequence[LayerTiming], classes: dict[CycleClass, int], peak: int
+) -> LayerTiming:  # fmt: skip
+    """Return a layer of what cores did of it in some stage; busy cycles are sums over cores."""
     first, cycles = parts[0], sum(classes.values())
-    record = _record(way, [part.record for part in parts])
     bounds = {bound: sum(part.cycles for part in parts if part.bound is bound) for bound in Bound}
     longest = max(cycles, *(part.compute_cycles for part in parts))
     return replace(
