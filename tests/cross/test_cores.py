@@ -13,7 +13,7 @@ from replay_twin import ReplayError
 
 from gossamer.arch.config import fingerprint, load_config
 from gossamer.arch.cores import core_spec
-from gossamer.arch.errors import ProgramError
+from gossamer.arch.errors import ModelError, ProgramError
 from gossamer.arch.isa import Opcode
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import BARRIER_CYCLES
@@ -126,6 +126,51 @@ def test_random_networks(seed: int, cores: int, monkeypatch: pytest.MonkeyPatch)
             np.testing.assert_array_equal(replayed[name], expected[name])
         assert program_bytes(parse_program(program_bytes(program))) == program_bytes(program)
         simulate_program(program, spec)
+
+
+def batched_case(seed: int, cores: int) -> tuple[Network, SparseAccelerator, dict[str, np.ndarray]] | None:
+    """Return a random network of several images, None if it mixes them."""
+    _, spec, _ = random_case(seed, cores)
+    try:
+        network = quantize(with_batch(random_network(seed, most_m=spec.array.group_size), cores + seed % 2))
+    except ModelError:
+        return None
+    return network, spec, random_inputs(network, seed)
+
+
+@pytest.mark.parametrize("cores", [2, 3])
+def test_random_networks_by_images(cores: int) -> None:
+    """Every kind of layer; each core at its own pace, as the replay runs them, in memory that no other one touches."""
+    found = [case for case in (batched_case(seed, cores) for seed in range(200, 216)) if case is not None]
+    assert len(found) > 8
+    for seed, (network, spec, inputs) in enumerate(found):
+        *_, images = mapper.candidates(network, core_spec(spec), cores, Objective.LATENCY)
+        assert set(images.program.streams.ways) <= {Way.IMAGES}
+        assert images.program.streams.stages == 1
+        program = replace(images.program, config_fingerprint=fingerprint(spec))
+        expected = run_layers(network, inputs)
+        executed, replayed = execute(program, spec, inputs), replay_cores(program, spec, inputs, seed)
+        for name in set(network.outputs) - set(network.inputs):
+            np.testing.assert_array_equal(executed[name], expected[name])
+            np.testing.assert_array_equal(replayed[name], expected[name])
+        simulate_program(program, spec)
+
+
+@pytest.mark.parametrize("objective", Objective)
+def test_the_best_of_the_candidates_is_kept(objective: Objective) -> None:
+    spec, network = tiny(2), digits()
+    program = compile_network(network, spec, config_fingerprint=fingerprint(spec), objective=objective)
+    result = simulate_program(program, spec)
+    value = {
+        Objective.LATENCY: lambda each: each.total_cycles, Objective.ENERGY: lambda each: each.energy.total_j,
+        Objective.EDP: lambda each: each.energy.total_j * each.total_cycles,
+        Objective.BYTES: lambda each: each.traffic.total_bytes,
+    }[objective]  # fmt: skip
+    others = [
+        simulate_program(each.program, spec)
+        for each in mapper.candidates(network, core_spec(spec), spec.cores, objective)
+    ]
+    assert value(result) == min(map(value, others))
 
 
 @pytest.mark.parametrize("cores", [2, 3])
