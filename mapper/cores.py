@@ -3,7 +3,8 @@
 Cores have equal shares of off-chip memory (`gossamer.arch.cores`) and one memory map with one constant image. Between
 two stages all of them wait for each other (BARRIER). Several Programs are made and simulated, and the best is kept:
 
-    images  every core runs the whole network on its own images; no barrier
+    images  every core runs the whole network on its own images; no barrier. If cores have not equally many, also with
+            equally many for each, and the rest by layers
     layers  every layer is cut the way in which its slowest part is fastest (`gossamer.mapper.splitting`), or runs on
             the first core; a barrier before a layer that touches what another core did since the last one. Once with
             every way, once by positions alone: layers cut alike need fewer barriers
@@ -59,7 +60,7 @@ def candidates(network: Network, core: SparseAccelerator, cores: int, objective:
     found = [
         _on_one(network, core, cores, objective),
         *(_by_layers(network, core, cores, objective, ways) for ways in WAYS),
-        _by_images(network, core, cores, objective),
+        *(_by_images(network, core, cores, objective, rest) for rest in (False, True)),
     ]
     return [each for each in found if each is not None]
 
@@ -90,29 +91,40 @@ def _on_one(network: Network, core: SparseAccelerator, cores: int, objective: Ob
     return _compilation(work, network, network, choices, pairs, places, places)
 
 
-def _by_images(network: Network, core: SparseAccelerator, cores: int, objective: Objective) -> Compilation | None:
-    """Return the Program in which every core runs the network on its own images, None if there are too few."""
+def _by_images(
+    network: Network, core: SparseAccelerator, cores: int, objective: Objective, rest: bool
+) -> Compilation | None:  # fmt: skip
+    """Return the Program in which every core runs the network on its own images, None if there are too few.
+
+    `rest`: all on equally many, and what is left of the images by layers; None if nothing is left.
+    """
     images = gcd(*(tensor.shape[0] for tensor in network.tensors.values()))
-    cuts = spans(images, cores)
-    if cuts is None or any(_mixes_images(layer) for layer in network.layers):
+    each = images // cores
+    if not each or (rest and images % cores == 0) or any(_mixes_images(layer, images) for layer in network.layers):
         return None
+    cuts = spans(images, cores) or []
+    if rest:
+        cuts = [*(spans(each * cores, cores) or []), (each * cores, images)]
     subs = {count: _with_images(network, count, images) for count in {stop - first for first, stop in cuts}}
     most, choices, pairs = choose_all(subs[max(subs)], core, objective)
     order = [layer.output for layer in most.layers]
     memory = OffChip(core.array.group_size)
     leads = {layer.output: pair[0].output for pair in pairs for layer in pair}
     whole, own = place_images(_ordered(network, order), memory, images, cuts, choices.joins, leads)
+    parts = [_ordered(subs[stop - first], order) for first, stop in cuts]
     work = Work(core, objective, memory, cores)
-    for number, (first, stop) in enumerate(cuts):
-        emit_layers(work.emitters[number], _ordered(subs[stop - first], order), choices, pairs, own[number])
+    for emitter, part, places in zip(work.emitters, parts, own, strict=False):
+        emit_layers(emitter, part, choices, pairs, places)
     work.note([Piece(number, Way.IMAGES) for number in range(cores)])
-    places = {f"{name} of core {number}": place for number, each in enumerate(own) for name, place in each.items()}
-    return _compilation(work, network, most, choices, pairs, whole, places)
+    if rest:
+        _emit_by_layers(work, parts[-1], choices, own[-1], WAYS[0])
+    every = {f"{name} of part {number}": place for number, each in enumerate(own) for name, place in each.items()}
+    return _compilation(work, network, most, choices, pairs, whole, every)
 
 
-def _mixes_images(layer: Layer) -> bool:
+def _mixes_images(layer: Layer, images: int) -> bool:
     return (isinstance(layer, Concat | Slice) and layer.axis == 0) or (
-        isinstance(layer, Permute) and layer.order[0] != 0
+        isinstance(layer, Permute) and (layer.order[0] != 0 or layer.view[0] % images != 0)
     )
 
 
@@ -142,12 +154,19 @@ def _by_layers(
     memory = OffChip(core.array.group_size)
     places = place_tensors(network, memory, choices.joins)
     work = Work(core, objective, memory, cores)
+    _emit_by_layers(work, network, choices, places, among)
+    return _compilation(work, network, network, choices, (), places, places)
+
+
+def _emit_by_layers(
+    work: Work, network: Network, choices: Choices, places: Mapping[str, TensorPlace], among: Sequence[Way]
+) -> None:  # fmt: skip
+    """Emit every layer cut in the way among some that is best for it alone, each in a step of its own."""
     for layers in _units(network, choices):
         own = {name: places[name] for layer in layers for name in (*layer.inputs, layer.output) if name in places}
-        ways = {way: split_layers(network, layers, own, way, core, cores) for way in among}
+        ways = {way: split_layers(network, layers, own, way, work.core, work.cores) for way in among}
         costs = {
-            way: max(_part_cost(part, choices, core, objective) for part in parts)
-            + (0 if way is Way.WHOLE else BARRIER_CYCLES)
+            way: max(_part_cost(part, choices, work) for part in parts) + (0 if way is Way.WHOLE else BARRIER_CYCLES)
             for way, parts in ways.items()
             if parts is not None
         }
@@ -155,7 +174,6 @@ def _by_layers(
         for number, part in enumerate(ways[way] or ()):
             emit_layers(work.emitters[number], part.network, choices, (), part.places)
         work.note([Piece(number, way) for number in range(len(ways[way] or ()))])
-    return _compilation(work, network, network, choices, (), places, places)
 
 
 def best_way(costs: Mapping[Way, float]) -> Way:
@@ -172,8 +190,9 @@ def _units(network: Network, choices: Choices) -> list[tuple[Layer, ...]]:
     ]
 
 
-def _part_cost(part: Part, choices: Choices, core: SparseAccelerator, objective: Objective) -> float:
+def _part_cost(part: Part, choices: Choices, work: Work) -> float:
     """Return the cycles of a part alone; infinity if no tile of it fits."""
+    core, objective = work.core, work.objective
     layer = part.network.layers[0]
     if isinstance(layer, Conv2d):
         found = best_width(

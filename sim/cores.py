@@ -130,7 +130,6 @@ def _layers(
     program: Program, streams: Streams, peak: int, stages: Sequence[Stage], starts: Sequence[int], total: int
 ) -> tuple[LayerTiming, ...]:  # fmt: skip
     """Return every layer, its parts put together; cycles of none, barriers too, are control of the one before."""
-    ways = {record.name: way for record, way in zip(program.layers, streams.ways, strict=True)}
     found: dict[str, list[LayerTiming]] = {record.name: [] for record in program.layers}
     cycles = {name: dict.fromkeys(CycleClass, 0) for name in found}
     latest = next(iter(found), None)
@@ -147,11 +146,11 @@ def _layers(
             done = sum(sum(each.values()) for each in cycles.values())
             end = starts[starts.index(start) + 1] if start < starts[-1] else total
             cycles[latest][CycleClass.CONTROL] += end - done
-    records: dict[str, list[LayerRecord]] = {name: [] for name in found}
-    for record in program.layers:
-        records[record.name].append(record)
+    records: dict[str, list[tuple[LayerRecord, Way]]] = {name: [] for name in found}
+    for record, way in zip(program.layers, streams.ways, strict=True):
+        records[record.name].append((record, way))
     return tuple(
-        _layer(_record(ways[name], records[name]), parts, cycles[name], peak) if parts else _nothing(records[name][0])
+        _layer(_record(records[name]), parts, cycles[name], peak) if parts else _nothing(records[name][0][0])
         for name, parts in found.items()
     )
 
@@ -182,9 +181,17 @@ def _layer(
     )  # fmt: skip
 
 
-def _record(way: Way, parts: Sequence[LayerRecord]) -> LayerRecord:
+def _record(parts: Sequence[tuple[LayerRecord, Way]]) -> LayerRecord:
     """Return the record of a whole layer; constant bytes are those of every part, though equal ones are stored once."""
-    first = parts[0]
-    summed = ("macs", "dense_macs", "weight_bytes", "index_bytes")
-    cut = "channels" if way is Way.CHANNELS else "positions"
-    return replace(first, **{name: sum(getattr(part, name) for part in parts) for name in (*summed, cut)})
+    records = [record for record, _ in parts]
+    by_channels = [record for record, way in parts if way is Way.CHANNELS]
+    positions = sum(record.positions for record, way in parts if way is not Way.CHANNELS)
+    return replace(
+        records[0],
+        positions=positions + (by_channels[0].positions if by_channels else 0),
+        channels=sum(record.channels for record in by_channels) or records[0].channels,
+        **{
+            name: sum(getattr(record, name) for record in records)
+            for name in ("macs", "dense_macs", "weight_bytes", "index_bytes")
+        },
+    )

@@ -71,9 +71,9 @@ def cores_report(program: Program, simulation: Simulation) -> CoresReport | None
     streams = program.streams
     if streams is None:
         return None
-    ways = {record.name: way for record, way in zip(program.layers, streams.ways, strict=True)}
+    cut = {(record.name, way) for record, way in zip(program.layers, streams.ways, strict=True)}
     return CoresReport(
-        stages=streams.stages, layers={str(way): list(ways.values()).count(way) for way in Way},
+        stages=streams.stages, layers={str(way): sum(each is way for _, each in cut) for way in Way},
         cores=tuple(
             CoreReport(cycles=core.total, working=sum(core.stage_cycles), waiting=core.waiting)
             for core in simulation.cores

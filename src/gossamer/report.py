@@ -100,7 +100,7 @@ class CoreReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoresReport:
-    """What several cores did: `stages` between barriers; `layers`: how many were cut each way."""
+    """What several cores did: `stages` between barriers; `layers`: how many were cut each way, some in two."""
 
     stages: int
     layers: Mapping[str, int]
