@@ -36,6 +36,7 @@ from gossamer.arch.timing import (
 from gossamer.sim.kernels import kernel
 from gossamer.sim.offchip import (
     BEAT_BYTES,
+    BEAT_TICKS,
     BURST_BYTES,
     CHANNELS,
     OUTSTANDING,
@@ -44,12 +45,14 @@ from gossamer.sim.offchip import (
     REQUEST,
     ROW_BYTES,
     STREAM,
+    TICKS_PER_CYCLE,
     WRITE,
     ZERO,
     beats_between,
     burst_end,
     gather_burst,
     pieces_between,
+    read_beats,
     read_burst,
     spread_burst,
     write_burst,
@@ -314,7 +317,12 @@ def _transfer_bursts(
         shown = when
         if agent == LOAD_AGENT:
             port_free[REQUEST, port] = when + 1
-            if ports == 1:
+            if ports == 1 and pieces > beats and memory[BEAT_TICKS] > TICKS_PER_CYCLE:
+                contiguous = 1 if scatter else segment_bytes
+                done = read_beats(
+                    memory, channel_free, port_free, port, when, base, first, last, contiguous, filled
+                )  # fmt: skip
+            elif ports == 1:
                 done = read_burst(memory, channel_free, port_free, port, when, first, beats, pieces, filled)
             else:
                 done = gather_burst(memory, channel_free, port_free, port, when, first, beats, pieces, filled)

@@ -191,6 +191,38 @@ def read_burst(
 
 
 @kernel(allocates=False)
+def read_beats(
+    memory: NDArray[np.int64],
+    channel_free: NDArray[np.int64],
+    port_free: NDArray[np.int64],
+    port: int,
+    at: int,
+    base: int,
+    first: int,
+    last: int,
+    segment_bytes: int,
+    accepted: int,
+) -> int:
+    """Serve one read burst as `read_burst`, beat by beat, since a beat of several pieces may come after idle cycles.
+
+    Needed only if a channel takes more than a cycle for a beat. Bytes [first, last) are of a run that starts at `base`,
+    of which every `segment_bytes` are contiguous on chip.
+    """
+    width = memory[BEAT_BYTES]
+    beats = beats_between(first, last, width)
+    start = channel_service(channel_free, channel_of(memory, first), at, beats, memory[BEAT_TICKS])
+    earliest = ceil_cycles(start) + memory[LATENCY]
+    cycle, low = int(port_free[READ, port]), first
+    for beat in range(1, beats + 1):
+        high = min(last, (low | (width - 1)) + 1)
+        comes = max(earliest, ceil_cycles(start + beat * memory[BEAT_TICKS]) + memory[LATENCY] - 1)
+        cycle = int(max(cycle, comes, accepted) + pieces_between(base, low, high, segment_bytes, width))
+        low = high
+    port_free[READ, port] = cycle
+    return cycle
+
+
+@kernel(allocates=False)
 def port_before(memory: NDArray[np.int64], port: int) -> int:
     """Return the port of the burst before one of this port; for the first of an instruction, one that is through."""
     return port - 1 if port else int(memory[PORTS]) - 1
