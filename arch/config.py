@@ -112,7 +112,10 @@ def require_hardware(spec: AcceleratorSpec, where: str, target: Target | None = 
 
 
 def fingerprint(spec: AcceleratorSpec) -> str:
-    """Return the SHA-256, in hexadecimal, of every field that affects a Program or the hardware."""
+    """Return the SHA-256, in hexadecimal, of every field that affects a Program or the hardware.
+
+    `cores` counts if it is not 1.
+    """
     data = spec.model_dump(mode="json")
     for path in DESCRIPTIVE_FIELDS:
         *above, last = path.split(".")
@@ -120,6 +123,8 @@ def fingerprint(spec: AcceleratorSpec) -> str:
         for key in above:
             node = node.get(key, {})
         node.pop(last, None)
+    if data.get("cores") == 1:  # what runs on one core does not depend on there being others
+        del data["cores"]
     canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 

@@ -62,6 +62,9 @@ less than TRANSFER_BYTES_LIMIT. Padding is written before data: they must not ov
 of COMPUTE and VECTOR are multiples of G (b, b_y and b_x need not be if b_c = 1), w of `chains`, i of index_pitch.
 
 END completes when every earlier instruction has; then `done` is set and the interrupt raised.
+
+BARRIER, of a core among several, completes when every earlier instruction has, and so has the BARRIER (in the same
+place of its stream) of every other core. No token is left then. The core goes on with `count` instructions at `next`.
 """
 
 from dataclasses import dataclass
@@ -107,6 +110,7 @@ class Opcode(IntEnum):
     LOAD = 1
     STORE = 2
     COMPUTE = 3
+    BARRIER = 4
     REQUANTIZE = 8
     ADD = 9
     MULTIPLY = 10
@@ -133,6 +137,11 @@ _HEADER = (
     Field("opcode", 5, "operation"),
     Field("wait", 4, "engines a token is taken from before the start"),
     Field("release", 4, "engines a token is given to after completion"),
+)
+
+_BARRIER = (
+    Field("next", 32, "off-chip byte address of the instruction to go on with"),
+    Field("count", 32, "instructions from there to the next BARRIER or END, which is one of them"),
 )
 
 _LOAD = (
@@ -228,6 +237,7 @@ TWO_SOURCES: tuple[Opcode, ...] = (Opcode.ADD, Opcode.MULTIPLY, Opcode.REQUANTIZ
 
 FIELDS: dict[Opcode, tuple[Field, ...]] = {
     Opcode.END: _HEADER,
+    Opcode.BARRIER: _HEADER + _BARRIER,
     Opcode.LOAD: _HEADER + _LOAD,
     Opcode.STORE: _HEADER + _STORE,
     Opcode.COMPUTE: _HEADER + _COMPUTE,
@@ -240,4 +250,4 @@ ENGINE_OF: dict[Opcode, Engine] = {
     Opcode.COMPUTE: Engine.COMPUTE,
     **{op: Engine.VECTOR for op in VECTOR_OPCODES},
 }
-"""Engine that runs an opcode. END belongs to none: the dispatcher itself waits for all engines."""
+"""Engine that runs an opcode. END and BARRIER belong to none: the dispatcher itself waits for all engines."""

@@ -102,7 +102,13 @@ def _registers() -> tuple[Register, ...]:
 REGISTERS: dict[str, Register] = {register.name: register for register in _registers()}
 """Every register by name."""
 
+STREAM_REGISTER = Register(
+    name="PROGRAM_STREAM", address=4 * len(REGISTERS), access=Access.WRITE,
+    meaning="of a core of several: bytes from the program's address to this core's first instruction",
+)  # fmt: skip
+"""A register that a single core has not; PROGRAM_COUNT is then of the core's first segment, BARRIER included."""
+
 ADDRESS_BITS = 9
 """Bits of the AXI4-Lite address."""
 
-assert 4 * len(REGISTERS) <= 2**ADDRESS_BITS
+assert 4 * len(REGISTERS) < 2**ADDRESS_BITS

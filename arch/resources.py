@@ -57,6 +57,9 @@ class Resources:
     def __add__(self, other: "Resources") -> "Resources":
         return Resources(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
 
+    def __mul__(self, times: int) -> "Resources":
+        return Resources(**{f.name: getattr(self, f.name) * times for f in fields(self)})
+
 
 COMPONENTS: tuple[str, ...] = tuple(LOGIC)
 """Components of a core, by the names of the synthesis report, in the order of the data path."""
@@ -108,9 +111,9 @@ def shortages(spec: SparseAccelerator) -> list[str]:
 
 
 def component_resources(name: str, spec: SparseAccelerator) -> Resources:
-    """Return what one of COMPONENTS takes."""
+    """Return what one of COMPONENTS takes in all cores."""
     blocks = _HARD_BLOCKS[name](spec) if name in _HARD_BLOCKS else Resources()
-    return _logic(LOGIC[name](spec), spec.device.family) + blocks
+    return (_logic(LOGIC[name](spec), spec.device.family) + blocks) * spec.cores
 
 
 def _logic(demand: Demand, family: Family) -> Resources:

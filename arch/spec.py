@@ -140,8 +140,12 @@ class _Accelerator(Spec):
 
 
 class SparseAccelerator(_Accelerator):
-    """A complete sparse chain accelerator on a device, as written in YAML, with its device resolved."""
+    """A complete sparse chain accelerator on a device, as written in YAML, with its device resolved.
 
+    All but `device` and `off_chip` is of one core; `cores` equal ones share the device and off-chip memory.
+    """
+
+    cores: int = Field(default=1, ge=1, le=4, description="Equal cores, each with AXI ports of its own")
     device: DeviceSpec = Field(description="FPGA it must fit")
     array: SparseChainArraySpec = Field(description="COMPUTE engine")
     off_chip: OffChipSpec = Field(description="Memory behind the AXI ports")

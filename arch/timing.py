@@ -81,6 +81,10 @@ waits for its tokens: a register behind `done`. No engine is busy in between."""
 END_CYCLES = 1
 """From the cycle in which END could be dispatched and nothing is left to do, to its dispatch."""
 
+BARRIER_CYCLES = 9
+"""From the cycle after that of the last core's BARRIER to the first request of FETCH in every core: two cycles in which
+its error may come, a register before and one behind the wire between the cores, and the reset before a start."""
+
 FETCH_BUFFER_BYTES = 2048
 """Instructions FETCH holds or has requested ahead of dispatch."""
 

@@ -70,8 +70,13 @@ def disassemble(program: Program) -> str:
     """Return the text of a Program's instructions, a comment line before each layer. Raises ProgramError."""
     columns = {name: column.tolist() for name, column in decode_columns(program.instructions).items()}
     lines = [f"; program {_comment(program.name)} for {_comment(program.config_name)}"]
+    heads = {} if program.streams is None else {segment.first: segment for segment in program.streams.segments}
     before = -1
     for number, (code, layer) in enumerate(zip(columns["opcode"], program.layer_of.tolist(), strict=True)):
+        if number in heads:
+            lines.append(
+                f"; core {heads[number].core}, stage {heads[number].stage}: {heads[number].count} instructions"
+            )
         if layer != before and layer >= 0:
             record = program.layers[layer]
             lines.append(f"; layer {layer}: {_comment(record.name)} ({_comment(record.op)})")

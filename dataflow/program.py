@@ -66,12 +66,49 @@ class LayerRecord:
     pattern: str
 
 
+class Way(StrEnum):
+    """Along which axis of its result a layer's record is a part of the layer: `name` is that of the whole one."""
+
+    WHOLE = "whole"
+    IMAGES = "images"
+    POSITIONS = "positions"
+    CHANNELS = "channels"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """Instructions [first, first + count) of a Program, the last one a BARRIER or END: what a core does in a stage."""
+
+    core: int
+    stage: int
+    first: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streams:
+    """The instructions of several cores. Every core has one segment in every stage; all begin a stage together.
+
+    `ways`: of every layer record of the Program.
+    """
+
+    cores: int
+    segments: tuple[Segment, ...]
+    ways: tuple[Way, ...]
+
+    @property
+    def stages(self) -> int:
+        """Return the number of stages."""
+        return len(self.segments) // self.cores
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
     """Instructions, constant image and memory map.
 
     instructions uint8 [count, 64] in program order (region INSTRUCTIONS at address 0); image uint8: the bytes of the
-    CONSTANTS region; layer_of int32 [count]: index into `layers` for every instruction (-1: none).
+    CONSTANTS region; layer_of int32 [count]: index into `layers` for every instruction (-1: none). `streams`: which
+    instructions are for which core; None: all for the only one.
     """
 
     name: str
@@ -85,6 +122,7 @@ class Program:
     intermediates: tuple[TensorBinding, ...]
     layers: tuple[LayerRecord, ...]
     layer_of: NDArray[np.int32]
+    streams: Streams | None = None
 
     @property
     def memory_bytes(self) -> int:

@@ -5,7 +5,8 @@ Layout, all numbers little-endian::
     0   magic `GSMR`, ISA version (u32), config fingerprint (32 bytes), image bytes (u64), tail bytes (u64),
         checksum (8 bytes: BLAKE2b of everything else)
     64  memory image: off-chip memory from the program base to the end of the last instruction or constant
-    ..  tail: JSON in UTF-8 with sorted keys: names, memory map, bindings, layer records, runs of `layer_of`
+    ..  tail: JSON in UTF-8 with sorted keys: names, memory map, bindings, layer records, runs of `layer_of`, and of
+        several cores the segments of their streams
 
 Equal Programs give equal bytes.
 """
@@ -25,7 +26,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from gossamer.arch.encoding import decode_columns
 from gossamer.arch.errors import ProgramError
 from gossamer.arch.isa import FIELDS, INSTRUCTION_BYTES, ISA_VERSION, PROGRAM_MAGIC, Opcode
-from gossamer.dataflow.program import LayerRecord, Program, Region, RegionKind, TensorBinding
+from gossamer.dataflow.program import LayerRecord, Program, Region, RegionKind, Streams, TensorBinding
+from gossamer.dataflow.streams import check_streams
 
 HEADER = struct.Struct("<4sI32sQQ8s")
 """Magic, ISA version, config fingerprint, image bytes, tail bytes, checksum."""
@@ -48,6 +50,7 @@ class _Tail(BaseModel):
     layers: tuple[LayerRecord, ...]
     layer_runs: tuple[tuple[int, int], ...]
     """(layer, instructions) in program order."""
+    streams: Streams | None = None
 
 
 def _region(program: Program, kind: RegionKind) -> Region | None:
@@ -116,12 +119,15 @@ def _check_binding(program: Program, binding: TensorBinding) -> None:
 def check_program(program: Program) -> None:
     """Require what every user of a Program relies on; raises ProgramError.
 
-    Array types and shapes, instructions that decode, one END and it is the last, a memory map that holds instructions
+    Array types and shapes, instructions that decode, one END and it is the last (on several cores: see
+    `gossamer.dataflow.streams`), a memory map that holds instructions
     and constants and lets nothing else overlap them, tensors within the memory map, layer numbers that exist.
     """
     instructions, image, layer_of = program.instructions, program.image, program.layer_of
     opcodes = decode_columns(instructions)["opcode"]
-    if not len(opcodes) or opcodes[-1] != Opcode.END or np.count_nonzero(opcodes == Opcode.END) != 1:
+    if program.streams is not None:
+        check_streams(program, program.streams)
+    elif not len(opcodes) or opcodes[-1] != Opcode.END or np.count_nonzero(opcodes == Opcode.END) != 1:
         raise ProgramError(
             f"{program.name}: the last instruction, and only that, must be END; there are {len(opcodes)} instructions "
             f"with END at {np.flatnonzero(opcodes == Opcode.END)[:3].tolist()}"
@@ -192,6 +198,7 @@ def program_bytes(program: Program) -> bytes:
         "intermediates": [asdict(binding) for binding in program.intermediates],
         "layers": [asdict(layer) for layer in program.layers],
         "layer_runs": _layer_runs(program.layer_of),
+        **({} if program.streams is None else {"streams": asdict(program.streams)}),
     }
     text = json.dumps(tail, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
     header = HEADER.pack(PROGRAM_MAGIC, ISA_VERSION, fingerprint, len(image), len(text), bytes(8))[:-8]
@@ -293,5 +300,6 @@ def _assemble(tail: _Tail, image: NDArray[np.uint8], fingerprint: str) -> Progra
         outputs=tail.outputs,
         intermediates=tail.intermediates,
         layers=tail.layers,
+        streams=tail.streams,
         layer_of=np.repeat(layers.astype(np.int32), np.array(lengths, dtype=np.int64)),
     )

@@ -34,9 +34,11 @@ Tell = Callable[..., None]
 """Told the path of a problem and its message, with key=True if it is about the key."""
 
 SWEPT_FIELDS = {
-    name: field for name, field in FIELDS.items() if name not in DESCRIPTIVE_FIELDS and name != "array.kind"
+    name: field
+    for name, field in FIELDS.items()
+    if name not in DESCRIPTIVE_FIELDS and name not in ("array.kind", "cores")
 }
-"""Config fields that can be an axis."""
+"""Config fields that can be an axis; estimates are of one core."""
 
 
 def layers_of(axis: str) -> str | None:

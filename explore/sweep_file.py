@@ -161,6 +161,9 @@ class _Reader:
             for line in str(error).splitlines():
                 self._problem(("base",), line)
             return None
+        if isinstance(base, SparseAccelerator) and base.cores > 1:
+            self._problem(("base",), f"must have one core, not {base.cores}: estimates are of one core")
+            return None
         if isinstance(base, SparseAccelerator):
             return base
         self._problem(("base",), f"must be a sparse_chain config, not `{shown(name)}`, a plain systolic array")

@@ -197,13 +197,17 @@ def dense_place(network: Network, name: str, spec: SparseAccelerator) -> TensorP
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """Off-chip bytes needed from layer `first` to layer `last`, both included. Inputs and outputs are never shared."""
+    """Off-chip bytes needed from layer `first` to layer `last`, both included. Inputs and outputs are never shared.
+
+    `core`: which one's layers are counted; nothing says when those of another are run.
+    """
 
     name: str
     kind: RegionKind
     size_bytes: int
     first: int
     last: int
+    core: int = 0
 
 
 class OffChip:
@@ -242,6 +246,7 @@ class OffChip:
                 for other, start, stop in placed
                 if not shared
                 or other.kind is not RegionKind.ACTIVATION
+                or other.core != request.core
                 or (other.first <= request.last and request.first <= other.last)
             )
             address = 0

@@ -51,24 +51,39 @@ def compile_mapped(
 ) -> Compilation:
     """Return the Program of a quantized network on a config, every mapping the best for an objective.
 
-    Layers take turns for the sake of latency only: each has but a part of the buffers then.
+    Layers take turns for the sake of latency only: each has but a part of the buffers then. For several cores see
+    `gossamer.mapper.cores`.
 
     Raises MappingError naming the layer if it has no legal tile on this config, or is not quantized.
     """
-    network, choices = choose(network, spec, objective)
-    joins = choices.joins
+    if spec.cores > 1:
+        from gossamer.mapper.cores import compile_cores  # which compiles for one core as well
 
-    def compiled(part: Network, pairs: Sequence[Pair]) -> Compilation:
-        return _compile(part, choices, pairs, spec, config_fingerprint, objective)
+        return compile_cores(network, spec, config_fingerprint=config_fingerprint, objective=objective)
+    network, choices, pairs = choose_all(network, spec, objective)
+    return _compile(network, choices, pairs, spec, config_fingerprint, objective)
+
+
+def choose_all(
+    network: Network, spec: SparseAccelerator, objective: Objective
+) -> tuple[Network, "Choices", Sequence[Pair]]:
+    """Return what `choose` does, and the layers that take turns."""
+    network, choices = choose(network, spec, objective)
+    if objective is not Objective.LATENCY:
+        return network, choices, ()
+    joins = choices.joins
 
     def saved(pair: Pair) -> int:
         layers = [*pair, *(joins[layer.output] for layer in pair if layer.output in joins)]
         names = {layer.output for layer in layers}
         part = subnetwork(network, [layer for layer in network.layers if layer.output in names])
-        alone, together = (run_program(compiled(part, pairs).program, spec).total_cycles for pairs in ((), (pair,)))
+        alone, together = (
+            run_program(_compile(part, choices, pairs, spec, "", objective).program, spec).total_cycles
+            for pairs in ((), (pair,))
+        )
         return alone - together
 
-    return compiled(network, pair_layers(network, joins, spec, saved) if objective is Objective.LATENCY else ())
+    return network, choices, pair_layers(network, joins, spec, saved)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,9 +117,30 @@ def _compile(
 ) -> Compilation:  # fmt: skip
     """Return the Program of a network of which all is chosen, the layers that take turns too."""
     emitter, joins = Emitter(spec, objective), choices.joins
-    starts = {pair[0].output: pair for pair in pairs}
     leads = {layer.output: pair[0].output for pair in pairs for layer in pair}
     places = place_tensors(network, emitter.memory, joins, leads)
+    emit_layers(emitter, network, choices, pairs, places)
+    emitter.end()
+    program = assemble(emitter, network, places, config_fingerprint=config_fingerprint)
+    return Compilation(program=program, mapped=tuple(emitter.mapped), **names_together(network, choices, pairs))
+
+
+def names_together(network: Network, choices: Choices, pairs: Sequence[Pair]) -> dict[str, dict[str, str]]:
+    """Return `joined` and `partners` of a Compilation."""
+    names = {layer.output: layer.name for layer in network.layers}
+    return {
+        "joined": {layer.name: names[output] for output, layer in choices.joins.items() if output in names},
+        "partners": {one.name: other.name for pair in pairs for one, other in (pair, pair[::-1])},
+    }
+
+
+def emit_layers(
+    emitter: Emitter, network: Network, choices: Choices, pairs: Sequence[Pair], places: Mapping[str, TensorPlace]
+) -> None:  # fmt: skip
+    """Emit all layers of a network of which all is chosen."""
+    joins = choices.joins
+    starts = {pair[0].output: pair for pair in pairs}
+    leads = {layer.output for pair in pairs for layer in pair}
     for layer in network.layers:
         match layer:
             case Conv2d() if layer.output in leads:
@@ -124,17 +160,9 @@ def _compile(
                 _emit_view(emitter, network, layer, places)
             case _:
                 emit_vector_layer(emitter, network, layer, places)
-    emitter.end()
-    program = assemble(emitter, network, places, config_fingerprint=config_fingerprint)
-    names = {layer.output: layer.name for layer in network.layers}
-    return Compilation(
-        program=program, mapped=tuple(emitter.mapped),
-        joined={layer.name: names[output] for output, layer in joins.items() if output in names},
-        partners={one.name: other.name for pair in pairs for one, other in (pair, pair[::-1])},
-    )  # fmt: skip
 
 
-def _emit_view(emitter: Emitter, network: Network, layer: View, places: dict[str, TensorPlace]) -> None:
+def _emit_view(emitter: Emitter, network: Network, layer: View, places: Mapping[str, TensorPlace]) -> None:
     """Emit nothing for a View whose tensors share their bytes, else the copy that makes it one."""
     source, target = places[layer.inputs[0]], places[layer.output]
     if source.is_contiguous and target.is_contiguous and source.address == target.address:

@@ -53,7 +53,10 @@ class Emitter:
     (AccumulatorHalves), `memory` (OffChip), `group_size`, `objective` of mappings, `mapped` (those emitted so far).
     """
 
-    def __init__(self, spec: SparseAccelerator, objective: Objective = Objective.LATENCY) -> None:
+    def __init__(
+        self, spec: SparseAccelerator, objective: Objective = Objective.LATENCY, memory: OffChip | None = None
+    ) -> None:  # fmt: skip
+        """`memory`: off-chip memory that other cores use too; absent: its own."""
         self.spec, self.objective = spec, objective
         self.mapped: list[Mapped] = []
         self.group_size = spec.array.group_size
@@ -63,7 +66,7 @@ class Emitter:
         self.index = RingBuffer("index", buffers.index.capacity_bytes)
         self.parameter = RingBuffer("parameter", buffers.parameter.capacity_bytes)
         self.accumulator = AccumulatorHalves(spec)
-        self.memory = OffChip(self.group_size)
+        self.memory = OffChip(self.group_size) if memory is None else memory
         self.layers: list[LayerRecord] = []
         self._layer = self._joined = -1
         self._opcodes: list[int] = []

@@ -5,8 +5,8 @@ producers; an aligned slice is a window of its input. Tensors that share bytes f
 memory; families share memory over time by their lifetimes. What cannot be shared stays a real layer that copies.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from gossamer.arch.errors import MappingError
 from gossamer.dataflow.network import Concat, Layer, Network, Shape, Slice, View
@@ -166,3 +166,44 @@ def place_tensors(
             column_bytes=place.column_bytes,
         )  # fmt: skip
     return places
+
+
+def place_images(
+    network: Network, memory: OffChip, images: int, cuts: Sequence[tuple[int, int]], joined: Collection[str],
+    leads: Mapping[str, str],
+) -> tuple[dict[str, TensorPlace], list[dict[str, TensorPlace]]]:  # fmt: skip
+    """Return the places of all inputs and outputs of a batch, and those of every tensor of each core.
+
+    A core runs the network on images [first, stop) of `images` (`cuts`) at its own pace: it shares inputs and outputs
+    with the others, and has memory of its own for what is between them. `joined`, `leads`: as for `place_tensors`.
+    """
+    placement = Placement(network, memory.group_size)
+    requests: list[Request] = []
+    for core, (first, stop) in enumerate(cuts):
+        for request in placement.requests(joined, leads):
+            if request.kind is RegionKind.ACTIVATION:
+                size = request.size_bytes // images * (stop - first)
+                requests.append(replace(request, name=f"{request.name} of core {core}", size_bytes=size, core=core))
+            elif core == 0:
+                requests.append(request)
+    addresses = memory.plan(requests)
+    own: list[dict[str, TensorPlace]] = []
+    for core, (first, stop) in enumerate(cuts):
+        places = {}
+        for name, relative in placement.relative.items():
+            if name in joined:
+                continue
+            place, each = relative.place, relative.place.shape[0] // images
+            shape = ((stop - first) * each, *place.shape[1:])
+            if relative.root in addresses:
+                address = addresses[relative.root] + place.at(batch=first * each)
+            else:
+                address = addresses[f"{relative.root} of core {core}"] + place.address
+            places[name] = replace(place, shape=shape, address=address)
+        own.append(places)
+    whole = {
+        name: replace(relative.place, address=addresses[relative.root] + relative.place.address)
+        for name, relative in placement.relative.items()
+        if relative.root in addresses
+    }
+    return whole, own

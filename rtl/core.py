@@ -14,7 +14,7 @@ from gossamer.arch.target import Target, default_target
 from gossamer.rtl.array.shape import ArrayShape
 from gossamer.rtl.compute.engine import ComputeEngine
 from gossamer.rtl.control.axi_lite import SLAVE_PORTS
-from gossamer.rtl.control.control import Control
+from gossamer.rtl.control.control import BARRIER_PORTS, Control
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.dma.dma import Dma
 from gossamer.rtl.dma.parameters import MULTIPLIER_BITS, memory_port, port_prefixes, read_members, write_members
@@ -24,6 +24,9 @@ from gossamer.rtl.memory.window import WindowBuffer
 from gossamer.rtl.vector.engine import VectorEngine
 
 MASTER = "m_axi"
+
+BETWEEN_CORES = ("arrived", "go", "failed")
+"""What a core of several says to the others and hears of them, see `Control`."""
 
 
 def master_names(ports: int) -> list[str]:
@@ -38,6 +41,7 @@ class Core(wiring.Component):
     -------
     s_axi_*: AXI4-Lite slave, see `gossamer.arch.registers`. interrupt: a run is done or has failed, if enabled.
     m_axi_*: AXI4 master for instructions, weights and activations; m_axi0_*, m_axi1_*, ... if there are several.
+    arrived, go, failed: of a core among several (`gossamer.rtl.cores`), see `Control`.
 
     Protocol
     --------
@@ -59,12 +63,14 @@ class Core(wiring.Component):
         require_hardware(spec, spec.name, self.target)
         self.module_name = "gossamer_core"
         self.spec = spec
+        self.several = spec.cores > 1
         beat_bytes = spec.axi.data_bits // 8
         self.master = read_members(beat_bytes) | write_members(beat_bytes)
         members = dict(SLAVE_PORTS)
         for prefix in master_names(spec.axi.ports):
             members |= {prefix + name: member for name, member in self.master.items()}
-        super().__init__({**members, "interrupt": Out(1)})
+        between = {name: BARRIER_PORTS[name] for name in BETWEEN_CORES} if self.several else {}
+        super().__init__({**members, **between, "interrupt": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         """Return the parts and the wires between them."""
@@ -72,7 +78,7 @@ class Core(wiring.Component):
         spec = self.spec
         m.submodules.control = control = Copies(Control(spec))
         reset = control.reset
-        dma = Copies(Dma(memory_port(spec), spec.axi.ports, MULTIPLIER_BITS[self.target]), reset=reset)
+        dma = Copies(Dma(memory_port(spec), spec.axi.ports, MULTIPLIER_BITS[self.target], self.several), reset=reset)
         m.submodules.dma = dma
         m.submodules.compute = compute = Copies(ComputeEngine(ArrayShape.of(spec, self.target)), reset=reset)
         m.submodules.vector = vector = Copies(VectorEngine.of(spec, self.target), reset=reset)
@@ -112,6 +118,11 @@ class Core(wiring.Component):
                 inner, outer = getattr(dma, its + name), getattr(self, mine + name)
                 m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)
         m.d.comb += self.interrupt.eq(control.interrupt)
+        if self.several:
+            m.d.comb += [
+                self.arrived.eq(control.arrived), control.go.eq(self.go), self.failed.eq(control.failed),
+                dma.stream.eq(control.stream),
+            ]  # fmt: skip
 
     def _program(self, m: Module, control: Any, dma: Any) -> None:
         """Connect control and FETCH."""

@@ -36,6 +36,7 @@ from gossamer.arch.timing import (
 from gossamer.sim.kernels import kernel
 from gossamer.sim.offchip import (
     BEAT_BYTES,
+    BEAT_TICKS,
     BURST_BYTES,
     CHANNELS,
     OUTSTANDING,
@@ -43,12 +44,15 @@ from gossamer.sim.offchip import (
     PORTS,
     REQUEST,
     ROW_BYTES,
+    STREAM,
+    TICKS_PER_CYCLE,
     WRITE,
     ZERO,
     beats_between,
     burst_end,
     gather_burst,
     pieces_between,
+    read_beats,
     read_burst,
     spread_burst,
     write_burst,
@@ -264,8 +268,8 @@ def _fetch_burst(
 ) -> None:
     """Serve the next burst of the instruction stream, through port 0."""
     burst = control[FETCHED]
-    first = burst * fetch_bytes
-    last = min(stream_bytes, first + fetch_bytes)
+    first = memory[STREAM] + burst * fetch_bytes
+    last = min(memory[STREAM] + stream_bytes, first + fetch_bytes)
     beats = beats_between(first, last, memory[BEAT_BYTES])
     fetch_times[burst] = read_burst(memory, channel_free, port_free, ZERO, when, first, beats, beats, ZERO)
     port_free[REQUEST, 0] = when + 1
@@ -313,7 +317,12 @@ def _transfer_bursts(
         shown = when
         if agent == LOAD_AGENT:
             port_free[REQUEST, port] = when + 1
-            if ports == 1:
+            if ports == 1 and pieces > beats and memory[BEAT_TICKS] > TICKS_PER_CYCLE:
+                contiguous = 1 if scatter else segment_bytes
+                done = read_beats(
+                    memory, channel_free, port_free, port, when, base, first, last, contiguous, filled
+                )  # fmt: skip
+            elif ports == 1:
                 done = read_burst(memory, channel_free, port_free, port, when, first, beats, pieces, filled)
             else:
                 done = gather_burst(memory, channel_free, port_free, port, when, first, beats, pieces, filled)

@@ -41,7 +41,7 @@ cycle after the last piece LOAD took of its latest burst, cycle after the last b
 
 # Rows of the parameter array that kernels take.
 (BEAT_BYTES, BURST_BYTES, PORTS, ROW_BYTES, OUTSTANDING, CHANNELS, INTERLEAVE, BEAT_TICKS, LATENCY,
- PARAMETERS) = range(10)  # fmt: skip
+ STREAM, PARAMETERS) = range(11)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +49,7 @@ class OffChipTiming:
     """Off-chip memory in cycles of the accelerator's clock.
 
     `beat_ticks`: channel time of one beat in 1 / TICKS_PER_CYCLE cycles; `latency_cycles`: request to first beat.
+    `stream_address`: of the instructions FETCH reads, a multiple of its bursts.
     """
 
     beat_bytes: int
@@ -59,13 +60,14 @@ class OffChipTiming:
     interleave_bytes: int
     beat_ticks: int
     latency_cycles: int
+    stream_address: int = 0
 
     def as_array(self) -> NDArray[np.int64]:
         """Return the int64 array [PARAMETERS] that the kernels take."""
         return np.array(
             [
                 self.beat_bytes, self.burst_bytes, self.ports, self.row_bytes, self.max_outstanding,
-                self.channels, self.interleave_bytes, self.beat_ticks, self.latency_cycles,
+                self.channels, self.interleave_bytes, self.beat_ticks, self.latency_cycles, self.stream_address,
             ],
             dtype=np.int64,
         )  # fmt: skip
@@ -186,6 +188,38 @@ def read_burst(
     done = int(max(max(port_free[READ, port], first, accepted) + pieces, last))
     port_free[READ, port] = done
     return done
+
+
+@kernel(allocates=False)
+def read_beats(
+    memory: NDArray[np.int64],
+    channel_free: NDArray[np.int64],
+    port_free: NDArray[np.int64],
+    port: int,
+    at: int,
+    base: int,
+    first: int,
+    last: int,
+    segment_bytes: int,
+    accepted: int,
+) -> int:
+    """Serve one read burst as `read_burst`, beat by beat, since a beat of several pieces may come after idle cycles.
+
+    Needed only if a channel takes more than a cycle for a beat. Bytes [first, last) are of a run that starts at `base`,
+    of which every `segment_bytes` are contiguous on chip.
+    """
+    width = memory[BEAT_BYTES]
+    beats = beats_between(first, last, width)
+    start = channel_service(channel_free, channel_of(memory, first), at, beats, memory[BEAT_TICKS])
+    earliest = ceil_cycles(start) + memory[LATENCY]
+    cycle, low = int(port_free[READ, port]), first
+    for beat in range(1, beats + 1):
+        high = min(last, (low | (width - 1)) + 1)
+        comes = max(earliest, ceil_cycles(start + beat * memory[BEAT_TICKS]) + memory[LATENCY] - 1)
+        cycle = int(max(cycle, comes, accepted) + pieces_between(base, low, high, segment_bytes, width))
+        low = high
+    port_free[READ, port] = cycle
+    return cycle
 
 
 @kernel(allocates=False)

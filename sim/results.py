@@ -1,6 +1,6 @@
 """Hold what the timing simulator found: frozen, exact integers, every breakdown summing to its whole."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -116,6 +116,20 @@ class Activity:
     buffer_bytes: dict[str, tuple[int, int]]
 
 
+def sum_events(parts: Sequence[Activity]) -> Activity:
+    """Return the events of all parts of a run."""
+    return Activity(
+        mac_slots=sum(part.mac_slots for part in parts), forwarded_bytes=sum(part.forwarded_bytes for part in parts),
+        vector_operations=sum(part.vector_operations for part in parts),
+        instructions=sum(part.instructions for part in parts),
+        off_chip_bytes=sum(part.off_chip_bytes for part in parts),
+        buffer_bytes={
+            name: (sum(part.buffer_bytes[name][0] for part in parts), sum(part.buffer_bytes[name][1] for part in parts))
+            for name in parts[0].buffer_bytes
+        },
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Energy:
     """Joules by component; `static` is power without activity times the run time."""
@@ -139,8 +153,25 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CoreCycles:
+    """One of several cores. `stage_cycles`: of its segments, from the first instruction fetched to BARRIER or END.
+
+    `waiting`: for slower cores at barriers, and for the barriers themselves. `engines`: up to its END.
+    """
+
+    stage_cycles: tuple[int, ...]
+    waiting: int
+    engines: Mapping[Engine, EngineCycles]
+
+    @property
+    def total(self) -> int:
+        """Return the cycles from the start of all cores to the end of this one."""
+        return sum(self.stage_cycles) + self.waiting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
-    """A simulated Program. `trace` only on request."""
+    """A simulated Program. `trace` only on request. `cores`: each of several; `engines` are then summed over them."""
 
     program_name: str
     config_name: str
@@ -157,6 +188,7 @@ class Simulation:
     events: Activity
     energy: Energy
     trace: Trace | None = None
+    cores: tuple[CoreCycles, ...] = ()
 
     @property
     def latency_s(self) -> float:

@@ -59,6 +59,7 @@ from gossamer.sim.offchip import (
     PORTS,
     REQUEST,
     ROW_BYTES,
+    STREAM,
     ZERO,
     beats_between,
     burst_end,
@@ -116,8 +117,8 @@ def _fetch_burst(
 ) -> None:
     """Serve the next burst of the instruction stream, through port 0."""
     burst = control[FETCHED]
-    first = burst * fetch_bytes
-    last = min(stream_bytes, first + fetch_bytes)
+    first = memory[STREAM] + burst * fetch_bytes
+    last = min(memory[STREAM] + stream_bytes, first + fetch_bytes)
     fetch_times[burst] = read_burst_stalled(
         memory, channel_free, port_free, free, ZERO, taken, first, first, last, fetch_bytes, ZERO
     )

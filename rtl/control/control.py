@@ -8,7 +8,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gossamer.arch.config import fingerprint
-from gossamer.arch.isa import ENGINES
+from gossamer.arch.isa import ENGINES, Opcode
 from gossamer.arch.registers import ErrorCause
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.rtl.control.axi_lite import SLAVE_PORTS, AxiLiteSlave
@@ -19,12 +19,16 @@ from gossamer.rtl.control.registers import COUNTERS, RegisterFile
 from gossamer.rtl.control.run import ADDRESS_BITS, RunControl
 from gossamer.rtl.control.semaphore import Semaphore
 from gossamer.rtl.copies import Copies
-from gossamer.rtl.engine import INSTRUCTION_BITS, EngineControl
+from gossamer.rtl.engine import INSTRUCTION_BITS, EngineControl, instruction_fields
 
 
 def config_number(spec: SparseAccelerator) -> int:
     """Return the first 8 bytes of a config's fingerprint as a little-endian number: CONFIG_LOW and CONFIG_HIGH."""
     return int.from_bytes(bytes.fromhex(fingerprint(spec))[:8], "little")
+
+
+BARRIER_PORTS = {"arrived": Out(1), "go": In(1), "failed": Out(1), "stream": Out(ADDRESS_BITS)}
+"""Ports of a core among several."""
 
 
 class Control(wiring.Component):
@@ -42,6 +46,8 @@ class Control(wiring.Component):
     start: FETCH must begin with `base` and `length` in the next cycle, which is cycle 0 of the run.
     running: cycles 0 to the one in which END was dispatched or an error came. base: address of
     the program; length: its instructions.
+    Of a core of several: stream: address of the segment of `length` instructions that FETCH reads next. arrived: the
+    core waits for the others; go: all of them do, a cycle late. failed: the run stopped with an error.
 
     Protocol
     --------
@@ -59,8 +65,10 @@ class Control(wiring.Component):
     def __init__(self, spec: SparseAccelerator) -> None:
         self.fingerprint = config_number(spec)
         self.queue_depth = spec.dispatch.queue_depth
+        self.several = spec.cores > 1
         super().__init__(
             {
+                **(BARRIER_PORTS if self.several else {}),
                 **SLAVE_PORTS,
                 "interrupt": Out(1),
                 "fetch_valid": In(1),
@@ -83,9 +91,9 @@ class Control(wiring.Component):
         """Return the parts and the wires between them."""
         m = Module()
         m.submodules.axi_lite = axi = Copies(AxiLiteSlave())
-        m.submodules.registers = registers = Copies(RegisterFile(self.fingerprint))
-        m.submodules.run = run = Copies(RunControl())
-        m.submodules.dispatcher = dispatcher = Copies(Dispatcher())
+        m.submodules.registers = registers = Copies(RegisterFile(self.fingerprint, self.several))
+        m.submodules.run = run = Copies(RunControl(self.several))
+        m.submodules.dispatcher = dispatcher = Copies(Dispatcher(self.several))
         m.submodules.counters = counters = Copies(Counters(COUNTERS))
         m.submodules.issue = issue = Copies(
             EngineIssue(self.queue_depth), len(ENGINES), shared=("clear", "go", "instruction")
@@ -95,6 +103,8 @@ class Control(wiring.Component):
         m.d.comb += [getattr(self, name).eq(getattr(axi, name)) for name, way in SLAVE_PORTS.items() if way.flow == Out]
         self._connect_host(m, axi, registers, run, counters)
         self._connect_stream(m, dispatcher, issue, run)
+        self._choose_segment(m, dispatcher, registers, run)
+        self._choose_segment(m, dispatcher, registers, run)
         self._connect_engines(m, issue, semaphores, run)
         self._connect_faults(m, dispatcher, semaphores, run)
         self._connect_counters(m, issue, run, counters)
@@ -127,7 +137,6 @@ class Control(wiring.Component):
             run.memory_quiet.eq(self.memory_quiet),
             self.interrupt.eq(registers.interrupt),
             self.base.eq(registers.base),
-            self.length.eq(registers.length),
             self.reset.eq(run.reset),
             self.start.eq(run.start),
             self.running.eq(run.running),
@@ -156,6 +165,25 @@ class Control(wiring.Component):
             run.dispatched.eq(dispatcher.dispatched),
         ]
         m.d.sync += bad_before.eq(dispatcher.bad_opcode | dispatcher.bad_bits)
+
+    def _choose_segment(self, m: Module, dispatcher: Copies, registers: Copies, run: Copies) -> None:
+        """Choose what FETCH reads: the whole program, or in a core of several the next segment of its stream."""
+        if not self.several:
+            m.d.comb += self.length.eq(registers.length)
+            return
+        fields = instruction_fields(Opcode.BARRIER, dispatcher.instruction)
+        offset = Signal(len(fields["next"]))
+        with m.If(dispatcher.pauses):
+            m.d.sync += [offset.eq(fields["next"]), self.length.eq(fields["count"])]
+        with m.Elif(~run.counting):
+            m.d.sync += [offset.eq(registers.stream), self.length.eq(registers.length)]
+        m.d.sync += self.stream.eq(self.base + offset)
+        m.d.comb += [
+            run.pauses.eq(dispatcher.pauses),
+            run.go.eq(self.go),
+            self.arrived.eq(run.arrived),
+            self.failed.eq(run.failed),
+        ]
 
     def _connect_engines(self, m: Module, issue: Copies, semaphores: Copies, run: Copies) -> None:
         """Connect queues, engines and semaphores; semaphore `engines * taker + giver` is what giver gave to taker."""
@@ -218,5 +246,7 @@ class Control(wiring.Component):
         for number in range(len(ENGINES)):
             events += [issue.finished[number], issue.busy[number], issue.waiting_memory[number], issue.idle[number]]
         counted = Cat(*events, issue.waiting_token)
-        m.d.sync += [running.eq(run.running), counters.events.eq(Mux(running, counted, 0)), counters.hold.eq(running)]
-        m.d.comb += [counters.clear.eq(run.reset), run.settled.eq(counters.settled)]
+        counting = run.counting if self.several else run.running
+        clear = run.reset & ~counting if self.several else run.reset
+        m.d.sync += [running.eq(counting), counters.events.eq(Mux(running, counted, 0)), counters.hold.eq(running)]
+        m.d.comb += [counters.clear.eq(clear), run.settled.eq(counters.settled)]

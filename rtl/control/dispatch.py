@@ -30,7 +30,7 @@ class Dispatcher(wiring.Component):
     room, rooms, pop: queues that have room for one instruction, in the order of ENGINES, that have it for two, and that
     lose one in this cycle. quiet: no engine has any instruction.
     push, instruction: queue that takes the instruction in this cycle.
-    dispatches: an instruction is dispatched in this cycle. ends: it is END.
+    dispatches: an instruction is dispatched in this cycle. ends: it is END. pauses: it is BARRIER (of several cores).
     bad_opcode, bad_bits: the one dispatched in the cycle before has an unknown opcode, or unused bits that are set.
     no_end: all `length` instructions were dispatched and none was END.
     dispatched: instructions dispatched, without one that is bad.
@@ -46,9 +46,15 @@ class Dispatcher(wiring.Component):
     ----------------------
     One cycle from FETCH to dispatch; one instruction per cycle. That the instruction in the register will find room is
     known a cycle ahead: `dispatches`, `push` and `fetch_ready` are one gate behind registers.
+
+    Parameters
+    ----------
+    several: the core is one of several; BARRIER is as END is. It is an unknown opcode otherwise.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, several: bool = False) -> None:
+        self.several = several
+        self.fields = {op: fields for op, fields in FIELDS.items() if several or op is not Opcode.BARRIER}
         super().__init__(
             {
                 "clear": In(1),
@@ -65,6 +71,7 @@ class Dispatcher(wiring.Component):
                 "instruction": Out(INSTRUCTION_BITS),
                 "dispatches": Out(1),
                 "ends": Out(1),
+                **({"pauses": Out(1)} if several else {}),
                 "bad_opcode": Out(1),
                 "bad_bits": Out(1),
                 "no_end": Out(1),
@@ -80,17 +87,25 @@ class Dispatcher(wiring.Component):
         target, coming, free = (Signal(len(ENGINES), name=name) for name in ("target", "coming", "free"))
         set_bits = self._set_bits(m, opcode)
         counts, counted_all = Signal(), Signal()
+        stops = opcode.matches(Opcode.END, Opcode.BARRIER) if self.several else opcode == Opcode.END
         with m.If(self.fetch_ready):
             m.d.sync += [
                 held.eq(self.fetch_valid),
                 self.instruction.eq(self.fetch_instruction),
                 target.eq(coming),
-                is_end.eq(opcode == Opcode.END),
-                unknown.eq(~opcode.matches(*FIELDS)),
-                leaves.eq(self.fetch_valid & ((coming & free).any() | ~opcode.matches(*FIELDS))),
+                is_end.eq(stops),
+                unknown.eq(~opcode.matches(*self.fields)),
+                leaves.eq(self.fetch_valid & ((coming & free).any() | ~opcode.matches(*self.fields))),
             ]
         with m.Else():
             m.d.sync += leaves.eq((target & free).any() | (is_end & self.quiet))
+        ends: Value = self.running & leaves & is_end
+        if self.several:
+            is_barrier = Signal()
+            with m.If(self.fetch_ready):
+                m.d.sync += is_barrier.eq(opcode == Opcode.BARRIER)
+            m.d.comb += self.pauses.eq(ends & is_barrier)
+            ends = ends & ~is_barrier
         with m.If(self.clear):
             m.d.sync += Cat(held, leaves).eq(0)
         m.d.comb += [
@@ -99,7 +114,7 @@ class Dispatcher(wiring.Component):
             self.fetch_ready.eq(~held | leaves),  # when the run has ended the rest may go where it likes
             self.dispatches.eq(self.running & leaves),
             self.push.eq(Mux(self.running & leaves, target, 0)),
-            self.ends.eq(self.running & leaves & is_end),
+            self.ends.eq(ends),
             self.no_end.eq(self.running & counted_all),
         ]
         m.d.sync += [
@@ -119,7 +134,7 @@ class Dispatcher(wiring.Component):
 
         Bits that the same opcodes leave unused are looked at together, first in pieces.
         """
-        widths = {op: sum(field.bits for field in fields) for op, fields in FIELDS.items()}
+        widths = {op: sum(field.bits for field in fields) for op, fields in self.fields.items()}
         begins = sorted(set(widths.values()))
         wrong = []
         for begin, end in zip(begins, [*begins[1:], INSTRUCTION_BITS], strict=True):

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from gossamer.arch.isa import ENGINES, ISA_VERSION
-from gossamer.arch.registers import ADDRESS_BITS, CORE_ID, REGISTERS
+from gossamer.arch.registers import ADDRESS_BITS, CORE_ID, REGISTERS, STREAM_REGISTER
 from gossamer.rtl.control.axi_lite import DATA_BITS, READ_CYCLES
 from gossamer.rtl.control.run import ADDRESS_BITS as MEMORY_ADDRESS_BITS
 from gossamer.rtl.control.run import CAUSE_BITS, COUNT_BITS
@@ -44,7 +44,8 @@ class RegisterFile(wiring.Component):
     status: the STATUS register. error_cause, error_instruction, error_address: see `RunControl`.
     waiting_tokens: four bits per engine. finished: raise the interrupt. lower: lower it.
     start_command, reset_command: see `RunControl`. config_matches: the two PROGRAM_CONFIG registers are `fingerprint`.
-    base: address of the program in memory. length: its instructions. interrupt: to the host.
+    base: address of the program in memory. length: its instructions. interrupt: to the host. stream: of a core of
+        several, the STREAM_REGISTER.
 
     Protocol
     --------
@@ -59,11 +60,13 @@ class RegisterFile(wiring.Component):
 
     Parameters
     ----------
-    fingerprint: first 8 bytes of the config's fingerprint, as a little-endian number.
+    fingerprint: first 8 bytes of the config's fingerprint, as a little-endian number. several: the core is one of
+    several.
     """
 
-    def __init__(self, fingerprint: int) -> None:
+    def __init__(self, fingerprint: int, several: bool = False) -> None:
         self.fingerprint = fingerprint
+        self.several = several
         super().__init__(
             {
                 "write": In(1),
@@ -89,6 +92,7 @@ class RegisterFile(wiring.Component):
                 "base": Out(MEMORY_ADDRESS_BITS),
                 "length": Out(COUNT_BITS),
                 "interrupt": Out(1),
+                **({"stream": Out(DATA_BITS)} if several else {}),
             }
         )
 
@@ -109,6 +113,10 @@ class RegisterFile(wiring.Component):
                 m.d.comb += [self.write_error.eq(0), command.eq(self._command())]
             with m.Case(REGISTERS["INTERRUPT_CLEAR"].address // 4):
                 m.d.comb += [self.write_error.eq(0), lowering.eq(self._command()[0])]
+            if self.several:
+                with m.Case(STREAM_REGISTER.address // 4):
+                    m.d.comb += self.write_error.eq(0)
+                    self._write(m, self.stream)
         with m.If(self.finished):
             m.d.sync += pending.eq(1)
         with m.Elif(lowering | self.lower):

@@ -1,8 +1,9 @@
 """Start, stop and reset runs, and remember why one stopped."""
 
 from enum import Enum
+from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -27,6 +28,8 @@ class RunState(Enum):
     RUN = 5
     SETTLE = 6
     """The run has stopped; counters are being added up."""
+    GATHER = 7
+    """A core of several waits for the others, before it starts or at a BARRIER."""
 
 
 class RunControl(wiring.Component):
@@ -48,6 +51,9 @@ class RunControl(wiring.Component):
     active, done, failed, resetting: bits of the STATUS register.
     finished: a run became done or failed in this cycle.
     error_cause, error_instruction, error_address: of the first error since the last reset.
+    Of a core of several: pauses: BARRIER was dispatched in this cycle. arrived: it waits for the others. go: all of
+    them wait; a cycle late. counting: cycles 0 to that of END or the error, those at barriers too, when `running` is
+    low; the reset of a new run comes while it is low, that at a BARRIER while it is high.
 
     Protocol
     --------
@@ -58,10 +64,16 @@ class RunControl(wiring.Component):
 
     Latency and throughput
     ----------------------
-    Start command in cycle t, memory quiet: `reset` in t + 5, `start` in t + 8, cycle 0 of the run is t + 9.
+    Start command in cycle t, memory quiet: `reset` in t + 5, `start` in t + 8, cycle 0 of the run is t + 9. BARRIER of
+    the last core in cycle t: the next cycle in which instructions can be requested is t + 1 + BARRIER_CYCLES.
+
+    Parameters
+    ----------
+    several: the core is one of several.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, several: bool = False) -> None:
+        self.several = several
         super().__init__(
             {
                 "start_command": In(1),
@@ -85,6 +97,7 @@ class RunControl(wiring.Component):
                 "error_cause": Out(CAUSE_BITS),
                 "error_instruction": Out(COUNT_BITS),
                 "error_address": Out(ADDRESS_BITS),
+                **({"pauses": In(1), "arrived": Out(1), "go": In(1), "counting": Out(1)} if several else {}),
             }
         )
 
@@ -97,11 +110,16 @@ class RunControl(wiring.Component):
         calm = Signal(3)
         m.d.sync += calm.eq(Cat(self.memory_quiet, calm))
         failing, caught, catch, prepared = (Signal(name=name) for name in ("failing", "caught", "catch", "prepared"))
+        after_wait: Any = RunState.RESET
+        resets: Value = (state == RunState.WAIT) & calm.all()
+        if self.several:
+            after_wait = Mux(then_start, RunState.GATHER, RunState.RESET)
+            resets = Mux(state == RunState.GATHER, self.go, resets & ~then_start)
         with m.Switch(state):
             with m.Case(RunState.IDLE), m.If(self.start_command):
                 m.d.sync += [then_start.eq(1), calm.eq(0), state.eq(RunState.WAIT)]
             with m.Case(RunState.WAIT), m.If(calm.all()):
-                m.d.sync += state.eq(RunState.RESET)
+                m.d.sync += state.eq(after_wait)
             with m.Case(RunState.RESET):
                 self._forget(m)
                 m.d.sync += [
@@ -125,8 +143,10 @@ class RunControl(wiring.Component):
                 with m.If(self.finished):
                     m.d.sync += [self.failed.eq(self.error_cause != 0), self.done.eq(self.error_cause == 0)]
                     m.d.sync += state.eq(RunState.IDLE)
+        if self.several:
+            self._gather(m, state, ended)
         m.d.sync += [
-            self.reset.eq((state == RunState.WAIT) & calm.all() & ~self.reset_command),
+            self.reset.eq(resets & ~self.reset_command),
             self.start.eq((state == RunState.PREPARE) & prepared & self.config_matches & ~self.reset_command),
         ]
         m.d.comb += failing.eq(self.fault & (self.running | ended[0]))
@@ -153,6 +173,26 @@ class RunControl(wiring.Component):
             self.active.eq(state >= RunState.PREPARE.value),
         ]
         return m
+
+    def _gather(self, m: Module, state: Signal, ended: Signal) -> None:
+        """Add what a core of several does besides; a BARRIER is waited for two cycles, in which its error may come."""
+        m.d.sync += self.arrived.eq((state == RunState.GATHER) & (ended == 0) & ~self.go & ~self.reset_command)
+        with m.Switch(state):
+            with m.Case(RunState.CHECK):
+                m.d.sync += self.counting.eq(self.config_matches)
+            with m.Case(RunState.RUN):
+                with m.If(self.fault | self.ends):
+                    m.d.sync += self.counting.eq(0)
+                with m.Elif(self.pauses):
+                    m.d.sync += [self.running.eq(0), ended.eq(0b11), state.eq(RunState.GATHER)]
+            with m.Case(RunState.GATHER):
+                m.d.sync += ended.eq(ended >> 1)
+                with m.If(self.go):
+                    m.d.sync += state.eq(RunState.RESET)
+                with m.Elif(self.fault & ended[0]):
+                    m.d.sync += [self.counting.eq(0), state.eq(RunState.SETTLE)]
+        with m.If(self.reset_command):
+            m.d.sync += self.counting.eq(0)
 
     def _forget(self, m: Module) -> None:
         """End the reset: no run has been done and nothing failed."""

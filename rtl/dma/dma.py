@@ -36,7 +36,7 @@ class Dma(wiring.Component):
     Members
     -------
     base, instructions, start: the program, see `Fetch`. stop: send no new request, begin no new burst; LOAD and
-        STORE obey a cycle later.
+        STORE obey a cycle later. stream: of a core of several, what FETCH reads instead of `base`.
     quiet: nothing is requested or on its way; only then may the core be reset.
     fetch_valid, fetch_instruction, fetch_ready: the instructions, one by one. fetch_dispatched: see `Fetch`.
     fetch_fault, fetch_cause, fetch_address: the memory answered a read of instructions with an error.
@@ -57,9 +57,11 @@ class Dma(wiring.Component):
     Parameters
     ----------
     port: sizes of each memory port. ports: how many, a power of two. multiplier_bits: see `TransferSetup`.
+    several: the core is one of several.
     """
 
-    def __init__(self, port: MemoryPort, ports: int, multiplier_bits: int) -> None:
+    def __init__(self, port: MemoryPort, ports: int, multiplier_bits: int, several: bool = False) -> None:
+        self.several = several
         self.multiplier_bits = multiplier_bits
         self.port = port
         self.ports = ports
@@ -68,6 +70,7 @@ class Dma(wiring.Component):
         super().__init__(
             {
                 "base": In(ADDRESS_BITS),
+                **({"stream": In(ADDRESS_BITS)} if several else {}),
                 "instructions": In(32),
                 "start": In(1),
                 "stop": In(1),
@@ -108,7 +111,8 @@ class Dma(wiring.Component):
         m.submodules.load_engine = load = Copies(Load(self.rows, self.multiplier_bits))
         m.submodules.store_engine = store = Copies(Store(self.rows, self.multiplier_bits))
         m.submodules.read_port = port = Copies(ReadPort(self.port), self.ports, shared=("base",))
-        for name in ("base", "instructions", "start", "stop"):
+        m.d.comb += fetch.base.eq(self.stream if self.several else self.base)
+        for name in ("instructions", "start", "stop"):
             m.d.comb += getattr(fetch, name).eq(getattr(self, name))
         for part in (load, store):
             m.d.comb += [part.base.eq(self.base), part.stop.eq(self.stop)]

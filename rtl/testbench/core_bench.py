@@ -1,12 +1,13 @@
 """Run Programs on a whole core: AXI4-Lite host, AXI4 memory, nothing else. Knows no expected values.
 
-cocotb module. The environment variable JOBS names a JSON file: {"masters": prefixes of the AXI4 masters, "schedule":
-arguments of `Schedule`, "stalls": arguments of `Stalls` or null, "jobs": [{"name", "memory" (.npy, uint8), "base",
-"count", "config" [low, high], "timeout_cycles", "broken" [[start, stop] of bytes that answer with an error], "drive"
-{register of the top: value}}]}.
-For every job the memory after the run is written beside its input as `<memory>.after.npy`, and what the registers said
-to `RESULTS` (JSON). With stalls, `<memory>.stalls.npy`, bool [5, cycles], says which channels paused in each cycle of
-the run. Its first cycle is that of the run: FETCH shows its first request in it, whether taken or not.
+cocotb module. The environment variable JOBS names a JSON file: {"slaves": prefix of the AXI4-Lite slave of each core,
+"masters": of each the prefixes of its AXI4 masters, "schedule": arguments of `Schedule`, of which every core has one,
+"stalls": arguments of `Stalls` or null, "jobs": [{"name", "memory" (.npy, uint8), "base", "starts" [[offset, count] of
+each core's instructions], "config" [low, high], "timeout_cycles", "broken" [[start, stop] of bytes that answer with an
+error], "drive" {register of the top: value}}]}.
+For every job the memory after the run is written beside its input as `<memory>.after.npy`, and what the registers of
+every core said to `RESULTS` (JSON). With stalls, `<memory>.stalls.npy`, bool [5, cycles], says which channels paused in
+each cycle of the run. Its first cycle is that of the run: FETCH shows its first request in it, whether taken or not.
 """
 
 import json
@@ -20,7 +21,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster
 
-from gossamer.arch.registers import REGISTERS
+from gossamer.arch.registers import REGISTERS, STREAM_REGISTER
 from gossamer.rtl.testbench.axi_memory import AxiMemory, Schedule, Stalls
 
 RUNNING, DONE, RESETTING = 1, 2, 8
@@ -29,29 +30,35 @@ RESET_CYCLES = 10_000
 
 
 class Host:
-    """The processor's side of the core."""
+    """The processor's side of a core."""
 
-    def __init__(self, dut: Any) -> None:
+    def __init__(self, dut: Any, prefix: str) -> None:
         self.dut = dut
-        self.bus = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.clk, dut.rst)
+        self.bus = AxiLiteMaster(AxiLiteBus.from_prefix(dut, prefix), dut.clk, dut.rst)
 
     async def write(self, name: str, value: int) -> None:
-        await self.bus.write(REGISTERS[name].address, value.to_bytes(4, "little"))
+        register = STREAM_REGISTER if name == STREAM_REGISTER.name else REGISTERS[name]
+        await self.bus.write(register.address, value.to_bytes(4, "little"))
 
     async def read(self, name: str) -> int:
         data = await self.bus.read(REGISTERS[name].address, 4)
         return int.from_bytes(data.data, "little")
 
-    async def run(self, job: dict[str, Any]) -> None:
-        """Start a Program and wait for the interrupt or the timeout."""
+    async def start(self, job: dict[str, Any], offset: int, count: int) -> None:
+        """Start a core: its instructions are `count` at an offset of the Program."""
         await self.write("CONTROL", 2)
         await self.write("INTERRUPT_ENABLE", 1)
         await self.write("PROGRAM_LOW", job["base"] & 0xFFFFFFFF)
         await self.write("PROGRAM_HIGH", job["base"] >> 32)
-        await self.write("PROGRAM_COUNT", job["count"])
+        await self.write("PROGRAM_COUNT", count)
+        if len(job["starts"]) > 1:
+            await self.write(STREAM_REGISTER.name, offset)
         await self.write("PROGRAM_CONFIG_LOW", job["config"][0])
         await self.write("PROGRAM_CONFIG_HIGH", job["config"][1])
         await self.write("CONTROL", 1)
+
+    async def wait(self, job: dict[str, Any]) -> None:
+        """Wait for the interrupt or the timeout."""
         for _ in range(job["timeout_cycles"]):
             if int(self.dut.interrupt.value):
                 break
@@ -78,11 +85,13 @@ async def programs(dut: Any) -> None:
     jobs = json.loads(Path(os.environ["JOBS"]).read_text(encoding="utf-8"))
     dut.rst.value = 1
     Clock(dut.clk, 10, "ns").start()
-    host = Host(dut)
+    hosts = [Host(dut, prefix) for prefix in jobs["slaves"]]
     stalls = None if jobs["stalls"] is None else Stalls(**jobs["stalls"])
-    memory = AxiMemory(
-        dut, dut.clk, bytearray(4096), prefixes=jobs["masters"], timing=Schedule(**jobs["schedule"]), stalls=stalls
-    )
+    memories = [
+        AxiMemory(dut, dut.clk, bytearray(4096), prefixes=prefixes, timing=Schedule(**jobs["schedule"]), stalls=stalls)
+        for prefixes in jobs["masters"]
+    ]
+    memory = memories[0]
     for _ in range(4):
         await RisingEdge(dut.clk)
     dut.rst.value = 0
@@ -94,17 +103,21 @@ async def programs(dut: Any) -> None:
         before = np.load(path)
         content = bytearray(1 << max(12, (before.size - 1).bit_length()))
         content[: before.size] = before.tobytes()
-        memory.target.content = content
-        memory.broken[:] = [range(*span) for span in job["broken"]]
+        for each in memories:
+            each.target.content = content
+            each.broken[:] = [range(*span) for span in job["broken"]]
         for name, value in job["drive"].items():
             getattr(dut, name).value = value
         if stalls is not None:
             memory.record()
-        await host.run(job)
+        for host, (offset, count) in zip(hosts, job["starts"], strict=True):
+            await host.start(job, offset, count)
+        await hosts[0].wait(job)
         if stalls is not None:
             np.save(path.with_suffix(".stalls.npy"), np.array(memory.recorded, dtype=np.bool_).T)
-        results[job["name"]] = await host.registers()
+        registers = results[job["name"]] = [await host.registers() for host in hosts]
         np.save(path.with_suffix(".after.npy"), np.frombuffer(content[: before.size], dtype=np.uint8))
-        if not results[job["name"]]["STATUS"] & DONE and not await host.reset():
+        done = all(each["STATUS"] & DONE for each in registers)
+        if not done and not all([await host.reset() for host in hosts]):
             break  # no job after this one would start
     Path(os.environ["RESULTS"]).write_text(json.dumps(results), encoding="utf-8")

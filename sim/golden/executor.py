@@ -1,10 +1,12 @@
 """Execute a Program: values only, instruction by instruction in program order, exactly as `gossamer.arch.isa` defines.
 
+Several cores have buffers of their own and one off-chip memory.
+
 It sees nothing but the Program and the config. Off-chip bytes nobody has written and all on-chip buffers start as
 POISON, so that a program which reads what it has not written gives wrong values rather than lucky zeros.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,7 @@ from gossamer.arch.isa import FIELDS, VECTOR_OPCODES, Opcode, Space, index_pitch
 from gossamer.arch.spec import BufferSpec, SparseAccelerator
 from gossamer.dataflow.program import Program, TensorBinding
 from gossamer.dataflow.program_file import check_program, memory_image
+from gossamer.dataflow.streams import segments_of
 from gossamer.sim.golden.executor_blocks import run_vector
 from gossamer.sim.golden.executor_bounds import check_bounds, layer_name
 from gossamer.sim.golden.executor_kernels import INDEX_BITS, RUN_FIELDS, compute, load, panel_sizes, store
@@ -132,13 +135,14 @@ def execute_memory(
         )
     columns = decode_columns(program.instructions)
     check_bounds(program, spec, columns)
-    machine = _Machine(spec, initial_memory(program, inputs))
+    memory = initial_memory(program, inputs)
+    machines = [_Machine(spec, memory) for _ in range(spec.cores)]
     fields = np.stack([columns[name] for name in RUN_FIELDS], axis=1)
     vector_names = [field.name for field in FIELDS[Opcode.COPY]]
     vector_fields = np.stack([columns[name] for name in vector_names], axis=1)
-    spaces = columns["space"].tolist()
-    for number, code in enumerate(columns["opcode"].tolist()):
-        opcode = Opcode(code)
+    spaces, opcodes = columns["space"].tolist(), columns["opcode"].tolist()
+    for machine, number in _sequence(program, machines):
+        opcode = Opcode(opcodes[number])
         if opcode in VECTOR_OPCODES:
             try:
                 machine.vector(opcode, dict(zip(vector_names, vector_fields[number].tolist(), strict=True)))
@@ -150,8 +154,15 @@ def execute_memory(
         else:
             machine.load_store_compute(opcode, spaces[number], fields[number])
         if after is not None:
-            after(number, machine.memory)
-    return machine.memory
+            after(number, memory)
+    return memory
+
+
+def _sequence(program: Program, machines: Sequence[_Machine]) -> Iterator[tuple[_Machine, int]]:
+    """Yield who runs which instruction: stage by stage, in each core after core, which no core can tell."""
+    for segment in segments_of(program):
+        for number in range(segment.first, segment.first + segment.count):
+            yield machines[segment.core], number
 
 
 def execute(

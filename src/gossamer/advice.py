@@ -34,7 +34,7 @@ def find_hints(request: SimulationRequest, compiled: Compiled, report: Simulatio
     less than 2 %, are left out.
     """
     from gossamer.mapper.compile import compile_network
-    from gossamer.sim.timing import simulate
+    from gossamer.sim.cores import simulate_program
 
     hints = []
     tried = 0
@@ -54,7 +54,7 @@ def find_hints(request: SimulationRequest, compiled: Compiled, report: Simulatio
             )
         except MappingError:
             continue
-        saved = report.total_cycles - simulate(program, spec).total_cycles
+        saved = report.total_cycles - simulate_program(program, spec).total_cycles
         share = saved / report.total_cycles
         if share >= SMALLEST_SHARE:
             hints.append(

@@ -1,11 +1,22 @@
 """Report a simulated Program of a sparse chain core."""
 
+from gossamer.arch.cores import core_spec
 from gossamer.arch.resources import estimate_resources
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import Objective
+from gossamer.dataflow.program import Program, Way
 from gossamer.mapper.tiling import search_again
 from gossamer.render import describe_config
-from gossamer.report import CLASSES, LayerReport, MappingSearch, ResourceUse, Roofline, SimulationReport
+from gossamer.report import (
+    CLASSES,
+    CoreReport,
+    CoresReport,
+    LayerReport,
+    MappingSearch,
+    ResourceUse,
+    Roofline,
+    SimulationReport,
+)
 from gossamer.request import Compiled, SimulationRequest
 from gossamer.sim.results import LayerTiming, Simulation
 from gossamer.trust import simulated_tier
@@ -44,13 +55,29 @@ def mapping_search(request: SimulationRequest, compiled: Compiled) -> MappingSea
     """Return how the mappings of a network were found, None if it has none; searches are remembered, not repeated."""
     chosen = {(part.mapping.shape, part.reserved_bytes, part.share) for part in compiled.compilation.mapped}
     objective = Objective(request.objective)
-    searches = [search_again(shape, compiled.spec, reserved, share, objective) for shape, reserved, share in chosen]
+    core = core_spec(compiled.spec)
+    searches = [search_again(shape, core, reserved, share, objective) for shape, reserved, share in chosen]
     if not searches:
         return None
     return MappingSearch(
         objective=request.objective, shapes=len(searches), proved=sum(search.proved for search in searches),
         tilings=sum(search.tilings for search in searches), costed=sum(search.costed for search in searches),
         illegal={why: sum(search.illegal[why] for search in searches) for why in searches[0].illegal},
+    )  # fmt: skip
+
+
+def cores_report(program: Program, simulation: Simulation) -> CoresReport | None:
+    """Return what each of several cores did, None for one."""
+    streams = program.streams
+    if streams is None:
+        return None
+    cut = {(record.name, way) for record, way in zip(program.layers, streams.ways, strict=True)}
+    return CoresReport(
+        stages=streams.stages, layers={str(way): sum(each is way for _, each in cut) for way in Way},
+        cores=tuple(
+            CoreReport(cycles=core.total, working=sum(core.stage_cycles), waiting=core.waiting)
+            for core in simulation.cores
+        ),
     )  # fmt: skip
 
 
@@ -68,7 +95,7 @@ def memory_bytes_per_s(spec: SparseAccelerator) -> float:
     """Return what the network can move: off-chip channels at their efficiency, or the AXI ports if they are slower."""
     memory = spec.off_chip
     channels = memory.channels * memory.channel_bandwidth_gb_s * 1e9 * memory.efficiency
-    ports = spec.axi.ports * spec.axi.data_bits / 8 * spec.clock_mhz * 1e6
+    ports = spec.cores * spec.axi.ports * spec.axi.data_bits / 8 * spec.clock_mhz * 1e6
     return min(channels, ports)
 
 

@@ -68,6 +68,7 @@ def generate(
     or is for a device that Vivado does not support, GossamerError for a folder that cannot be written.
     """
     from gossamer.arch.config import fingerprint, load_config, require_hardware, resolved_yaml
+    from gossamer.arch.cores import require_one_core
     from gossamer.arch.target import chosen_target
     from gossamer.rtl.generate import generate_core
     from gossamer.rtl.packaging.vivado.handover import require_vivado
@@ -77,11 +78,12 @@ def generate(
     hardware = chosen_target(target, spec)
     spec = require_hardware(spec, str(config), hardware)
     if vivado:
+        require_one_core(spec, "--vivado makes projects for one core")
         require_vivado(spec, hardware, str(config))
     place = Path(folder)
     check_folder(place)
     stage("generating Verilog")
-    core = import_module("gossamer.rtl.core").Core(spec, hardware)
+    core = import_module("gossamer.rtl.cores").accelerator(spec, hardware)
     generated = generate_core(core, spec, hardware, version("gossamer"), vivado)
     files = {**generated.files, "config.resolved.yaml": resolved_yaml(spec)}
     files[PROVENANCE_FILE] = _provenance(config, settings, target, vivado, fingerprint(spec), files)

@@ -6,7 +6,7 @@ from pathlib import Path
 from textwrap import wrap
 
 from gossamer.arch.spec import AcceleratorSpec, SparseAccelerator
-from gossamer.report import CLASSES, LayerReport, SimulationReport
+from gossamer.report import CLASSES, CoresReport, LayerReport, SimulationReport
 
 _MARKS = {"compute": "#", "edges": "=", "fill": "-", "memory": "~", "vector": "v", "control": "."}
 _BAR_CELLS = 8
@@ -21,8 +21,9 @@ def describe_config(spec: AcceleratorSpec) -> str:
         return f"plain systolic {plain.rows}x{plain.columns}, {plain.stationarity}, {spec.clock_mhz:g} MHz; no RTL"
     array, memory = spec.array, spec.off_chip
     bandwidth = memory.channels * memory.channel_bandwidth_gb_s
+    cores = f"{spec.cores} cores of " if spec.cores > 1 else ""
     return (
-        f"{array.chains} chains x {array.chain_length} stages x {array.lanes} lanes, M <= {array.group_size}, "
+        f"{cores}{array.chains} chains x {array.chain_length} stages x {array.lanes} lanes, M <= {array.group_size}, "
         f"{spec.clock_mhz:g} MHz, {memory.kind} {bandwidth:g} GB/s"
     )
 
@@ -111,6 +112,8 @@ def _total_lines(report: SimulationReport) -> Iterator[str]:
         f"total  {report.total_cycles:,} cycles = {quantity(report.latency_s, 's')} = {rate:.4g} inputs/s, "
         f"{100 * report.utilization:.1f} % of {report.peak_macs_per_cycle:,} MAC/cycle"
     )
+    if report.cores is not None:
+        yield from _core_lines(report.cores)
     shares = percentages(report.classes, report.total_cycles)
     yield "  " + " ".join(f"{name} {share:.1f}" for name, share in shares.items()) + " = 100.0 %"
     if report.energy_j is not None:
@@ -141,6 +144,13 @@ def _total_lines(report: SimulationReport) -> Iterator[str]:
         ]
         yield f"area   {', '.join(uses[:3])},"
         yield f"       {', '.join((*uses[3:], 'estimated'))}"
+
+
+def _core_lines(cores: CoresReport) -> Iterator[str]:
+    counts = ", ".join(f"{count} {way}" for way, count in cores.layers.items() if count)
+    yield f"cores  {len(cores.cores)}, {cores.stages} stages between barriers; layers cut by: {counts}"
+    for number, core in enumerate(cores.cores):
+        yield f"       core {number}: {core.cycles:,} cycles, {core.working:,} at work, {core.waiting:,} waiting"
 
 
 def _bounds(report: SimulationReport) -> list[str]:

@@ -90,6 +90,24 @@ class ResourceUse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CoreReport:
+    """One of several cores, in cycles: until its END (`cycles`), of them at work and waiting at barriers."""
+
+    cycles: int
+    working: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoresReport:
+    """What several cores did: `stages` between barriers; `layers`: how many were cut each way, some in two."""
+
+    stages: int
+    layers: Mapping[str, int]
+    cores: tuple[CoreReport, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SimulationReport:
     """The result of `simulate`. energy_j is None where no energy model exists (plain systolic references)."""
 
@@ -118,6 +136,7 @@ class SimulationReport:
     notes: tuple[str, ...]
     hints: tuple[Hint, ...] = ()
     mappings: MappingSearch | None = None
+    cores: CoresReport | None = None
     explain: Explanation | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -135,6 +154,7 @@ class SimulationReport:
             "layers": [layer.as_json() for layer in self.layers],
             "hints": [asdict(hint) for hint in self.hints], "notes": list(self.notes),
             "mappings": None if self.mappings is None else asdict(self.mappings),
+            **({} if self.cores is None else {"cores": asdict(self.cores)}),
             **({} if self.explain is None else {"explain": asdict(self.explain)}),
         }  # fmt: skip
 

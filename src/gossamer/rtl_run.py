@@ -14,12 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.arch.cores import core_spec
 from gossamer.arch.errors import ToolError
+from gossamer.arch.isa import INSTRUCTION_BYTES
 from gossamer.arch.registers import REGISTERS, ErrorCause
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.target import Target
 from gossamer.dataflow.program import Program
-from gossamer.rtl.core import Core, master_names
+from gossamer.dataflow.streams import segments_of
+from gossamer.rtl.core import master_names
+from gossamer.rtl.cores import accelerator, slave_names
 from gossamer.rtl.testbench.simulate import SimulationFailed, build, run
 from gossamer.rtl.verilog import VerilogModule, verilog_modules
 from gossamer.sim.kernels import user_cache
@@ -27,6 +31,7 @@ from gossamer.sim.offchip import offchip_timing
 
 COMPILERS = ("g++", "make", "perl")
 TOP = "gossamer_core"
+SEVERAL_TOP = "gossamer_cores"
 DONE_BIT, ERROR_BIT = 2, 4
 STALL_PROBABILITY = 0.25
 """Share of the cycles in which random stalls hold up each channel of the memory port."""
@@ -54,12 +59,18 @@ class RtlJob:
     broken: tuple[range, ...] = ()
     drive: Mapping[str, int] = field(default_factory=dict)
 
+    def _starts(self) -> list[tuple[int, int]]:
+        """Return for every core where its first instructions are, and how many."""
+        if self.count is not None:
+            return [(0, self.count)]
+        first = [segment for segment in segments_of(self.program) if segment.stage == 0]
+        return [(segment.first * INSTRUCTION_BYTES, segment.count) for segment in first]
+
     def row(self, memory: Path) -> dict[str, Any]:
         """Return the job as the bench reads it, with the file of its memory."""
         digest = self.fingerprint or bytes.fromhex(self.program.config_fingerprint)
         return {
-            "name": self.name, "memory": str(memory), "base": 0,
-            "count": len(self.program.instructions) if self.count is None else self.count,
+            "name": self.name, "memory": str(memory), "base": 0, "starts": self._starts(),
             "config": [int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")],
             "timeout_cycles": TIMEOUT_FACTOR * self.expected_cycles + TIMEOUT_CYCLES,
             "broken": [[span.start, span.stop] for span in self.broken], "drive": dict(self.drive),
@@ -71,21 +82,38 @@ class RtlResult:
     """What the core left: memory after the run and every readable register by name.
 
     stalls: bool [5, cycles], which channels of the memory port paused in each cycle of the run; None: none ever did.
+    others: registers of the cores after the first.
     """
 
     memory: NDArray[np.uint8]
     registers: Mapping[str, int]
     stalls: NDArray[np.bool_] | None = None
+    others: tuple[Mapping[str, int], ...] = ()
+
+    @property
+    def cores(self) -> tuple[Mapping[str, int], ...]:
+        """Return the registers of every core."""
+        return (self.registers, *self.others)
 
     @property
     def finished(self) -> bool:
-        """Return whether the run reached END without an error."""
-        return bool(self.registers["STATUS"] & DONE_BIT) and not self.registers["STATUS"] & ERROR_BIT
+        """Return whether every core reached END without an error."""
+        return all(each["STATUS"] & DONE_BIT and not each["STATUS"] & ERROR_BIT for each in self.cores)
+
+    @property
+    def cycles(self) -> int:
+        """Return the cycles of the run: those of the core that took longest."""
+        return max(each["CYCLES"] for each in self.cores)
 
     @property
     def cause(self) -> ErrorCause:
         """Return why the core stopped."""
         return ErrorCause(self.registers["ERROR_CAUSE"])
+
+
+def top_name(spec: SparseAccelerator) -> str:
+    """Return the name of its module."""
+    return TOP if spec.cores == 1 else SEVERAL_TOP
 
 
 def require_compilers() -> None:
@@ -103,10 +131,12 @@ def cores_folder() -> Path:
 
 
 def memory_arguments(spec: SparseAccelerator, stalls: str, seed: int) -> dict[str, Any]:
-    """Return the memory of the bench: its ports, latency and bandwidth of the config, and random stalls if asked."""
-    timing = offchip_timing(spec)
+    """Return ports and memory of the bench: latency and bandwidth of every core's share, and random stalls if asked."""
+    timing, ports = offchip_timing(core_spec(spec)), spec.axi.ports
+    masters = [prefix.removesuffix("_") for prefix in master_names(spec.cores * ports)]
     return {
-        "masters": [prefix.removesuffix("_") for prefix in master_names(spec.axi.ports)],
+        "slaves": [prefix.removesuffix("_") for prefix in slave_names(spec.cores)],
+        "masters": [masters[ports * core : ports * (core + 1)] for core in range(spec.cores)],
         "schedule": {
             "beat_bytes": timing.beat_bytes, "channels": timing.channels, "interleave_bytes": timing.interleave_bytes,
             "beat_ticks": timing.beat_ticks, "latency_cycles": timing.latency_cycles,
@@ -122,7 +152,7 @@ def run_programs(
     """Return the results by job name; jobs after one that no reset ends are missing. Raises ToolError."""
     require_compilers()
     stage("writing Verilog")
-    modules = verilog_modules(Core(spec, target))
+    modules = verilog_modules(accelerator(spec, target))
     stage("compiling with Verilator (kept for the next run)")
     compiled = build_core(modules, waves=waves)
     stage(f"running {len(jobs)} programs on the RTL")
@@ -154,18 +184,19 @@ def run_jobs(
     results.unlink(missing_ok=True)
     try:
         run(
-            target, TOP, "gossamer.rtl.testbench.core_bench", folder=folder, waves=waves, python_path=[],
+            target, top_name(spec), "gossamer.rtl.testbench.core_bench", folder=folder, waves=waves, python_path=[],
             environment={"JOBS": str(folder / "jobs.json"), "RESULTS": str(results)},
         )  # fmt: skip
     except SimulationFailed as error:
         raise ToolError(str(error)) from error
     registers = json.loads(results.read_text(encoding="utf-8"))
-    assert all(set(values) <= set(REGISTERS) for values in registers.values())
+    assert all(set(values) <= set(REGISTERS) for each in registers.values() for values in each)
     stalled = description["stalls"] is not None
     return {
         job.name: RtlResult(
             memory=np.load(folder / f"memory{number}.after.npy"),
-            registers=registers[job.name],
+            registers=registers[job.name][0],
+            others=tuple(registers[job.name][1:]),
             stalls=np.load(folder / f"memory{number}.stalls.npy") if stalled else None,
         )
         for number, job in enumerate(jobs)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.arch.config import fingerprint, load_config
+from gossamer.arch.cores import require_one_core
 from gossamer.arch.errors import ConfigError, ModelError, ProgramError
 from gossamer.arch.spec import AcceleratorSpec, SparseAccelerator, SystolicAccelerator
 from gossamer.dataflow.network import Network
@@ -154,20 +155,25 @@ def run_simulation(request: SimulationRequest, stage: Stage = _silent) -> Simula
         _check_mapped(request, f"{spec.name} is a plain systolic array, which is not mapped")
         report = systolic_report(request, spec, pruned_network(request, spec, stage))
         return SimulationRun(report=report, spec=spec, program=None, provenance=provenance)
-    from gossamer.core_report import core_report, mapping_search
-    from gossamer.sim.timing import simulate
+    from gossamer.core_report import core_report, cores_report, mapping_search
+    from gossamer.sim.cores import simulate_program
 
+    if request.explain is not None:
+        require_one_core(spec, "--explain shows the mapping of a layer on one core")
     if request.model.endswith(PROGRAM_SUFFIX):
         _check_mapped(request, f"{request.model} is a compiled Program, whose mappings are chosen and not recorded")
         program = read_program(Path(request.model), spec)
         stage("simulating")
-        report = core_report(request, spec, simulate(program, spec), ("a compiled Program: simulated as it is",))
+        simulation = simulate_program(program, spec)
+        report = core_report(request, spec, simulation, ("a compiled Program: simulated as it is",))
+        report = replace(report, cores=cores_report(program, simulation))
         return SimulationRun(report=report, spec=spec, program=program, provenance=provenance)
     compiled = compile_for(request, spec, stage)
     stage("simulating")
-    simulation = simulate(compiled.program, spec)
+    simulation = simulate_program(compiled.program, spec)
     report = core_report(request, spec, simulation, compiled.network.notes)
-    report = replace(report, mappings=mapping_search(request, compiled))
+    cores = cores_report(compiled.program, simulation)
+    report = replace(report, mappings=mapping_search(request, compiled), cores=cores)
     if request.explain is not None:
         from gossamer.explain import explain
 

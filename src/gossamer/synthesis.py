@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gossamer.arch.config import fingerprint, load_config, require_hardware, resolved_yaml
+from gossamer.arch.cores import require_one_core
 from gossamer.arch.errors import ConfigError, GossamerError
 from gossamer.arch.resources import Resources, estimate_resources
 from gossamer.arch.spec import DeviceSpec, SparseAccelerator
@@ -164,6 +165,7 @@ def _checked(request: SynthesisRequest) -> tuple[SparseAccelerator, Target]:
     loaded = load_config(request.config, request.settings)
     target = chosen_target(request.target, loaded)
     spec = require_hardware(loaded, request.config, target)
+    require_one_core(spec, "synth synthesizes one core, of which several are as many")
     if target not in FAMILY:
         raise ConfigError(
             f"{request.config}: device {spec.device.name} is {spec.device.family.value}, which cannot be synthesized "

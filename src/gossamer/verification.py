@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ from numpy.typing import NDArray
 
 from gossamer.arch.encoding import decode_columns
 from gossamer.arch.isa import ENGINES, Engine, Opcode
+from gossamer.arch.registers import ErrorCause
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.target import Target
 from gossamer.dataflow.program import Program, TensorBinding
 from gossamer.rtl.testbench.waves import wave_format
-from gossamer.rtl_run import STALL_PROBABILITY, RtlJob, RtlResult, run_programs
+from gossamer.rtl_run import DONE_BIT, STALL_PROBABILITY, RtlJob, RtlResult, run_programs
+from gossamer.sim.cores import simulate_program
 from gossamer.sim.golden.executor import execute_memory, initial_memory
 from gossamer.sim.results import Simulation
 from gossamer.sim.stalls import random_stalls
@@ -55,12 +58,13 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counter:
-    """One counter of an engine in RTL and simulator, in cycles (instructions for "instructions")."""
+    """One counter of an engine of a core in RTL and simulator, in cycles (instructions for "instructions")."""
 
     engine: Engine
     name: str
     rtl: int
     sim: int
+    core: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +175,7 @@ def verify_programs(
     """
     stage("computing what must come out")
     expected = {each.name: execute_memory(each.program, spec, each.inputs) for each in candidates}
-    simulated = {each.name: simulate(each.program, spec) for each in candidates}
+    simulated = {each.name: simulate_program(each.program, spec) for each in candidates}
     jobs = [
         RtlJob(
             name=each.name, program=each.program, memory=initial_memory(each.program, each.inputs),
@@ -214,7 +218,7 @@ def check_program(
     checked = sum(int(np.prod(binding.shape)) for binding in tensors)
     if result is None or not result.finished:
         why = "did not run: a program before it hung" if result is None else why_stopped(result)
-        cycles = 0 if result is None else result.registers["CYCLES"]
+        cycles = 0 if result is None else result.cycles
         return ProgramCheck(
             name=candidate.name, bit_exact=False, outputs_checked=0, rtl_cycles=cycles,
             sim_cycles=simulated.total_cycles, failure=why,
@@ -222,34 +226,52 @@ def check_program(
     mismatch = find_mismatch(program, expected, result.memory)
     return ProgramCheck(
         name=candidate.name, bit_exact=mismatch is None, outputs_checked=checked,
-        rtl_cycles=result.registers["CYCLES"], sim_cycles=simulated.total_cycles,
-        counters=tuple(_counters(simulated, result)), mismatch=mismatch,
+        rtl_cycles=result.cycles, sim_cycles=simulated.total_cycles, counters=tuple(_counters(simulated, result)),
+        mismatch=mismatch,
     )  # fmt: skip
 
 
 def _counters(simulated: Simulation, result: RtlResult) -> list[Counter]:
-    """Return every counter of every engine, RTL beside simulator."""
+    """Return every counter of every engine of every core, RTL beside simulator."""
     counters = []
-    for engine in ENGINES:
-        cycles, prefix = simulated.engines[engine], engine.value.upper()
+    engines = [core.engines for core in simulated.cores] or [simulated.engines]
+    for core, engine in product(range(len(engines)), ENGINES):
+        cycles, prefix = engines[core][engine], engine.value.upper()
         pairs = {
             "instructions": cycles.instructions, "busy": cycles.busy, "waiting_memory": cycles.waiting_memory,
             "idle": cycles.idle,
             **{f"waiting_{giver.value}": cycles.waiting_token[giver] for giver in ENGINES},
         }  # fmt: skip
         for name, sim in pairs.items():
-            rtl = result.registers[f"{prefix}_{name.upper()}"]
-            counters.append(Counter(engine=engine, name=name, rtl=rtl, sim=sim))
+            rtl = result.cores[core][f"{prefix}_{name.upper()}"]
+            counters.append(Counter(engine=engine, name=name, rtl=rtl, sim=sim, core=core))
     return counters
 
 
 def why_stopped(result: RtlResult) -> str:
     """Return what an unfinished run says about itself: its error, or the engines that are stuck and what they need."""
-    registers = result.registers
-    if result.cause:
+    if result.others:
+        return "; ".join(f"core {number}: {_what_core_does(each)}" for number, each in enumerate(result.cores))
+    return _why_core_stopped(result.registers)
+
+
+def _what_core_does(registers: Mapping[str, int]) -> str:
+    """Return the state of one of several cores: a failed one stops the run of the others."""
+    if registers["ERROR_CAUSE"]:
+        return _why_core_stopped(registers)
+    state = registers["STATUS"]
+    if state & DONE_BIT:
+        return f"done after {registers['CYCLES']} cycles"
+    busy = "at work" if state >> 4 else "with nothing to do: at a BARRIER, or fetch is stuck"
+    return f"not done after {registers['CYCLES']} cycles, {busy}"
+
+
+def _why_core_stopped(registers: Mapping[str, int]) -> str:
+    cause = ErrorCause(registers["ERROR_CAUSE"])
+    if cause:
         address = registers["ERROR_ADDRESS_HIGH"] << 32 | registers["ERROR_ADDRESS_LOW"]
         return (
-            f"stopped with error {result.cause.name} after {registers['ERROR_INSTRUCTION']} instructions were "
+            f"stopped with error {cause.name} after {registers['ERROR_INSTRUCTION']} instructions were "
             f"dispatched, memory address {address:#x}"
         )
     stuck = []

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gossamer.arch.config import load_config, require_hardware
+from gossamer.arch.cores import require_one_core
 from gossamer.arch.errors import ConfigError, ModelError
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.target import chosen_target
@@ -66,6 +67,8 @@ def _checked(request: VerifyRequest) -> SparseAccelerator:
         raise ModelError(f"--images must be at least 1, not {request.images}")
     config = load_config(request.config, request.overrides)
     spec = require_hardware(config, request.config, chosen_target(request.target, config))
+    if request.stalls != "none":
+        require_one_core(spec, f"--stalls {request.stalls} records the pauses of one core's port")
     if request.random and request.layers is not None:
         raise ModelError("--layers takes layers out of a MODEL; random networks have none to name")
     if request.waves is not None and request.waves.exists() and not request.waves.is_dir():
@@ -110,12 +113,13 @@ def print_verification(report: VerificationReport) -> None:
 def _engine_lines(check: ProgramCheck) -> list[str]:
     """Return one line per engine whose counters differ from the simulator's."""
     lines = []
-    for engine in dict.fromkeys(counter.engine for counter in check.counters):
+    several = any(counter.core for counter in check.counters)
+    for core, engine in dict.fromkeys((counter.core, counter.engine) for counter in check.counters):
         parts = [
             f"{counter.name} {counter.rtl:,d} ({counter.rtl - counter.sim:+,d})"
             for counter in check.counters
-            if counter.engine is engine and counter.rtl != counter.sim
+            if (counter.core, counter.engine) == (core, engine) and counter.rtl != counter.sim
         ]
         if parts:
-            lines.append(f"{engine.value}: RTL against simulator: {', '.join(parts)}")
+            lines.append(f"{f'core {core} ' * several}{engine.value}: RTL against simulator: {', '.join(parts)}")
     return lines

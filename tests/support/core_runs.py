@@ -13,12 +13,12 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.network import Network, Tensor
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper.compile import compile_network
-from gossamer.rtl.core import Core
+from gossamer.rtl.cores import accelerator
 from gossamer.rtl.verilog import VerilogModule, verilog_modules
-from gossamer.rtl_run import TOP, RtlJob, RtlResult, build_core, run_jobs
+from gossamer.rtl_run import RtlJob, RtlResult, build_core, run_jobs, top_name
+from gossamer.sim.cores import simulate_program
 from gossamer.sim.golden.executor import execute_memory, initial_memory
 from gossamer.sim.results import Simulation
-from gossamer.sim.timing import simulate
 from gossamer.verification import Candidate, ProgramCheck, check_program
 from gossamer.verify_candidates import random_values
 
@@ -64,7 +64,7 @@ class Prepared:
     @classmethod
     def of(cls, candidate: Candidate, spec: SparseAccelerator) -> "Prepared":
         program = candidate.program
-        return cls(candidate, execute_memory(program, spec, candidate.inputs), simulate(program, spec))
+        return cls(candidate, execute_memory(program, spec, candidate.inputs), simulate_program(program, spec))
 
     def job(self, name: str = "") -> RtlJob:
         program = self.candidate.program
@@ -78,7 +78,7 @@ class Prepared:
 
 
 def build(spec: SparseAccelerator) -> BuiltCore:
-    return BuiltCore(spec, build_core(verilog_modules(Core(spec))))
+    return BuiltCore(spec, build_core(verilog_modules(accelerator(spec))))
 
 
 def build_mutants(spec: SparseAccelerator, changes: Sequence[Change]) -> BuiltCore:
@@ -86,18 +86,18 @@ def build_mutants(spec: SparseAccelerator, changes: Sequence[Change]) -> BuiltCo
 
     A pattern has a group `value`; the replacement stands for what that matches, which it may name as VALUE.
     """
-    texts = {module.name: module.text for module in verilog_modules(Core(spec))}
-    names = list(texts)
+    texts = {module.name: module.text for module in verilog_modules(accelerator(spec))}
+    names, top = list(texts), top_name(spec)
     for number, (name, pattern, replacement) in enumerate(changes, 1):
         matches = list(re.finditer(pattern, texts[name]))
         assert len(matches) == 1, f"{name}: {pattern} must match once, not {len(matches)} times"
         found = matches[0]
         value = f"({found['value']})"
         fault = replacement.replace("VALUE", value)
-        chosen = f"(({TOP}.mutant == 8'd{number}) ? ({fault}) : {value})"
+        chosen = f"(({top}.mutant == 8'd{number}) ? ({fault}) : {value})"
         start, end = found.span("value")
         texts[name] = texts[name][:start] + chosen + texts[name][end:]
-    texts[TOP], count = re.subn(rf"(module {TOP}\([^;]*;)", r"\1\n  reg [7:0] mutant = 0;", texts[TOP])
+    texts[top], count = re.subn(rf"(module {top}\([^;]*;)", r"\1\n  reg [7:0] mutant = 0;", texts[top])
     assert count == 1
     return BuiltCore(spec, build_core([VerilogModule(name=name, text=texts[name]) for name in names]))
 

@@ -195,25 +195,30 @@ class Twin:
 
     def _serve(self, burst: Burst) -> tuple[int, int]:
         """Return when the channel starts and ends with a burst, in whole cycles, rounded up."""
+        start, end = self._channel(burst)
+        return ceil(start), ceil(end)
+
+    def _channel(self, burst: Burst) -> tuple[Fraction, Fraction]:
         channel = burst.address // self.memory.interleave_bytes % self.memory.channels
         start = max(Fraction(self.now), self.channel_free[channel])
         end = start + Fraction(burst.beats * self.memory.beat_ticks, 65536)
         self.channel_free[channel] = end
-        return ceil(start), ceil(end)
+        return start, end
 
     def _read(self, burst: Burst, port: int, accepted: int) -> int:
         self.requested[port] = self.now
-        first, last = self._serve(burst)
-        begin = max(self.read_free[port], first + self.memory.latency_cycles, accepted)
-        done = max(begin + burst.pieces, last + self.memory.latency_cycles)
-        self.read_free[port] = done
-        return done
+        start, end = self._channel(burst)
+        beat = (end - start) / burst.beats
+        for number, pieces in enumerate(burst.pieces_of, start=1):
+            comes = max(ceil(start), ceil(start + number * beat) - 1) + self.memory.latency_cycles
+            self.read_free[port] = max(self.read_free[port], comes, accepted) + pieces
+        return self.read_free[port]
 
     def _load(self, burst: Burst, port: int) -> int:
         """Return when LOAD has taken a burst: as it comes through one port, after it has come through several."""
         if self.memory.ports == 1:
             return self._read(burst, port, self.filled)
-        arrived = self._read(Burst(burst.address, burst.beats, burst.beats, ()), port, 0)
+        arrived = self._read(Burst(burst.address, burst.beats, burst.beats, (1,) * burst.beats), port, 0)
         self.taken = max(self.taken, arrived + 1, self.filled) + burst.pieces
         return self.taken
 

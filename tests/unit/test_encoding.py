@@ -119,7 +119,7 @@ def test_unknown_field_and_shape() -> None:
         encode(Opcode.LOAD, {"opcode": int(Opcode.STORE)})
 
 
-@pytest.mark.parametrize("opcode", [-1, 4, 19, 31, 32, 2**40])
+@pytest.mark.parametrize("opcode", [-1, 5, 19, 31, 32, 2**40])
 def test_unknown_opcode(opcode: int) -> None:
     with pytest.raises(ProgramError, match="instruction 1: opcode must be one of"):
         encode_columns(np.array([0, opcode]), {})
