@@ -1,10 +1,11 @@
-"""Compare searches with a whole grid: the share of its hypervolume that few of its points reach.
+"""Compare searches with a whole grid: the share of its hypervolume and of its front that few of its points reach.
 
     python benchmarks/sweep_search.py [--share 0.05] [--seeds 5] [--strategies random,nsga2,tpe]
 
 Evaluates a grid of MobileNet-V2 on a KV260, then runs each strategy with each seed on `--share` of its points. Searches
 run as `gossamer sweep` runs them, but look up their points in the grid's store, whose results are the same bits.
-Hypervolume is between the front and the worst feasible value of every objective, each scaled to its range.
+Hypervolume is between the front and the worst feasible value of every objective, each scaled to its range. Points
+of the front with equal objectives count as one.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.explore.evaluate import STATUS, Results
-from gossamer.explore.pareto import hypervolume, oriented
+from gossamer.explore.pareto import front, hypervolume, oriented
 from gossamer.explore.runner import run_sweep
 from gossamer.explore.space import Space
 from gossamer.explore.spec import SweepSpec
@@ -88,16 +89,20 @@ def main() -> None:
         low, high = costs.min(axis=0), costs.max(axis=0)
         width, worst = np.where(high > low, high - low, 1.0), np.full(costs.shape[1], 1.01)
         whole, points = hypervolume((costs - low) / width, worst), round(options.share * report.points_total)
+        best = set(map(tuple, costs[front(costs)].tolist()))
         for kind in options.strategies.split(","):
-            shares, started = [], time.monotonic()
+            shares, fronts, started = [], [], time.monotonic()
             for seed in range(1, options.seeds + 1):
                 file.write_text(f"{SWEEP}strategy: {{kind: {kind}, points: {points}, seed: {seed}}}\n")
                 run_sweep(load_sweep(file), folder / f"{kind}{seed}.db", factory=LookUp(grid))
-                shares.append(hypervolume((costs_in(folder / f"{kind}{seed}.db") - low) / width, worst) / whole)
+                found = costs_in(folder / f"{kind}{seed}.db")
+                shares.append(hypervolume((found - low) / width, worst) / whole)
+                fronts.append(len(best & set(map(tuple, found.tolist()))))
             each = (time.monotonic() - started) / options.seeds
             print(
                 f"  {kind:<7}{points:>7,} points: {100 * statistics.mean(shares):.2f} % of the grid's hypervolume, "
-                f"least {100 * min(shares):.2f} %, {options.seeds} seeds; {each:.1f} s each", flush=True
+                f"least {100 * min(shares):.2f} %; {statistics.mean(fronts):.1f} of {len(best)} points of its front; "
+                f"{options.seeds} seeds, {each:.1f} s each", flush=True
             )  # fmt: skip
 
 

@@ -37,22 +37,28 @@ class Enough(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What a sweep took: `wall_s`, imports included, `cpu_s` and `peak_bytes` of all its processes."""
+    """What a sweep took: `wall_s`, imports included, `cpu_s` and `peak_bytes` of all its processes.
+
+    `writing_s`: CPU time of the process that writes the store, from its first chunk on; `stored_bytes` of the store.
+    """
 
     points: int
     infeasible: int
-    front: int
+    writing_s: float
+    stored_bytes: int
     wall_s: float
     cpu_s: float
     peak_bytes: int
 
     def text(self, workers: int) -> str:
         """Return lines to print."""
+        written = f", written in {1e6 * self.writing_s / self.points:.0f} us of CPU" if workers > 1 else ""
         return (
             f"{SWEEP}, {workers} worker{'s' * (workers > 1)}: {self.points:,} points, "
-            f"{self.points - self.infeasible:,} feasible, {self.infeasible:,} infeasible; front {self.front:,}\n"
+            f"{self.points - self.infeasible:,} feasible, {self.infeasible:,} infeasible\n"
             f"  {self.wall_s:.1f} s, {self.points / self.wall_s:,.0f} points/s; CPU {self.cpu_s:.1f} s, "
-            f"{1e6 * self.cpu_s / self.points:,.0f} us per point; peak memory {self.peak_bytes / 2**20:,.0f} MiB"
+            f"{1e6 * self.cpu_s / self.points:,.0f} us per point; peak memory {self.peak_bytes / 2**20:,.0f} MiB\n"
+            f"  store {self.stored_bytes / self.points:.0f} bytes per point{written}"
         )
 
 
@@ -95,16 +101,21 @@ def _resident_bytes(process: int) -> int:
 def run_here(points: int, workers: int, folder: Path) -> None:
     """Run the sweep in this process and print what it found as JSON."""
     last: list[Progress] = []
+    started: list[float] = []
+    store = folder / "results.db"
 
     def watch(progress: Progress) -> None:
         last[:] = [progress]
+        if progress.done and not started:
+            started.append(time.process_time())
         if progress.done >= points:
             raise Enough
 
     with suppress(Enough):
-        run_sweep(load_sweep(SWEEP), folder / "results.db", workers=workers, watch=watch)
-    now = last[0]
-    print(json.dumps({"points": now.points, "infeasible": now.infeasible, "front": now.front}))
+        run_sweep(load_sweep(SWEEP), store, workers=workers, watch=watch)
+    now, writing = last[0], time.process_time() - started[0]
+    counts = {"points": now.points, "infeasible": now.infeasible}
+    print(json.dumps(counts | {"writing_s": writing, "stored_bytes": store.stat().st_size}))
 
 
 def main() -> None:

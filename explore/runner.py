@@ -136,7 +136,7 @@ def run_sweep(
                 stack.callback(pools[0].close)
             return pools[0]
 
-        search = None if spec.strategy.kind in ("grid", "random") else Search(spec.strategy, spec.objectives, space)
+        search = None if spec.strategy.kind in ("grid", "random") else Search(spec, space)
         order = order_of(spec.strategy, space) if search is None else None
         if absent:
             pool()  # before there is a file: what is wrong with the evaluator leaves none
