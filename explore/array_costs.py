@@ -1,10 +1,10 @@
 """Cost a shape for the array under many capacities of the buffers at once.
 
 What buffers hold decides which tilings are legal, not what a legal one takes. So the tilings that the largest buffers
-allow, few of them (`COARSE`), are listed once, in the order of their lower bounds (`gossamer.mapper.mapping_bound`);
-for each design a kernel finds the first that fit it; and those are costed by the analytic model, once each, until a
-bound says that no later one is better, or `BEAM` are costed. The search of `gossamer.mapper.tiling` goes on to the
-proof: docs/sweeps.md says what the difference is.
+allow, few of them (`COARSE`), are listed once, with lower bounds of their cycles and what they may well take
+(`gossamer.mapper.mapping_bound`); for each design a kernel finds the first `BEAM` in the order of either that fit it;
+and those whose bounds do not rule them out are costed by the analytic model, once each. The search of
+`gossamer.mapper.tiling` goes on to the proof: docs/decisions/0020 says what the difference is.
 """
 
 from dataclasses import dataclass
@@ -34,12 +34,13 @@ from gossamer.sim import engine
 from gossamer.sim.analytic import LayerModel
 from gossamer.sim.jobs import DEPENDS
 from gossamer.sim.kernels import kernel
+from gossamer.sim.offchip import TICKS_PER_CYCLE
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-BEAM = 12
-"""Tilings that are costed exactly, at most, in the order of their bounds."""
+BEAM = 8
+"""Tilings that are costed exactly, at most."""
 
 COARSE = True
 """Whether tiles are halves of halves of an axis only: a quarter of the tilings."""
@@ -47,43 +48,65 @@ COARSE = True
 CAPACITIES = (ACTIVATION, LOADED, WRITTEN, WEIGHT_ROWS, INDEX_ROWS, ACCUMULATOR, PARAMETER)
 """What a config offers that says which tilings are legal."""
 
-CYCLES, HEAD, TAIL, TIMES = range(4)
+CYCLES, HEAD, FIRST, TAIL, LAST, TILES, TIMES = range(7)
 """Columns of the times of costs."""
 
 
-@kernel(allocates=False)
-def first_legal(layer: Ints, chips: Ints, choices: Ints, found: Ints) -> None:
-    """Fill found int64 [designs, n] with the numbers of the first choices that fit each design, -1 behind the last.
+# What a tiling needs: columns of `needs` int64 [n, NEEDS].
+ROWS, SUMS, LOADS, RESULTS, NEEDS = range(5)
 
-    chips int64 [designs, CHIP]; choices int64 [m, CHOICE] in the order in which they are tried.
-    """
-    found[:] = -1
-    done = 0
+
+@kernel(allocates=False)
+def needs_of(layer: Ints, chip: Ints, choices: Ints, needs: Ints) -> None:
+    """Fill needs int64 [n, NEEDS] of choices int64 [n, CHOICE]: what they need of the buffers."""
     for number in range(choices.shape[0]):
         choice = choices[number]
-        rows, sums = weight_rows(layer, choice), sum_entries(layer, chips[0], choice)
-        loaded, written = tile_bytes(layer, chips[0], choice)
-        for design in range(chips.shape[0]):
-            chip = chips[design]
-            if found[design, -1] >= 0 or sums > chip[ACCUMULATOR]:
-                continue
-            if fits_weights(layer, chip, rows) and fits_tile(chip, loaded, written):
-                at = 0
-                while found[design, at] >= 0:
-                    at += 1
-                found[design, at] = number
-                if at == found.shape[1] - 1:
-                    done += 1
-        if done == chips.shape[0]:
-            return
+        needs[number, ROWS], needs[number, SUMS] = weight_rows(layer, choice), sum_entries(layer, chip, choice)
+        needs[number, LOADS], needs[number, RESULTS] = tile_bytes(layer, chip, choice)
+
+
+@kernel(allocates=False)
+def _fits(layer: Ints, chip: Ints, need: Ints) -> bool:
+    """Return whether a design has what a tiling needs."""
+    if need[SUMS] > chip[ACCUMULATOR] or not fits_weights(layer, chip, need[ROWS]):
+        return False
+    return bool(fits_tile(chip, need[LOADS], need[RESULTS]))
+
+
+@kernel(allocates=False)
+def first_legal(layer: Ints, chips: Ints, needs: Ints, orders: Ints, at: Ints, found: Ints) -> None:
+    """Fill found int64 [designs, n] with the numbers of the first tilings that fit each design, -1 behind the last.
+
+    chips int64 [designs, CHIP]; orders int64 [2, m]: all tilings as they are tried, from either in turn; at int64 [2]
+    is scratch.
+    """
+    found[:] = -1
+    for design in range(chips.shape[0]):
+        count, turn = 0, 0
+        at[:] = 0
+        while count < found.shape[1] and max(at[0], at[1]) < needs.shape[0]:
+            while at[turn] < needs.shape[0]:
+                tiling = orders[turn, at[turn]]
+                at[turn] += 1
+                if not _fits(layer, chips[design], needs[tiling]):
+                    continue
+                new = True
+                for other in range(count):
+                    new = new and found[design, other] != tiling
+                if new:
+                    found[design, count] = tiling
+                    count += 1
+                    break
+            turn = 1 - turn
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Costs:
     """What designs take for some work: `times` float64 [designs, TIMES] in cycles, counts int64 [designs, COUNTS].
 
-    CYCLES: of the work alone, infinite if it cannot be done. HEAD: before the first LOAD of an input, which waits for
-    what makes it; TAIL: after the last LOAD. What comes next may begin in the tail with all that it does not wait for.
+    CYCLES: of the work alone, infinite if it cannot be done. HEAD: before its first LOAD of an input; FIRST: before its
+    first COMPUTE; TAIL: after its last LOAD, while the channels are free; LAST: after its last COMPUTE; TILES: parts of
+    the result that are done one after the other.
     """
 
     times: Floats
@@ -95,13 +118,18 @@ class Costs:
         return cls(np.zeros((designs, TIMES)), np.zeros((designs, COUNTS), dtype=np.int64))
 
     def then(self, other: "Costs") -> "Costs":
-        """Return those of this work and another after it."""
-        nothing = self.times[:, CYCLES] == 0
-        times = np.empty_like(self.times)
-        hidden = np.minimum(self.times[:, TAIL], other.times[:, HEAD])
-        times[:, CYCLES] = self.times[:, CYCLES] + other.times[:, CYCLES] - hidden
-        times[:, HEAD] = np.where(nothing, other.times[:, HEAD], self.times[:, HEAD])
-        times[:, TAIL] = other.times[:, TAIL]
+        """Return those of this work and another that reads its result.
+
+        LOADs of the other run from the last LOAD of this one on: those it does not wait for, or, if both go tile by
+        tile, also those of its first tiles, which were done long ago.
+        """
+        before, after = self.times, other.times
+        tiled = (before[:, TILES] > 1) & (after[:, TILES] > 1)
+        sooner = np.where(tiled, before[:, LAST] + after[:, FIRST], after[:, HEAD])
+        times = after.copy()
+        times[:, CYCLES] += before[:, CYCLES] - np.minimum(before[:, TAIL], sooner)
+        nothing = (before[:, CYCLES] == 0)[:, None]
+        times[:, (HEAD, FIRST)] = np.where(nothing, after[:, (HEAD, FIRST)], before[:, (HEAD, FIRST)])
         return Costs(times, self.counts + other.counts)
 
     def or_better(self, other: "Costs") -> "Costs":
@@ -139,33 +167,49 @@ def _cost(shape: ConvShape, spec: SparseAccelerator, chips: Ints, designs: Ints,
     chip = Chip(tuple(largest.tolist()))
     space = Space(shape, chip, coarse=COARSE)
     layer, kinds = layer_numbers(shape, chip, space.resident), block_kinds(shape)
+    needs = np.empty((len(space.choices), NEEDS), dtype=np.int64)
+    needs_of(layer, largest, space.choices, needs)
+    orders = np.stack([np.arange(len(needs)), np.argsort(space.likely, kind="stable")])
     found = np.empty((len(chips), BEAM), dtype=np.int64)
-    first_legal(layer, chips, space.choices, found)
+    first_legal(layer, chips, needs, orders, np.zeros(2, dtype=np.int64), found)
     model = LayerModel(shape, spec)
-    known: dict[int, tuple[float, float, float]] = {}
-    lists, which = np.unique(found, axis=0, return_inverse=True)
-    for number, tilings in enumerate(lists):
-        best, chosen = (np.inf, 0.0, 0.0), -1
+    known: dict[int, tuple[float, ...]] = {}
+    best: tuple[float, ...]
+    alike: dict[bytes, list[int]] = {}  # designs by their tilings: much faster than numpy's unique rows
+    for design, tilings in enumerate(found):
+        alike.setdefault(tilings.tobytes(), []).append(design)
+    for same in alike.values():
+        tilings = found[same[0]]
+        best, chosen = (np.inf,), -1
         for tiling in tilings[tilings >= 0].tolist():
             if space.bound[tiling] >= best[CYCLES]:
-                break
+                continue
             if tiling not in known:
                 known[tiling] = _times(model, space.mapping(tiling))
             if known[tiling][CYCLES] < best[CYCLES]:
                 best, chosen = known[tiling], tiling
         if chosen >= 0:
-            mine = designs[which == number]
+            mine = designs[same]
             costs.times[mine] = best
             one = np.zeros(COUNTS, dtype=np.int64)
             count_one(layer, kinds, largest, space.choices[chosen], one)
             costs.counts[mine] = one
 
 
-def _times(model: LayerModel, mapping: ConvMapping) -> tuple[float, float, float]:
-    """Return CYCLES, HEAD and TAIL of a mapping."""
+def _times(model: LayerModel, mapping: ConvMapping) -> tuple[float, ...]:
+    """Return the times of a mapping."""
     jobs = model.jobs(mapping)
-    cycles, times = model.run(jobs)
-    compute = int(np.argmax(jobs[:, engine.ENGINE] == engine.COMPUTE))
-    loads = jobs[:, engine.ENGINE] == engine.LOAD
-    head = times[jobs[compute, DEPENDS], engine.STARTED]  # a COMPUTE waits for its input first
-    return float(cycles), float(head), float(cycles - times[loads, engine.COMPLETED].max())
+    cycles, times, traffic = model.run_traffic(jobs)
+    computes, loads, stores = (jobs[:, engine.ENGINE] == each for each in (engine.COMPUTE, engine.LOAD, engine.STORE))
+    first = int(np.argmax(computes))
+    last = times[loads, engine.COMPLETED].max()
+    stored = traffic[stores & (times[:, engine.COMPLETED] > last), engine.BEATS].sum()
+    busy = stored * model.memory.beat_ticks / (TICKS_PER_CYCLE * model.memory.channels)
+    return (
+        float(cycles),
+        float(times[jobs[first, DEPENDS], engine.STARTED]),  # a COMPUTE waits for its input first
+        float(times[first, engine.STARTED]),
+        max(0.0, float(cycles - last - busy)),
+        float(cycles - times[computes, engine.COMPLETED].max()),
+        float(mapping.tile_count),
+    )

@@ -67,11 +67,13 @@ class _Run:
     new_points: int = 0
     started: float = 0.0
 
-    def record(self, first: int, count: int, excluded: int, results: Results) -> None:
+    def record(
+        self, first: int, count: int, excluded: int, results: Results, proposed: NDArray[np.int64] | None = None
+    ) -> None:  # fmt: skip
         """Keep a chunk and tell the progress."""
         if not self.started:
             self.started = time.monotonic()
-        self.store.add_chunk(first, count, excluded, results)
+        self.store.add_chunk(first, count, excluded, results, proposed)
         self.front.add(results)
         self.done += count
         self.points += len(results.ids)
@@ -206,11 +208,12 @@ def _run_search(run: _Run, search: Search, space: Space, pool: Callable[[], Pool
     while distinct < wanted and asked < _ASKS_PER_POINT * wanted and len(seen) < space.size:
         count = min(BATCH, wanted - distinct)
         ids = search.ask(count)
-        points = np.unique(ids[space.included(ids)])
+        included = space.included(ids)
+        points = np.unique(ids[included])
         fresh = points[[point not in seen for point in points.tolist()]] if len(points) else points
         if asked not in known_rounds:
             results = _evaluated(fresh, pool()) if len(fresh) else joined([])
-            run.record(asked, count, int(count - len(fresh)), results)
+            run.record(asked, count, int((~included).sum()), results, ids)
         search.tell(ids, run.store.look_up(points))
         seen.update(ids.tolist())
         distinct += len(fresh)

@@ -1,10 +1,11 @@
 """Keep the results of a sweep in an SQLite file: every completed chunk is one transaction, and survives what follows.
 
-Tables (schema version 1), for readers in any language; docs/decisions/0018 says why they are so:
+Tables (schema version 2), for readers in any language; docs/decisions/0018 says why they are so:
 
     meta(key, value)                         what was swept, by what code, from which inputs
     axis(axis, name, position, value)        the values of every axis
     chunk(first, count, excluded)            completed ranges of the strategy's order, and points `where` left out
+    proposed(position, id)                   the order of a search: what it asked for, one after the other
     point(id, status, <metrics>)             results; NULL where there is none
     confirmed(id, tier, cycles, ...)         points simulated again
     points                                   a view: point joined with its axis values, one column an axis
@@ -32,7 +33,7 @@ from gossamer.explore.evaluate import Results
 from gossamer.explore.space import Axis, Space
 from gossamer.explore.spec import METRICS, SweepSpec, Value
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _APPLICATION_ID = 0x676F7373
 """Marks a file as ours: "goss"."""
 
@@ -41,6 +42,7 @@ _TABLES = f"""
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE axis(axis INTEGER, name TEXT, position INTEGER, value, PRIMARY KEY(axis, position)) WITHOUT ROWID;
 CREATE TABLE chunk(first INTEGER PRIMARY KEY, count INTEGER NOT NULL, excluded INTEGER NOT NULL);
+CREATE TABLE proposed(position INTEGER PRIMARY KEY, id INTEGER NOT NULL);
 CREATE TABLE point(id INTEGER PRIMARY KEY, status INTEGER NOT NULL, {", ".join(f"{name} REAL" for name in METRICS)});
 CREATE TABLE confirmed(
     id INTEGER, tier TEXT, cycles REAL, latency_s REAL, energy_j REAL, detail TEXT, PRIMARY KEY(id, tier)
@@ -98,14 +100,26 @@ class Store:
         rows = self._connection.execute("SELECT first, count, excluded FROM chunk")
         return {first: (count, excluded) for first, count, excluded in rows}
 
-    def add_chunk(self, first: int, count: int, excluded: int, results: Results) -> None:
-        """Record a completed chunk with its results. Raises GossamerError, with nothing recorded, on a full disk."""
+    def add_chunk(
+        self, first: int, count: int, excluded: int, results: Results, proposed: NDArray[np.int64] | None = None
+    ) -> None:  # fmt: skip
+        """Record a completed chunk with its results. Raises GossamerError, with nothing recorded, on a full disk.
+
+        proposed: of a search, the ids int64 [count] at positions from `first`.
+        """
         values = results.metrics.astype(object)
         values[np.isnan(results.metrics)] = None
         rows = zip(results.ids.tolist(), results.status.tolist(), *values.T.tolist(), strict=True)
         with self._writing() as connection:
             connection.executemany(_INSERT, rows)
             connection.execute("INSERT OR REPLACE INTO chunk VALUES (?, ?, ?)", (first, count, excluded))
+            if proposed is not None:
+                connection.executemany("INSERT INTO proposed VALUES (?, ?)", list(enumerate(proposed.tolist(), first)))
+
+    def proposed(self) -> NDArray[np.int64]:
+        """Return the ids that a search asked for, in its order: some several times, some left out by conditions."""
+        rows = self._connection.execute("SELECT id FROM proposed ORDER BY position")
+        return np.array([identity for (identity,) in rows], np.int64)
 
     def add_confirmed(self, point: int, tier: str, numbers: tuple[float, float, float | None], detail: str) -> None:
         """Record a point that was evaluated again in another way: cycles, latency_s, energy_j and a JSON object."""

@@ -140,6 +140,8 @@ def _alone(network: Network, layer: Layer) -> Iterator[tuple[Work, ...]]:
                 yield (OnArray(parts=lambda spec: [_addition(network, layer, spec)]),)
         case Pool2d():
             yield (Moved(cost=lambda spec: _pool(network, layer, spec)),)
+            if layer.kind is PoolKind.AVERAGE:
+                yield (Moved(cost=lambda spec: _summed(network, layer, spec)),)
         case _:
             yield (Moved(cost=lambda spec: _simulated(network, layer, spec), reads_all=True),)
 
@@ -211,18 +213,22 @@ def _stream(network: Network, layer: StreamLayer, spec: SparseAccelerator) -> Mo
 
 
 def _pool(network: Network, layer: Pool2d, spec: SparseAccelerator) -> MovedCost | None:
-    """Return the cost of a pooling layer: tiles of whole windows, or an average summed by the array."""
-    source, out = (dense_place(network, name, spec) for name in (layer.inputs[0], layer.output))
+    """Return the cost of a pooling layer in tiles of whole windows; of maxima, in pieces of windows if none fits."""
+    out = dense_place(network, layer.output, spec)
     tiled = _tiles_cost(spec, pool_tiles(spec, layer, out), layer.kernel[0] * layer.kernel[1], 1)
-    if layer.kind is PoolKind.MAX:
-        return tiled or _simulated(network, layer, spec)
+    return _simulated(network, layer, spec) if tiled is None and layer.kind is PoolKind.MAX else tiled
+
+
+def _summed(network: Network, layer: Pool2d, spec: SparseAccelerator) -> MovedCost | None:
+    """Return the cost of an average that the array sums."""
+    source, out = (dense_place(network, name, spec) for name in (layer.inputs[0], layer.output))
     cycles = summed_cycles(spec, layer, out, source)
-    if math.isfinite(cycles) and (tiled is None or cycles < tiled.cycles):
-        counts = np.zeros(COUNTS, dtype=np.int64)
-        moved = math.prod(source.shape[:3]) * source.column_bytes
-        counts[[OFF_CHIP, READ, WRITTEN]] = moved + math.prod(out.shape[:3]) * out.column_bytes, moved, moved
-        return MovedCost(cycles=cycles, counts=counts)
-    return tiled
+    if not math.isfinite(cycles):
+        return None
+    counts = np.zeros(COUNTS, dtype=np.int64)
+    moved = math.prod(source.shape[:3]) * source.column_bytes
+    counts[[OFF_CHIP, READ, WRITTEN]] = moved + math.prod(out.shape[:3]) * out.column_bytes, moved, moved
+    return MovedCost(cycles=cycles, counts=counts)
 
 
 def _tiles_cost(

@@ -253,8 +253,12 @@ def traffic(
 
 
 @kernel(allocates=False)
-def lower_bound(layer: Ints, kinds: Ints, chip: Ints, choice: Ints) -> float:
-    """Return cycles that a layer under a legal choice cannot do with less than."""
+def lower_bound(layer: Ints, kinds: Ints, chip: Ints, choice: Ints) -> tuple[float, float]:
+    """Return cycles that a layer under a legal choice cannot do with less than, and cycles it may well take.
+
+    The latter: engines that are not the busiest are idle for one tile's share of their work, while the pipeline of
+    tiles fills and drains (ours; only to try choices in a good order).
+    """
     down, across = ceil_ratio(layer[OUT_ROWS], choice[TILE_ROWS]), ceil_ratio(layer[OUT_COLUMNS], choice[TILE_COLUMNS])
     tiles, group_size = layer[BATCH] * down * across, chip[GROUP_SIZE]
     groups = ceil_ratio(layer[BLOCKS], choice[GROUP])
@@ -314,12 +318,14 @@ def lower_bound(layer: Ints, kinds: Ints, chip: Ints, choice: Ints) -> float:
     moved = (loaded + output_bytes) * chip[TICKS] / TICKS_PER_CYCLE
     tail = last_vector + last_store
     after = last_store if layer[JOINED_BYTES] > 0 else tail  # a second pass may be shorter than the first
-    return float(
+    least = float(
         max(
             max(head + compute + tail, chip[LATENCY] + max(load + after, before + last_compute + tail)),
             max(max(head + last_compute + vector + last_store, head + last_compute + last_vector + store), moved),
         )
     )
+    busiest = max(max(float(compute), load), max(float(vector), store))
+    return least, least + (compute + load + vector + store - busiest) / (tiles * groups)
 
 
 @kernel(allocates=False)
@@ -329,8 +335,8 @@ def bounds(
 ) -> int:  # fmt: skip
     """List the legal choices of a space with their bounds; return how many there are.
 
-    splits int64 [n, 3] (kernel rows, kernel columns, words); found int64 [all, CHOICE]; least float64 [all]; illegal
-    int64 [REASONS] counts the others; choice int64 [CHOICE] is scratch.
+    splits int64 [n, 3] (kernel rows, kernel columns, words); found int64 [all, CHOICE]; least float64 [all, 2] as
+    `lower_bound` returns it; illegal int64 [REASONS] counts the others; choice int64 [CHOICE] is scratch.
     """
     count, tiles = 0, rows.size * columns.size
     for s in range(splits.shape[0]):
@@ -354,6 +360,6 @@ def bounds(
                         else:
                             for k in range(CHOICE):
                                 found[count, k] = choice[k]
-                            least[count] = lower_bound(layer, kinds, chip, choice)
+                            least[count, 0], least[count, 1] = lower_bound(layer, kinds, chip, choice)
                             count += 1
     return count

@@ -195,9 +195,10 @@ def _splits(shape: ConvShape) -> list[tuple[int, int, int]]:
 class Space:
     """All tilings of a shape that a search considers, in the order of `bound`, float64 [n], of their costs.
 
-    `choices` int64 [n, CHOICE], `least` float64 [n] cycles, `counts` int64 [n, COUNTS]. Costs are cycles where no
-    `charged` prices are given; counts are made for other prices only. `lag`: if not 0, only tilings that finish strip
-    after strip, with so many strips more: what follows waits for them. `coarse`: tiles are halves of halves only.
+    `choices` int64 [n, CHOICE], `least` and `likely` float64 [n] cycles, `counts` int64 [n, COUNTS]. Costs are cycles
+    where no `charged` prices are given; counts are made for other prices only. `lag`: if not 0, only tilings that
+    finish strip after strip, with so many strips more: what follows waits for them. `coarse`: tiles are halves of
+    halves only.
     """
 
     def __init__(
@@ -213,17 +214,17 @@ class Space:
         splits = np.array(_splits(shape), dtype=np.int64)
         self.tilings = 2 * len(rows) * len(columns) * len(groups) * len(splits)
         illegal = np.zeros(REASONS, dtype=np.int64)
-        found, least = np.zeros((self.tilings, CHOICE), dtype=np.int64), np.zeros(self.tilings)
+        found, cycles = np.zeros((self.tilings, CHOICE), dtype=np.int64), np.zeros((self.tilings, 2))
         count = 0
         if self.resident or SLOTS * shape.parameter_bytes <= room:
             count = bounds(
                 layer_numbers(shape, chip, self.resident), block_kinds(shape), np.array(chip.numbers, dtype=np.int64),
-                rows, columns, groups, splits, found, least, illegal, np.zeros(CHOICE, dtype=np.int64),
+                rows, columns, groups, splits, found, cycles, illegal, np.zeros(CHOICE, dtype=np.int64),
             )  # fmt: skip
-        found, least = found[:count], least[:count]
+        found, least, likely = found[:count], cycles[:count, 0], cycles[:count, 1]
         if lag:
             in_order = (found[:, ORDER] == 1) | (found[:, GROUP] >= blocks)
-            found, least = found[in_order], least[in_order]
+            found, least, likely = found[in_order], least[in_order], likely[in_order]
             size, axis = (TILE_COLUMNS, shape.out_columns) if shape.out_rows == 1 else (TILE_ROWS, shape.out_rows)
             least = least * (1 + lag / (shape.batch * -(-axis // found[:, size])))
         counts, bound = np.zeros((len(found), COUNTS), dtype=np.int64), least
@@ -235,6 +236,7 @@ class Space:
             bound = charged.bound(least, counts)
         order = np.lexsort((least, bound))
         self.choices, self.least, self.bound, self.counts = found[order], least[order], bound[order], counts[order]
+        self.likely = likely[order]
         self.illegal = dict(zip(ILLEGAL, (*illegal.tolist(), count - len(self.choices)), strict=True))
 
     def mapping(self, number: int) -> ConvMapping:

@@ -161,9 +161,9 @@ def summed_cycles(spec: SparseAccelerator, layer: Pool2d, out: TensorPlace, sour
         return math.inf
     rows, columns = (min(layer.kernel[axis], source.shape[1 + axis]) for axis in (0, 1))
     pieces = math.prod(out.shape[:3]) * ceil_div(rows, height) * ceil_div(columns, width)
-    total = 0.0
-    for first in range(0, out.words, words):
-        count = min(words, out.words - first)
+    memory, costs = offchip_timing(spec), dict[int, float]()
+    counts = [min(words, out.words - first) for first in range(0, out.words, words)]
+    for count in dict.fromkeys(counts):
         pixel = count * array.group_size
         tile = TileCost(
             sizes=(height, width), on_chip_bytes=height * width * pixel, tiles=pieces,
@@ -174,7 +174,10 @@ def summed_cycles(spec: SparseAccelerator, layer: Pool2d, out: TensorPlace, sour
                 lanes=array.lanes, weight_rows_per_cycle=array.weight_rows_per_cycle,
             ),
         )  # fmt: skip
-        total += pipeline_cycles(offchip_timing(spec), tile)
+        costs[count] = pipeline_cycles(memory, tile)
+    total = 0.0
+    for count in counts:
+        total += costs[count]
     return total
 
 

@@ -114,28 +114,40 @@ def sweep_text(report: SweepReport) -> str:
         lines.append("front  none: no point is feasible; loosen the constraints or widen the axes")
         return "\n".join(lines) + "\n"
     directions = [f"{'most' if name in MAXIMISED else 'least'} {name}" for name in report.objectives]
-    lines += ["", *wrap(f"front  {len(report.pareto):,} points of {', '.join(directions)}", 80), ""]
-    lines += _table(report)
+    entries = _alike(report)
+    different = f", {len(entries):,} with different objectives," * (len(entries) < len(report.pareto))
+    lines += ["", *wrap(f"front  {len(report.pareto):,} points{different} of {', '.join(directions)}", 80), ""]
+    lines += _table(report, entries)
     place = shlex.quote(str(report.store))
     lines += ["", f"saved  {report.store}", f"next   gossamer export {place} -o points.csv"]
     return "\n".join(lines) + "\n"
 
 
-def _table(report: SweepReport) -> Iterator[str]:
-    """Yield the first points of the front: objectives, then the values in which the front's points differ."""
+def _alike(report: SweepReport) -> list[list[FrontPoint]]:
+    """Return the points of the front, those with equal objectives together, in their order."""
+    found: dict[tuple[float, ...], list[FrontPoint]] = {}
+    for point in report.pareto:
+        found.setdefault(tuple(point.metrics[name] for name in report.objectives), []).append(point)
+    return list(found.values())
+
+
+def _table(report: SweepReport, entries: list[list[FrontPoint]]) -> Iterator[str]:
+    """Yield the first entries of the front: objectives, then the values in which the front's points differ."""
     first = report.pareto[0].values
     varying = [name for name in first if any(point.values[name] != first[name] for point in report.pareto)]
     fixed = [f"{name}={first[name]}" for name in first if name not in varying]
     yield from wrap(f"all of them: {' '.join(fixed)}", 80, subsequent_indent="  ", break_long_words=False)
     widths = [max(10, len(name)) for name in report.objectives]
     yield f"{'id':>10}  " + "  ".join(f"{name:>{width}}" for name, width in zip(report.objectives, widths, strict=True))
-    for point in report.pareto[:_SHOWN_POINTS]:
+    for point, *others in entries[:_SHOWN_POINTS]:
         texts = (_shown(point, name) for name in report.objectives)
         yield f"{point.id:>10}  " + "  ".join(f"{text:>{width}}" for text, width in zip(texts, widths, strict=True))
         values = " ".join(f"{name}={point.values[name]}" for name in varying)
         yield from wrap(values, 80, initial_indent=" " * 12, subsequent_indent=" " * 12, break_long_words=False)
-    if len(report.pareto) > _SHOWN_POINTS:
-        yield f"{'...':>10}  {len(report.pareto) - _SHOWN_POINTS:,} more: --json has all"
+        if others:
+            yield f"{'':>12}and {len(others):,} more with the same objectives"
+    if len(entries) > _SHOWN_POINTS:
+        yield f"{'...':>10}  {len(entries) - _SHOWN_POINTS:,} more: --json has all"
 
 
 def _shown(point: FrontPoint, name: str) -> str:

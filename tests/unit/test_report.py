@@ -110,6 +110,27 @@ def test_hypervolume_grows_to_that_of_the_store(tmp_path: Path) -> None:
     assert progress_figure(grid) is None
 
 
+@pytest.mark.parametrize("kind", ["nsga2", "tpe"])
+def test_hypervolume_of_a_search_is_in_the_order_of_its_proposals(tmp_path: Path, kind: str) -> None:
+    changes = {"strategy": {"kind": kind, "points": 120, "seed": 3}, "where": ["array.chains * array.lanes < 200"]}
+    results = read_sweep(write_store(tmp_path / "search.db", **changes))
+    figure = progress_figure(results)
+    assert figure is not None
+    rows = next(iter(figure.specification()["datasets"].values()))
+    known = set(sqlite3.connect(results.path).execute("SELECT id FROM point"))
+    order = [number for number in dict.fromkeys(results.proposed.tolist()) if (number,) in known]
+    assert len(order) == len(known) == rows[-1]["evaluated"] > 50
+    costs = dict(zip(results.ids.tolist(), results.costs, strict=True))
+    feasible = results.costs[results.feasible]
+    low, high = feasible.min(axis=0), feasible.max(axis=0)
+    volumes = []
+    for row in rows:
+        found = [(costs[number] - low) / (high - low) for number in order[: row["evaluated"]] if number in costs]
+        volumes.append(hypervolume(np.array(found).reshape(-1, 2), np.full(2, 1.01)))
+    assert [row["share"] for row in rows] == pytest.approx([volume / volumes[-1] for volume in volumes], rel=1e-12)
+    assert volumes[0] < volumes[-1]
+
+
 def test_page_is_one_small_file_whatever_the_store_holds(tmp_path: Path) -> None:
     axes = {**AXES, "axi.max_outstanding": list(range(1, 33)), "off_chip.latency_ns": [100.0, 150.0]}
     store = write_store(tmp_path / "large.db", axes=axes)

@@ -94,6 +94,21 @@ def test_the_report_as_text_and_json(tmp_path: Path) -> None:
     assert data["points_infeasible"] == counts
 
 
+def test_points_with_equal_objectives_are_one_entry(tmp_path: Path) -> None:
+    report = run_sweep(made_up_sweep(tmp_path), tmp_path / "r.db", factory=StandIn())
+    first, second, *others = report.pareto
+    alike = replace(second, id=9999, metrics={**second.metrics, "lut": 1.0})
+    doubled = replace(report, pareto=(first, second, *others, alike))
+    lines, plain = sweep_text(doubled).splitlines(), sweep_text(report).splitlines()
+    added = " " * 12 + "and 1 more with the same objectives"
+    assert f"front  {len(doubled.pareto)} points, {len(report.pareto)} with different objectives, of" in " ".join(lines)
+    table, plain_table = (text[text.index("all of them: batch=1 model=digits") :] for text in (lines, plain))
+    second_ends = next(at for at, line in enumerate(table) if line.strip().startswith(f"{others[0].id} "))
+    assert table[second_ends - 1] == added
+    assert [line for line in table if line != added] == plain_table
+    assert len(doubled.as_json()["pareto"]) == len(report.pareto) + 1
+
+
 def test_no_feasible_point_is_said(tmp_path: Path) -> None:
     sweep = made_up_sweep(tmp_path, text=TEXT.replace("max: 250", "max: 0"))
     report = run_sweep(sweep, tmp_path / "r.db", factory=StandIn())

@@ -87,6 +87,9 @@ def test_stopped_and_resumed_is_uninterrupted(tmp_path: Path, strategy: str) -> 
                 assert len(store.chunks()) >= stops
     assert stops > 1
     assert point_table(tmp_path / "parts.db") == point_table(tmp_path / "whole.db")
+    with read_store(tmp_path / "parts.db") as parts, read_store(tmp_path / "whole.db") as store:
+        assert parts.proposed().tolist() == store.proposed().tolist()
+        assert bool(len(parts.proposed())) == (sweep.spec.strategy.kind in ("nsga2", "tpe"))
     assert resumed.pareto == whole.pareto
     again = run_sweep(sweep, tmp_path / "parts.db", factory=StandIn(), resume=True, chunk_points=999)
     assert (again.points_new, again.pareto) == (0, whole.pareto)

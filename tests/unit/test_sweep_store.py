@@ -166,7 +166,7 @@ def a_later_store(path: Path) -> None:
     [
         (lambda path: path.write_text("hello " * 1000), "is not a result store of gossamer"),
         (a_database, "is an SQLite file, but not a result store"),
-        (a_later_store, "must be a result store of schema 1, not 99"),
+        (a_later_store, "must be a result store of schema 2, not 99"),
         (lambda path: path.mkdir(), "r.db"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import altair as alt
 import numpy as np
+from numpy.typing import NDArray
 
 from gossamer.explore.pareto import hypervolume
 from gossamer.explore.strategies import order_of
@@ -12,16 +13,14 @@ _STEPS = 120
 
 
 def progress_figure(results: SweepResults) -> Figure | None:
-    """Return the hypervolume of the front against points evaluated; None for a grid and where the order is not known.
+    """Return the hypervolume of the front against points evaluated; None for a grid.
 
     The volume is that between the front and the worst feasible value of every objective, as a share of what the whole
     front has in the end; every objective is scaled to its range first.
     """
-    if results.sweep.strategy.kind != "random" or not results.feasible.any():
+    if results.sweep.strategy.kind == "grid" or not results.feasible.any():
         return None
-    order = order_of(results.sweep.strategy, results.space)
-    asked = np.concatenate([order.ids(first, count) for first, count in results.chunks.items()])
-    evaluated = asked[results.space.included(asked)]
+    evaluated = _evaluated(results)
     rows = np.searchsorted(results.ids, evaluated)
     rows[rows == results.ids.size] = 0
     good = (results.ids[rows] == evaluated) & results.feasible[rows]
@@ -54,3 +53,14 @@ def progress_figure(results: SweepResults) -> Figure | None:
         "dominates below the worst feasible values, as a share of the volume in the end.",
         chart=alt.vconcat(chart),
     )  # fmt: skip
+
+
+def _evaluated(results: SweepResults) -> NDArray[np.int64]:
+    """Return the ids of points in the order in which the strategy came to them, each once."""
+    asked = results.proposed
+    if results.sweep.strategy.kind == "random":
+        order = order_of(results.sweep.strategy, results.space)
+        asked = np.concatenate([order.ids(first, count) for first, count in results.chunks.items()])
+    _, first = np.unique(asked, return_index=True)
+    asked = asked[np.sort(first)]
+    return asked[results.space.included(asked)]

@@ -83,7 +83,7 @@ def _notes(points: SweepPoints) -> list[str]:
             f"Drawn: {shown_front:,} of {points.front_size:,} points of the front{different}, and {shown_rest:,} of "
             f"{rest:,} other feasible points, a seeded sample. The front and the sensitivities are of all points."
         )
-    if results.excluded:
+    if results.excluded and results.sweep.strategy.kind in ("grid", "random"):
         notes.append(f"{results.excluded:,} combinations of values do not meet the sweep's conditions: not part of it.")
     return notes
 

@@ -36,7 +36,8 @@ class SweepResults:
 
     `ids` int64 [n], ascending, and `objectives` float64 [n, objectives] are those of all points with metrics,
     `feasible` bool [n] tells which of them break no constraint. `counts` are points by status, `chunks` the completed
-    ranges of the strategy's order, first to count; `excluded` ids of them are not in the space.
+    ranges of the strategy's order, first to count; `excluded` ids of them are not in the space. `proposed` int64 [m] is
+    the order of a search, as `Store.proposed` returns it.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class SweepResults:
     counts: Mapping[int, int]
     chunks: Mapping[int, int]
     excluded: int
+    proposed: NDArray[np.int64]
     ids: NDArray[np.int64]
     feasible: NDArray[np.bool_]
     objectives: NDArray[np.float64]
@@ -86,7 +88,7 @@ def _read(store: Store) -> SweepResults:
     return SweepResults(
         path=store.path, sweep=sweep, space=space, counts=store.count_by_status(),
         chunks={first: count for first, (count, _) in sorted(chunks.items())},
-        excluded=sum(excluded for _, excluded in chunks.values()),
+        excluded=sum(excluded for _, excluded in chunks.values()), proposed=store.proposed(),
         ids=ids, feasible=status == 0, objectives=values, confirmations=_confirmations(store.connection),
     )  # fmt: skip
 
