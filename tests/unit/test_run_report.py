@@ -235,6 +235,16 @@ def test_page_says_what_changed_and_how_sure_it_is(folders: tuple[Path, ...], ru
         assert sum(float(cell) for cell in row[-6:]) == pytest.approx(100 if row[5] != "0" else 0, abs=1e-9)
 
 
+def test_hints_are_shown(folders: tuple[Path, ...], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(folders[0], run)
+    hint = {"change": "", "setting": "vector.lanes=64", "saved_cycles": 1200, "saved_share": 0.055, "cost": "8 DSP"}
+    _edit(run / "result.json", hints=[hint])
+    (table,) = run_page([run]).summary
+    assert table.rows == [["--set vector.lanes=64", "1,200", "12.0", "5.5", "8 DSP"]]
+    assert not run_page(folders[:1]).summary
+
+
 def test_pictures(folders: tuple[Path, ...], tmp_path: Path) -> None:
     written = write_report(folders[:2], tmp_path / "page.html", tmp_path / "plots")
     assert {path.name for path in written} == {"page.html"} | {f"{n}.{kind}" for n in CHARTS for kind in ("png", "svg")}

@@ -55,6 +55,15 @@ class StoredRoofline(_Stored):
     intensity_macs_per_byte: float
 
 
+class StoredHint(_Stored):
+    """A single change of result.json that was simulated, and what it would save."""
+
+    setting: str
+    saved_cycles: int
+    saved_share: float
+    cost: str
+
+
 class StoredResult(_Stored):
     """What result.json says of the whole network."""
 
@@ -76,6 +85,7 @@ class StoredResult(_Stored):
     class_cycles: Mapping[str, float]
     roofline: StoredRoofline | None
     layers: tuple[StoredLayer, ...]
+    hints: tuple[StoredHint, ...]
     notes: tuple[str, ...]
 
 
@@ -101,8 +111,8 @@ class Run:
 
     @property
     def tier(self) -> str:
-        """Return the tier without its error band: one word for a title."""
-        return self.result.tier.partition(";")[0]
+        """Return the tier without what it was held against: a few words for a title."""
+        return self.result.tier.partition(";")[0].partition(",")[0]
 
     @property
     def title(self) -> str:

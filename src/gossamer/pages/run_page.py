@@ -25,7 +25,8 @@ def run_page(folders: Sequence[Path]) -> Page:
     title = runs[0].label if single else f"Comparison of {len(runs)} runs"
     return Page(
         title=title, question="Where does every cycle go?" if single else "What changed?", facts=_facts(runs),
-        notes=_notes(runs), figures=run_figures(runs), summary=[] if single else [_changes(runs), _settings(runs)],
+        notes=_notes(runs), figures=run_figures(runs),
+        summary=_hints(runs[0]) if single else [_changes(runs), _settings(runs)],
         tables=[_layer_table(runs[0])] if single else _layer_changes(runs), canvas=("timeline", "array"),
     )  # fmt: skip
 
@@ -61,6 +62,21 @@ def _notes(runs: Sequence[Run]) -> list[str]:
     tiers = "; ".join(dict.fromkeys(run.result.tier for run in runs))
     notes = [f"Tier of cycles, time, bytes and MACs: {tiers}. Energy and area are estimates."]
     return notes + list(dict.fromkeys(note for run in runs for note in run.result.notes))
+
+
+def _hints(run: Run) -> list[Table]:
+    """Return the single changes that would help; no table if none was found."""
+    rows = [
+        [f"--set {hint.setting}", f"{hint.saved_cycles:,}", f"{hint.saved_cycles / run.result.clock_mhz:,.1f}",
+         f"{100 * hint.saved_share:.1f}", hint.cost or "nothing"]
+        for hint in run.result.hints
+    ]  # fmt: skip
+    if not rows:
+        return []
+    return [Table(
+        name="hints", title="What would help", columns=["change", "saves cycles", "µs", "% of the run", "costs"],
+        rows=rows, text=f"Single changes, each simulated. Tier: {run.tier}; costs: estimated.",
+    )]  # fmt: skip
 
 
 def _layer_table(run: Run) -> Table:
