@@ -44,7 +44,10 @@ def run_one_by_one(model, images):
     """Return every output of a model of batch 1 for all images, by name."""
     runner = session(model)
     results = [runner.run(None, {"image": image[None]}) for image in images]
-    return {out.name: np.concatenate(part) for out, part in zip(runner.get_outputs(), zip(*results), strict=True)}
+    return {
+        out.name: np.concatenate(part)
+        for out, part in zip(runner.get_outputs(), zip(*results, strict=True), strict=True)
+    }
 
 
 def stored(network, images):
