@@ -11,15 +11,18 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from network_programs import compiled
 from onnx import numpy_helper
 from onnx_integer import run_accumulators
 
+from gossamer.arch.config import load_config
 from gossamer.dataflow.network import Conv2d, Pool2d
 from gossamer.mapper.batch import with_batch
 from gossamer.mapper.onnx_import.reader import load_onnx
 from gossamer.mapper.pruning.prune import prune
 from gossamer.mapper.quantization.quantize import BIAS_LIMIT, quantize
 from gossamer.mapper.quantization.tables import quantized
+from gossamer.sim.golden.executor import execute
 from gossamer.sim.golden.layers import accumulators, run_layer, run_layers
 
 FOLDER = Path(__file__).parents[1] / "data" / "quantized"
@@ -141,10 +144,15 @@ def test_every_layer_is_onnxruntimes(name, test_set):
 
 
 @pytest.mark.parametrize("name", QDQ)
-def test_accuracy_is_onnxruntimes(name, test_set, capsys):
+def test_accuracy_of_the_program_is_onnxruntimes(name, test_set, capsys):
     images, labels = test_set
     outside = run_one_by_one(onnx.load(FOLDER / name), images)["logits"]
-    ours = logits_of(quantize(load_onnx(FOLDER / name)), images)
+    result = quantize(load_onnx(FOLDER / name))
+    spec = load_config("kv260-edge")
+    program = compiled(result, spec)
+    codes = quantized(stored(result, images), result.tensors["image"].quant)
+    ours = np.array([execute(program, spec, {"image": code[None]})["logits"].reshape(-1) for code in codes])
+    np.testing.assert_array_equal(ours, logits_of(result, images))
     left, right = (float(np.mean(logits.argmax(axis=1) == labels)) for logits in (ours, outside))
     with capsys.disabled():
         print(f"\n{name}: accuracy {left:.4f}, onnxruntime {right:.4f}")

@@ -4,15 +4,21 @@ import re
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+from network_programs import compiled
 from onnx import TensorProto, helper, numpy_helper
 
+from gossamer.arch.config import load_config
 from gossamer.arch.errors import ModelError
 from gossamer.dataflow.network import Conv2d, MatMul, Pool2d, Unary
 from gossamer.dataflow.numerics import QuantParams
 from gossamer.mapper.onnx_import.reader import load_onnx
+from gossamer.mapper.pruning.prune import prune
 from gossamer.mapper.pruning.prune_onnx import prune_onnx
 from gossamer.mapper.quantization.quantize import quantize
+from gossamer.mapper.quantization.tables import quantized
+from gossamer.sim.golden.executor import execute
 from gossamer.sim.golden.layers import run_layers
 
 RNG = np.random.default_rng(5)
@@ -182,11 +188,70 @@ def test_right_operand_of_a_product_becomes_symmetric(build, tmp_path):
     assert result.tensors[product.inputs[0]].quant == QuantParams(float(np.float32(0.02)), 0)
 
 
+def attention(build):
+    """Append softmax(x x') x with formats as onnxruntime gives them: zero points everywhere, softmax not at 1/256."""
+    x = build.stated("x", 0.02, 100)
+    scores = build.stated(build.node("MatMul", x, build.node("Transpose", x, perm=(0, 1, 3, 2))), 0.09, 40)
+    share = build.stated(build.node("Softmax", scores, axis=3), 0.004, 3)
+    build.stated(build.node("MatMul", share, x), 0.02, 90)
+
+
+def test_attention_is_onnxruntimes_within_the_change_of_formats(build, tmp_path):
+    attention(build)
+    path = build.save(tmp_path / "m.onnx")
+    result = quantize(load_onnx(path))
+    assert result.notes == ()
+    image = RNG.normal(0, 0.7, (1, 4, 6, 6)).astype(np.float32)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    (expected,) = onnxruntime.InferenceSession(path.read_bytes(), options).run(None, {"x": image})
+    codes = {
+        "x": quantized(result.layouts["x"].to_stored(image, (1, 6, 6, 4)).astype(np.float64), result.tensors["x"].quant)
+    }
+    output = result.outputs[0]
+    found = run_layers(result, codes)[output]
+    quant = result.tensors[output].quant
+    real = result.layouts[output].to_model(found).astype(np.float64)
+    real = (real - quant.zero_point) * quant.scale
+    assert np.abs(real - expected).max() <= 2.01 * quant.scale
+    spec = load_config("kv260-edge")
+    np.testing.assert_array_equal(execute(compiled(result, spec), spec, codes)[output], found)
+
+
 def test_sixteen_bit_activations_keep_their_range(build, tmp_path):
     build.stated("x", 0.001, 0, np.int16)
     network = imported(build, tmp_path)
     assert "an activation of 16 bits becomes 8 bits" in network.notes[0]
     assert network.tensors["x"].quant.scale == pytest.approx(0.001 * 65535 / 255)
+
+
+def test_depthwise_and_transposed_weights_are_kept(build, tmp_path):
+    first, second = RNG.integers(-127, 128, (4, 1, 3, 3)), RNG.integers(-127, 128, (4, 8, 2, 2))
+    x = build.node("Conv", build.stated("x", 0.02, 0), build.weights(first, SCALES[:4]), group=4)
+    x = build.node("ConvTranspose", build.stated(x, 0.05, 0), build.weights(second, SCALES, axis=1), strides=(2, 2))
+    build.stated(x, 0.1, 0)
+    network = imported(build, tmp_path)
+    assert network.notes == ()
+    depthwise, transposed = quantize(network).layers
+    np.testing.assert_array_equal(depthwise.weight, first.transpose(0, 2, 3, 1))
+    np.testing.assert_array_equal(transposed.weight, second.transpose(1, 2, 3, 0))
+
+
+def test_pruning_keeps_the_scales_of_what_is_left(build, tmp_path):
+    build.stated(build.node("Conv", build.stated("x", 0.02, 0), build.weights(CODES, SCALES)), 0.05, 0)
+    network = prune(imported(build, tmp_path), "2:4", {"*": "2:4"})
+    (layer,) = quantize(network).layers
+    left = layer.weight != 0
+    assert left.sum() == layer.weight.size // 2
+    np.testing.assert_array_equal(layer.weight[left], CODES.transpose(0, 2, 3, 1)[left])
+
+
+def test_batch_norm_between_scales_the_weights_scale(build, tmp_path):
+    x = build.node("Conv", build.stated("x", 0.02, 0), build.weights(CODES, SCALES))
+    numbers = [build.constant(f"n{i}", values, np.float32) for i, values in enumerate(RNG.uniform(0.5, 1.5, (4, 8)))]
+    build.stated(build.node("BatchNormalization", x, *numbers), 0.05, 0)
+    (layer,) = quantize(imported(build, tmp_path)).layers
+    np.testing.assert_array_equal(layer.weight, CODES.transpose(0, 2, 3, 1))
 
 
 @pytest.mark.parametrize(
