@@ -28,7 +28,10 @@ Shape = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tensor:
-    """One activation tensor: stored shape (batch, rows, columns, channels), and its number format once quantized."""
+    """One activation tensor: stored shape (batch, rows, columns, channels), and its number format once quantized.
+
+    Before quantization `quant` is a format that the model itself states, which quantization keeps.
+    """
 
     name: str
     shape: Shape
@@ -79,10 +82,12 @@ class Conv2d(Layer):
     """Convolution, depthwise and grouped convolution, fully connected layer (1x1 on its input's columns).
 
     weight (out_channels, kernel rows, kernel columns, in_channels / groups), float32 or int8; bias float32
-    (out_channels) or None. pads (top, left, bottom, right). `activation` is applied to the result.
+    (out_channels) or None. pads (top, left, bottom, right). `activation` is applied to the result. weight_scale
+    (out_channels): of weights that the model itself states as int8, which quantization keeps.
     """
 
     weight: NDArray[Any]
+    weight_scale: NDArray[np.float64] | None = None
     bias: NDArray[np.float32] | None = None
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
@@ -102,6 +107,7 @@ class ConvTranspose2d(Layer):
     """
 
     weight: NDArray[Any]
+    weight_scale: NDArray[np.float64] | None = None
     bias: NDArray[np.float32] | None = None
     stride: tuple[int, int] = (1, 1)
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,12 @@ from numpy.typing import NDArray
 
 from gossamer.mapper.onnx_import.file import MAX_ELEMENTS, MAX_RANK
 from gossamer.mapper.onnx_import.graph import Graph, Node
+from gossamer.mapper.onnx_import.quantized_constants import (
+    dequantize_constant,
+    quant_constant,
+    quantize_constant,
+    scale_name,
+)
 
 Array = NDArray[Any]
 PLACEHOLDER_ELEMENTS = 64
@@ -159,6 +166,10 @@ def evaluate(node: Node, graph: Graph) -> list[Array] | None:
         raise node.error(f"its constant inputs do not fit: {error}") from error
     if result is not None and any(array.size > MAX_ELEMENTS or array.ndim > MAX_RANK for array in result):
         raise node.error(f"the constant result is larger than {MAX_ELEMENTS} elements or {MAX_RANK} axes")
+    scale = graph.constant(scale_name(node.inputs[0])) if node.op in _KEEPS_SCALE and node.inputs else None
+    if scale is not None:
+        moved = evaluate(replace(node, inputs=(scale_name(node.inputs[0]), *node.inputs[1:])), graph)
+        graph.constants.update({scale_name(node.outputs[0]): array for array in moved or ()})
     return result
 
 
@@ -248,6 +259,7 @@ def _reduce(function: Callable[..., Any]) -> Callable[[Node, Graph, list[Array]]
     return reduce
 
 
+_KEEPS_SCALE = ("Identity", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 _GENERATORS: dict[str, Callable[[Node, Graph, list[Array]], Array]] = {
     "Constant": _constant,
     "ConstantOfShape": _constant_of_shape,
@@ -262,6 +274,10 @@ _SHAPING: dict[str, Callable[[Node, Graph, list[Array]], Array]] = {
     "ReduceProd": _reduce(np.prod),
     "ReduceSum": _reduce(np.sum),
     "ReduceMean": _reduce(np.mean),
+    "QuantizeLinear": quantize_constant,
+    "DequantizeLinear": dequantize_constant,
+    "Quant": quant_constant,
+    "IntQuant": quant_constant,
     "Identity": lambda node, graph, inputs: inputs[0],
     "Min": lambda node, graph, inputs: np.asarray(np.minimum.reduce(inputs)),
     "Max": lambda node, graph, inputs: np.asarray(np.maximum.reduce(inputs)),
@@ -290,7 +306,8 @@ def fold_constants(graph: Graph) -> None:
             left.append(node)
             continue
         graph.constants.update(zip(node.outputs, values, strict=False))
-        placeholders += node.op == "ConstantOfShape" and values[0].size > PLACEHOLDER_ELEMENTS
+        weights = node.op == "ConstantOfShape" and values[0].dtype.kind == "f"
+        placeholders += weights and values[0].size > PLACEHOLDER_ELEMENTS
     graph.nodes = left
     if placeholders:
         graph.notes.append(

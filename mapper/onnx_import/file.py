@@ -26,10 +26,16 @@ _INTEGER_TYPES: dict[int, np.dtype[Any]] = {
     onnx.TensorProto.INT64: np.dtype("<i8"),
     onnx.TensorProto.INT32: np.dtype("<i4"),
     onnx.TensorProto.INT16: np.dtype("<i2"),
+    onnx.TensorProto.UINT16: np.dtype("<u2"),
     onnx.TensorProto.INT8: np.dtype("i1"),
     onnx.TensorProto.UINT8: np.dtype("u1"),
     onnx.TensorProto.BOOL: np.dtype("?"),
 }
+_PLAIN_DOMAINS = {
+    **dict.fromkeys(("Quant", "IntQuant"), ("qonnx.custom_op.general", "onnx.brevitas")),
+    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), ("com.microsoft",)),
+}
+"""Operators of other operator sets that are read as if they were ONNX's own."""
 _TYPED_FIELDS = {
     onnx.TensorProto.FLOAT: "float_data",
     onnx.TensorProto.DOUBLE: "double_data",
@@ -92,7 +98,19 @@ def _graph(model: Any, path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Gra
         outputs=outputs,
         nodes=nodes,
         pending=pending,
+        element_types=_element_types(proto),
     )
+
+
+def _element_types(proto: Any) -> dict[str, int]:
+    types = {tensor.name: int(tensor.data_type) for tensor in proto.initializer}
+    for entry in proto.node:
+        values = [given.t.data_type for given in entry.attribute if given.name == "value"]
+        if entry.op_type == "Constant" and values:
+            types |= dict.fromkeys(entry.output, int(values[0]))
+        elif entry.op_type == "Identity" and entry.input and entry.input[0] in types:
+            types |= dict.fromkeys(entry.output, types[entry.input[0]])
+    return types
 
 
 def _opset(model: Any) -> int:
@@ -122,7 +140,7 @@ def _nodes(proto: Any, folder: Path) -> list[Node]:
             op=entry.op_type,
             inputs=tuple(entry.input),
             outputs=outputs,
-            domain="" if entry.domain == "ai.onnx" else entry.domain,
+            domain="" if entry.domain in ("ai.onnx", *_PLAIN_DOMAINS.get(entry.op_type, ())) else entry.domain,
         )
         if not any(outputs):
             raise node.error("a node must have an output")

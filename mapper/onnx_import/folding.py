@@ -1,6 +1,7 @@
 """Fold scales, unary functions and MatMul factors into neighbouring layers; drop layers nobody needs.
 
-Only a tensor with one reader, that is no output of the network, can disappear into its producer or its reader.
+Only a tensor with one reader, that is no output of the network, can disappear into its producer or its reader; one
+whose format the model states stays.
 """
 
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from gossamer.dataflow.network import (
     Unary,
     View,
 )
+from gossamer.mapper.quantization.tables import clamp_limits
 
 Vector = NDArray[np.float32]
 
@@ -33,7 +35,7 @@ def fold_layers(
     layers: list[Layer], tensors: dict[str, Tensor], outputs: tuple[str, ...]
 ) -> tuple[tuple[Layer, ...], dict[str, Tensor]]:
     """Return the folded layers in order, and the tensors they still use."""
-    folding = _Folding(_needed(layers, outputs), set(outputs))
+    folding = _Folding(_needed(layers, outputs), set(outputs), tensors)
     folding.run()
     folding.scale_products()
     result = tuple(layer for layer in folding.result if layer is not None)
@@ -62,8 +64,9 @@ class _Affine:
 class _Folding:
     """One walk in topological order; `result` holds the layers so far, None where one was folded into another."""
 
-    def __init__(self, layers: list[Layer], outputs: set[str]) -> None:
+    def __init__(self, layers: list[Layer], outputs: set[str], tensors: dict[str, Tensor]) -> None:
         self.layers, self.outputs = layers, outputs
+        self.stated = {name: tensor.quant for name, tensor in tensors.items() if tensor.quant is not None}
         self.result: list[Layer | None] = []
         self.producer: dict[str, int] = {}
         self.reads: dict[str, int] = {}
@@ -73,7 +76,7 @@ class _Folding:
 
     def run(self) -> None:
         for layer in self.layers:
-            index = self._private_producer(layer.inputs[0]) if len(layer.inputs) == 1 else None
+            index = self._private_producer(layer.inputs[0], layer) if len(layer.inputs) == 1 else None
             source = self.result[index] if index is not None else None
             merged = _into_producer(source, layer) if source is not None else None
             if index is not None and merged is not None:
@@ -87,8 +90,15 @@ class _Folding:
             self.producer[layer.output] = len(self.result)
             self.result.append(layer)
 
-    def _private_producer(self, tensor: str) -> int | None:
-        """Return the place of the layer that makes a tensor only its one reader sees, or None."""
+    def _private_producer(self, tensor: str, reader: Layer | None = None) -> int | None:
+        """Return the place of the layer that makes a tensor only its one reader sees, or None.
+
+        A tensor that the model rounds to a format must stay, but for a relu or clip that keeps the format.
+        """
+        if tensor in self.stated:
+            clamps = isinstance(reader, Unary) and clamp_limits(reader.steps) is not None
+            if not clamps or reader is None or self.stated[tensor] != self.stated.get(reader.output):
+                return None
         return self.producer.get(tensor) if self.reads[tensor] == 1 and tensor not in self.outputs else None
 
     def scale_products(self) -> None:
@@ -190,7 +200,13 @@ def _scaled(layer: Conv2d | ConvTranspose2d, affine: _Affine) -> Conv2d | ConvTr
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = _finite(layer, weight * factors[:, None, None, None])
         bias = offsets if layer.bias is None else layer.bias * factors + offsets
-    return replace(layer, weight=np.broadcast_to(scaled, layer.weight.shape), bias=_finite(layer, bias))
+    known = layer.weight_scale is not None and bool((factors > 0).all())
+    return replace(
+        layer,
+        weight=np.broadcast_to(scaled, layer.weight.shape),
+        weight_scale=layer.weight_scale * factors if known and layer.weight_scale is not None else None,
+        bias=_finite(layer, bias),
+    )
 
 
 def _scaled_norm(layer: LayerNorm, affine: _Affine) -> LayerNorm:
@@ -213,7 +229,9 @@ def _into_reader(source: Layer, layer: Conv2d) -> Conv2d | None:
         shift = (grouped * offsets).sum((2, 3, 4)).reshape(outputs)
         weight = (grouped * factors).reshape(layer.weight.shape)
         bias = shift if layer.bias is None else layer.bias + shift
-    return replace(layer, inputs=source.inputs, weight=_finite(layer, weight), bias=_finite(layer, bias))
+    return replace(
+        layer, inputs=source.inputs, weight=_finite(layer, weight), weight_scale=None, bias=_finite(layer, bias)
+    )
 
 
 def _finite(layer: Layer, array: Vector) -> Vector:

@@ -99,6 +99,8 @@ class Graph:
     nodes: list[Node]
     constants: dict[str, NDArray[Any]] = field(default_factory=dict)
     pending: dict[str, Callable[[], NDArray[Any]]] = field(default_factory=dict)
+    element_types: dict[str, int] = field(default_factory=dict)
+    """ONNX's element type of initializers, Constant nodes and copies: of decoded integers only the values are left."""
     notes: list[str] = field(default_factory=list)
 
     def constant(self, name: str) -> NDArray[Any] | None:

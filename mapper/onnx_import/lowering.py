@@ -12,11 +12,20 @@ from numpy.typing import NDArray
 
 from gossamer.arch.errors import ModelError
 from gossamer.dataflow.network import Conv2d, Layer, Step, Unary
+from gossamer.dataflow.numerics import QuantParams
 from gossamer.mapper.onnx_import.constants import evaluate
 from gossamer.mapper.onnx_import.graph import Graph, Node
 from gossamer.mapper.onnx_import.layout import CHANNELS, Axes, LayoutBuilder, Unsupported, Value
+from gossamer.mapper.onnx_import.quantized_constants import scale_name
 
 Rule = Callable[["Lowering", Node], None]
+Codes = tuple[QuantParams, int]
+"""Format of a quantized activation (as int8), and the ONNX element type of its codes."""
+
+_MOVES_CODES = (
+    "MaxPool", "Concat", "Slice", "Split", "Gather", "Expand", "Transpose", "Resize", "Upsample", "Identity", "Dropout",
+    "Reshape", "Flatten", "Squeeze", "Unsqueeze",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -28,6 +37,8 @@ class Lowering:
     values: dict[str, Value] = field(default_factory=dict)
     unknown: set[str] = field(default_factory=set)
     """Outputs of unsupported nodes, and everything that depends on them."""
+    codes: dict[str, Codes] = field(default_factory=dict)
+    """What every activation between its QuantizeLinear and its DequantizeLinear holds."""
 
     def value(self, node: Node, index: int) -> Value:
         """Return the activation at an input. Raises Unsupported when it is a constant, ModelError when absent."""
@@ -55,6 +66,30 @@ class Lowering:
             if not np.isfinite(once.sum()) and not np.isfinite(once).all():
                 raise node.error(f"input {index} ({name}) holds NaN or infinite values")
         return array
+
+    def weight_scale(self, node: Node, index: int, axis: int) -> NDArray[np.float64] | None:
+        """Return the scale of each output channel (along `axis`) of a constant the file holds as int8, else None."""
+        scale = self.graph.constant(scale_name(node.inputs[index]))
+        if scale is None:
+            return None
+        rows = np.moveaxis(scale, axis, 0).reshape(scale.shape[axis], -1)
+        if (rows != rows[:, :1]).any():
+            self.graph.notes.append(
+                f"node {node.name} ({node.op}): its weights have no single scale per output channel: int8 weights are "
+                "computed from their values"
+            )
+            return None
+        return rows[:, 0].astype(np.float64)
+
+    def stated(self, node: Node, value: Value, quant: QuantParams) -> Value:
+        """Return the value with the format that the model states for it; a second format makes a second tensor."""
+        tensor = self.build.tensors[value.tensor]
+        if tensor.quant is not None and tensor.quant != quant:
+            layer = Unary(name=node.name, inputs=(value.tensor,), output=node.outputs[0], op="rescale", steps=())
+            value = self.add(layer, value.axes, value.stored)
+            tensor = self.build.tensors[value.tensor]
+        self.build.tensors[value.tensor] = replace(tensor, quant=quant)
+        return value
 
     def vector(self, node: Node, index: int, size: int) -> NDArray[np.float32]:
         """Return a constant of one value per channel, float32 (size)."""
@@ -151,7 +186,10 @@ def _lower_node(state: Lowering, node: Node, rules: dict[str, Rule]) -> str | No
             rule = rules["Unary"]
         if rule is None:
             return missing
+        codes = _codes_moved(state, node)
         rule(state, node)
+        if codes is not None:
+            state.codes.update(dict.fromkeys(node.outputs, codes))
     except Unsupported as reason:
         return str(reason)
     except ModelError as error:
@@ -163,3 +201,14 @@ def _lower_node(state: Lowering, node: Node, rules: dict[str, Rule]) -> str | No
     absent = [name for name in absent if name not in state.graph.constants]
     read = [name for name in absent if state.graph.uses().get(name)]  # masks, indices: nobody reads them as a rule
     return f"its output {read[0]} is read, only the first output is supported" if read else None
+
+
+def _codes_moved(state: Lowering, node: Node) -> Codes | None:
+    """Return what codes a node moves, None for a node on real values. Raises Unsupported."""
+    found = {state.codes.get(name) for name in node.reads if name in state.values}
+    if node.op == "DequantizeLinear" or found <= {None}:
+        return None
+    copies = node.op == "Cast" and all(codes is not None and codes[1] == node.integer("to", 0) for codes in found)
+    if not (node.op in _MOVES_CODES or copies) or len(found) > 1:
+        raise Unsupported("it reads quantized codes, not real values: only data movement of one format may do that")
+    return found.pop()

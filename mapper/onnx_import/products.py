@@ -22,12 +22,15 @@ def lower_matmul(state: Lowering, node: Node) -> None:
             weight = weight.reshape(weight.shape[-2:])
         if weight.ndim != 2 or not value.axes:
             raise Unsupported(f"a constant of shape {list(weight.shape)}: only matrices")
-        state.values[node.outputs[0]] = dense(state, node, value, len(value.axes) - 1, weight.T, None)
+        scale = state.weight_scale(node, 1, -1)
+        state.values[node.outputs[0]] = dense(state, node, value, len(value.axes) - 1, weight.T, None, scale)
     elif left is not None:
         weight, value = state.weights(node, 0), state.value(node, 1)
         if weight.ndim != 2 or len(value.axes) < 2:
             raise Unsupported(f"a constant of shape {list(weight.shape)} on the left: only matrices")
-        state.values[node.outputs[0]] = dense(state, node, value, len(value.axes) - 2, weight, None)
+        state.values[node.outputs[0]] = dense(
+            state, node, value, len(value.axes) - 2, weight, None, state.weight_scale(node, 0, 0)
+        )
     else:
         first, second = state.value(node, 0), state.value(node, 1)
         state.values[node.outputs[0]] = product(state, node, first, second, 1.0)
@@ -51,6 +54,8 @@ def lower_gemm(state: Lowering, node: Node) -> None:
     weight = state.weights(node, 1, 2)
     weight = weight if node.integer("transB", 0) else weight.T
     weight = weight if alpha == 1.0 else weight * np.float32(alpha)
+    scale = state.weight_scale(node, 1, 0 if node.integer("transB", 0) else 1)
+    scale = scale * alpha if scale is not None and alpha > 0 else None
     value = state.build.transpose(value, (1, 0)) if node.integer("transA", 0) else value
     bias = None
     if len(node.inputs) > 2 and node.inputs[2]:
@@ -59,7 +64,7 @@ def lower_gemm(state: Lowering, node: Node) -> None:
             raise Unsupported(f"C of shape {list(given.shape)}: only one value per output column")
         bias = np.ascontiguousarray(np.broadcast_to(given.reshape(-1), (weight.shape[0],)))
         bias = bias if beta == 1.0 else bias * np.float32(beta)
-    state.values[node.outputs[0]] = dense(state, node, value, 1, weight, bias)
+    state.values[node.outputs[0]] = dense(state, node, value, 1, weight, bias, scale)
 
 
 def _two_inputs(node: Node) -> tuple[str, str]:
@@ -70,9 +75,11 @@ def _two_inputs(node: Node) -> tuple[str, str]:
 
 def dense(
     state: Lowering, node: Node, value: Value, axis: int, weight: NDArray[np.float32],
-    bias: NDArray[np.float32] | None,
+    bias: NDArray[np.float32] | None, scale: NDArray[np.float64] | None = None,
 ) -> Value:  # fmt: skip
     """Contract a logical axis with weight (outputs, length of the axis); the result has `outputs` in its place.
+
+    scale is that of each output if the file holds int8 weights.
 
     The weight's columns are permuted to the stored order, so a flattened map is read as it lies: a convolution whose
     kernel is the map.
@@ -97,6 +104,7 @@ def dense(
         output=node.outputs[0],
         op="gemm",
         weight=spread.reshape(outputs, *kernel, build.extent(inner[CHANNELS])),
+        weight_scale=scale,
         bias=bias,
     )
     fresh = build.factor(outputs)

@@ -25,6 +25,7 @@ from gossamer.mapper.onnx_import.graph import Graph
 from gossamer.mapper.onnx_import.layout import Axes, Value, canonical_groups
 from gossamer.mapper.onnx_import.lowering import Lowering, Rule, lower
 from gossamer.mapper.onnx_import.products import lower_gemm, lower_matmul
+from gossamer.mapper.onnx_import.quantized import lower_dequantize, lower_quant, lower_quantize
 from gossamer.mapper.onnx_import.reshaping import (
     lower_concat,
     lower_expand,
@@ -61,6 +62,9 @@ RULES: dict[str, Rule] = {
     "BatchNormalization": lower_batch_norm,
     "LayerNormalization": lower_layer_norm,
     "Softmax": lower_softmax,
+    "QuantizeLinear": lower_quantize,
+    "DequantizeLinear": lower_dequantize,
+    **dict.fromkeys(("Quant", "IntQuant"), lower_quant),
     "Concat": lower_concat,
     "Slice": lower_slice,
     "Split": lower_split,
@@ -87,6 +91,8 @@ RULES: dict[str, Rule] = {
 
 def load_onnx(path: str | Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Network:
     """Return the Network of an ONNX file: float weights, stored shapes, `layouts` of inputs and outputs.
+
+    Of a quantized model the weights are real values too, beside the formats it states (`Tensor.quant`, `weight_scale`).
 
     shapes: by input name, for dynamic axes (required) or to replace fixed ones. Raises ModelError naming file and node
     for a file that is not a sound model; one ModelError lists every node that is not supported.

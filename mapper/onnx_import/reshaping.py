@@ -26,7 +26,7 @@ from gossamer.mapper.onnx_import.lowering import Lowering
 
 def lower_identity(state: Lowering, node: Node) -> None:
     """Identity, Dropout and Cast between floats: another name for the same tensor."""
-    if node.op == "Cast" and node.integer("to", 1) not in (1, 10, 11):
+    if node.op == "Cast" and node.integer("to", 1) not in (1, 10, 11) and node.inputs[0] not in state.codes:
         raise Unsupported("an activation can only be cast to a float type")
     state.values[node.outputs[0]] = state.value(node, 0)
 

@@ -27,7 +27,7 @@ from gossamer.mapper.onnx_import.fusion import fuse_patterns
 from gossamer.mapper.onnx_import.graph import Graph, Node
 from gossamer.mapper.onnx_import.lowering import lower
 from gossamer.mapper.onnx_import.reader import RULES, load_onnx
-from gossamer.mapper.pruning.prune import magnitude_mask, prune, resolve
+from gossamer.mapper.pruning.prune import magnitude_mask, prune, resolve, weight_layers
 
 FIRST_IR_WITH_FREE_INITIALIZERS = 4
 """Before this IR version every initializer must also be listed as a graph input."""
@@ -63,7 +63,7 @@ def prune_onnx(
     sparsity and overrides as in `gossamer.mapper.prune.prune`; shapes binds dynamic axes for the import that decides
     which layers there are (the written model keeps its dynamic axes). The file appears under its name only when it is
     whole. Raises ModelError for a model that cannot be imported, an unknown override, weights that break a pattern
-    stated for `keep`, and a folder that cannot be written.
+    stated for `keep`, weights that are int8 already, and a folder that cannot be written.
     """
     network = load_onnx(model_path, shapes or {})
     prune(network, sparsity, overrides)
@@ -76,7 +76,13 @@ def prune_onnx(
     model = onnx.load(model_path)
     zeros = weights = 0
     nodes = {node.name: node for node in graph.nodes}
+    stated = {layer.name for layer in weight_layers(network) if layer.weight_scale is not None}
     for name, pattern in patterns.items():
+        if name in stated:
+            raise ModelError(
+                f"{model_path}: layer {name} is already quantized; prune the float model and quantize the result, or "
+                "give --sparsity to simulate or compile, which prune its int8 weights"
+            )
         if name not in nodes:
             raise ModelError(
                 f"{model_path}: layer {name} is no node of its own in ONNX; set it to dense to prune the rest"

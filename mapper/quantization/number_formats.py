@@ -2,7 +2,8 @@
 
 Tensors that one layer only moves bytes between (concat, slice, max pooling, resize, permute, view) must have one
 format, so formats belong to sets of tensors. Softmax results are fixed at scale 1/256, zero point -128; operands of a
-product of two activations are symmetric (zero point 0) unless the left one is a softmax result.
+product of two activations are symmetric (zero point 0) unless the left one is a softmax result. A format that the
+model itself states (`Tensor.quant`) is that of its whole set; `stated` has made the network fit for it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -55,7 +56,8 @@ def symmetric_format(low: float, high: float) -> QuantParams:
 def separate_softmax(network: Network) -> Network:
     """Return the network with a change of format behind every softmax whose result cannot keep its fixed format.
 
-    That is when a concat joins it with something else, or a product takes it as its right operand.
+    That is when a concat joins it with something else, a product takes it as its right operand, or the model states
+    another format.
     """
     sets = _shared_sets(network)
     producer = {layer.output: layer for layer in network.layers}
@@ -68,7 +70,8 @@ def separate_softmax(network: Network) -> Network:
     tensors = dict(network.tensors)
     layers: list[Layer] = []
     for layer in network.layers:
-        if not (isinstance(layer, Softmax) and sets[layer.output] in symmetric | mixed):
+        other = network.tensors[layer.output].quant not in (None, SOFTMAX_FORMAT)
+        if not (isinstance(layer, Softmax) and (other or sets[layer.output] in symmetric | mixed)):
             layers.append(layer)
             continue
         inner = f"{layer.output}/softmax"
@@ -78,23 +81,33 @@ def separate_softmax(network: Network) -> Network:
     return replace(network, tensors=tensors, layers=tuple(layers))
 
 
+def unstated(network: Network) -> list[str]:
+    """Return the tensors whose format must come from their range: neither stated nor fixed, nor is one they share."""
+    sets = _shared_sets(network)
+    stated = {sets[name] for name, tensor in network.tensors.items() if tensor.quant is not None}
+    fixed = {sets[layer.output] for layer in network.layers if isinstance(layer, Softmax)}
+    return [name for name in network.tensors if sets[name] not in stated | fixed]
+
+
 def choose_formats(network: Network, ranges: Mapping[str, Range]) -> dict[str, QuantParams]:
-    """Return the format of every tensor from the range of values each must represent."""
+    """Return the format of every tensor; ranges: the values that each tensor of `unstated` must represent."""
     sets = _shared_sets(network)
     members: dict[str, list[str]] = {}
     for tensor, root in sets.items():
         members.setdefault(root, []).append(tensor)
+    stated = {sets[name]: tensor.quant for name, tensor in network.tensors.items() if tensor.quant is not None}
     fixed = {sets[layer.output] for layer in network.layers if isinstance(layer, Softmax)}
     operands = {sets[name] for layer in network.layers if isinstance(layer, MatMul) for name in layer.inputs}
     formats: dict[str, QuantParams] = {}
     for root, tensors in members.items():
-        low, high = _union(ranges[tensor] for tensor in tensors)
-        if root in fixed:
+        if root in stated:
+            quant = stated[root]
+        elif root in fixed:
             quant = SOFTMAX_FORMAT
         elif root in operands:
-            quant = symmetric_format(low, high)
+            quant = symmetric_format(*_union(ranges[tensor] for tensor in tensors))
         else:
-            quant = affine_format(low, high)
+            quant = affine_format(*_union(ranges[tensor] for tensor in tensors))
         formats.update(dict.fromkeys(tensors, quant))
     return formats
 

@@ -5,6 +5,8 @@ A bias is an int32 multiple of input scale times weight scale, with the input's 
 convolution as if the gaps it inserts held the zero point, as padding does). It is kept below 2**29: a channel whose
 weights are so small beside its bias that this fails gets a coarser weight scale, which costs nothing that an int8
 output can show. Sums of products that could still leave int32 are refused.
+
+What a model states itself (it was quantized before) is kept: formats, and int8 weights with their scales.
 """
 
 from collections.abc import Mapping
@@ -35,7 +37,14 @@ from gossamer.dataflow.network import (
 from gossamer.dataflow.numerics import INT8_MAX, INT8_MIN, QuantParams, Requantization, VectorParams
 from gossamer.mapper.quantization.calibrate import ActivationRange, calibrate, inner_tensor, needs_table
 from gossamer.mapper.quantization.kernels import quantize_rows
-from gossamer.mapper.quantization.number_formats import Range, affine_format, choose_formats, separate_softmax
+from gossamer.mapper.quantization.number_formats import (
+    Range,
+    affine_format,
+    choose_formats,
+    separate_softmax,
+    unstated,
+)
+from gossamer.mapper.quantization.stated import fit_stated, stated_weights
 from gossamer.mapper.quantization.tables import (
     clamp_codes,
     common_multipliers,
@@ -64,9 +73,10 @@ def quantize(
     """Return the int8 network: int8 weights, `params` on every layer with arithmetic, a format on every tensor.
 
     calibration maps each input to float values in stored order (samples, rows, columns, channels); without it ranges
-    come from one synthetic batch, and a note says so. method: how activation ranges are read (min-max, percentile,
-    mse). Patterns are kept: quantization only adds zeros. Raises ModelError for an unknown method, bad calibration
-    data, weights or biases that are not finite, and layers whose sums can leave int32.
+    come from one synthetic batch, and a note says so. A model that states every format needs none. method: how
+    activation ranges are read (min-max, percentile, mse). Patterns are kept: quantization only adds zeros. Raises
+    ModelError for an unknown method, bad calibration data, weights or biases that are not finite, and layers whose
+    sums can leave int32.
     """
     try:
         method = ActivationRange(method)
@@ -76,15 +86,33 @@ def quantize(
         ) from error
     for layer in network.layers:
         _check(layer)
-    network = separate_softmax(network)
-    ranges, notes = calibrate(network, calibration, method)
+    network = separate_softmax(fit_stated(network))
+    ranges, notes = _ranges(network, calibration, method)
     for layer in network.layers:
         if _ends_in_sigmoid(layer):
             ranges[layer.output] = SIGMOID_RANGE
-    formats = choose_formats(network, {name: ranges[name] for name in network.tensors})
+    formats = choose_formats(network, ranges)
     layers = tuple(_quantized_layer(network, layer, formats, ranges) for layer in network.layers)
     tensors = {name: replace(tensor, quant=formats[name]) for name, tensor in network.tensors.items()}
     return replace(network, tensors=tensors, layers=layers, notes=(*network.notes, *notes))
+
+
+def _ranges(
+    network: Network, calibration: Mapping[str, NDArray[Any]] | None, method: ActivationRange
+) -> tuple[dict[str, Range], list[str]]:
+    """Return the ranges that formats still need, and notes; nothing runs where the model states them all."""
+    missing = unstated(network)
+    inner = [layer for layer in network.layers if needs_table(layer)]
+    if not missing and not inner:
+        unused = ["The model states all its number formats: the calibration data is not used."]
+        return {}, unused if calibration is not None else []
+    ranges, notes = calibrate(network, calibration, method)
+    if any(tensor.quant is not None for tensor in network.tensors.values()) and missing:
+        notes.append(
+            f"The model states no format for {len(missing)} of {len(network.tensors)} tensors, the first is "
+            f"{missing[0]}: theirs come from calibration."
+        )
+    return ranges, notes
 
 
 def _check(layer: Layer) -> None:
@@ -150,7 +178,11 @@ def _quantized_convolution(
     total, reach = np.empty(channels, np.int64), np.empty(channels, np.int64)
     wanted = np.abs(bias) / source.scale
     least = np.maximum(wanted / BIAS_LIMIT, np.finfo(np.float64).tiny)
-    quantize_rows(rows, least, np.where(bias == 0, 1.0, wanted / _ZERO_ROW_BIAS), weight, scale, total, reach)
+    if layer.weight_scale is None:
+        quantize_rows(rows, least, np.where(bias == 0, 1.0, wanted / _ZERO_ROW_BIAS), weight, scale, total, reach)
+    else:
+        scale = np.maximum(layer.weight_scale, least)
+        weight, total, reach = stated_weights(rows, scale)
 
     folded = np.rint(bias / (source.scale * scale)).astype(np.int64) - source.zero_point * total
     largest = reach + np.abs(folded)
