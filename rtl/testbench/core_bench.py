@@ -7,6 +7,7 @@ arguments of `Schedule`, "stalls": arguments of `Stalls` or null, "jobs": [{"nam
 For every job the memory after the run is written beside its input as `<memory>.after.npy`, and what the registers said
 to `RESULTS` (JSON). With stalls, `<memory>.stalls.npy`, bool [5, cycles], says which channels paused in each cycle of
 the run. Its first cycle is that of the run: FETCH shows its first request in it, whether taken or not.
+`<memory>.events.npz` says when instructions were dispatched, started and completed, see `InstructionEvents`.
 """
 
 import json
@@ -22,8 +23,10 @@ from cocotbext.axi import AxiLiteBus, AxiLiteMaster
 
 from gossamer.arch.registers import REGISTERS
 from gossamer.rtl.testbench.axi_memory import AxiMemory, Schedule, Stalls
+from gossamer.rtl.testbench.instruction_events import InstructionEvents
 
 RUNNING, DONE, RESETTING = 1, 2, 8
+CLOCK_NS = 10
 RESET_CYCLES = 10_000
 """How long a core that hangs may take to be reset."""
 
@@ -77,12 +80,13 @@ async def programs(dut: Any) -> None:
     """Run every job of the file, one after another, on one core."""
     jobs = json.loads(Path(os.environ["JOBS"]).read_text(encoding="utf-8"))
     dut.rst.value = 1
-    Clock(dut.clk, 10, "ns").start()
+    Clock(dut.clk, CLOCK_NS, "ns").start()
     host = Host(dut)
     stalls = None if jobs["stalls"] is None else Stalls(**jobs["stalls"])
     memory = AxiMemory(
         dut, dut.clk, bytearray(4096), prefixes=jobs["masters"], timing=Schedule(**jobs["schedule"]), stalls=stalls
     )
+    events = InstructionEvents(dut.control, dut.clk, CLOCK_NS)
     for _ in range(4):
         await RisingEdge(dut.clk)
     dut.rst.value = 0
@@ -100,7 +104,9 @@ async def programs(dut: Any) -> None:
             getattr(dut, name).value = value
         if stalls is not None:
             memory.record()
+        events.clear()
         await host.run(job)
+        events.save(path.with_suffix(".events.npz"))
         if stalls is not None:
             np.save(path.with_suffix(".stalls.npy"), np.array(memory.recorded, dtype=np.bool_).T)
         results[job["name"]] = await host.registers()

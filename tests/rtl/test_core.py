@@ -53,6 +53,7 @@ def assert_agrees(checks: list[ProgramCheck], expected_count: int) -> None:
         assert check.bit_exact, f"{check.name}: {check.mismatch or check.failure}"
         assert check.outputs_checked > 0
         assert {counter.engine for counter in check.counters} == set(Engine)
+        assert check.instructions_off == 0, f"{check.name}: dispatched, started or completed at other times"
         assert check.busy_exact, f"{check.name}: {[c for c in check.counters if c.rtl != c.sim]}"
         assert all(c.rtl == c.sim for c in check.counters if c.name == "instructions")
     over = {check.name: round(check.cycle_error_pct, 3) for check in checks

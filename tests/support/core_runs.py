@@ -64,7 +64,7 @@ class Prepared:
     @classmethod
     def of(cls, candidate: Candidate, spec: SparseAccelerator) -> "Prepared":
         program = candidate.program
-        return cls(candidate, execute_memory(program, spec, candidate.inputs), simulate(program, spec))
+        return cls(candidate, execute_memory(program, spec, candidate.inputs), simulate(program, spec, trace=True))
 
     def job(self, name: str = "") -> RtlJob:
         program = self.candidate.program
