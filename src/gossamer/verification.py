@@ -14,6 +14,7 @@ from gossamer.arch.isa import ENGINES, Engine, Opcode
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.target import Target
 from gossamer.dataflow.program import Program, TensorBinding
+from gossamer.rtl.testbench.signal_lists import write_signal_lists
 from gossamer.rtl.testbench.waves import wave_format
 from gossamer.rtl_run import STALL_PROBABILITY, RtlJob, RtlResult, run_programs
 from gossamer.sim.golden.executor import execute_memory, initial_memory
@@ -201,9 +202,11 @@ def verify_programs(
         if trace is not None:
             _write_trace(trace, each, seen, result)
         checks.append(replace(check, independent_cycles=None if check.failure else other))
+    dump = folder / f"dump.{wave_format()}" if waves else None
+    if dump is not None:
+        write_signal_lists(spec, dump)
     return VerificationReport(
-        config_name=spec.name, stalls=stalls, seed=seed, programs=tuple(checks),
-        waves=folder / f"dump.{wave_format()}" if waves else None, trace=trace,
+        config_name=spec.name, stalls=stalls, seed=seed, programs=tuple(checks), waves=dump, trace=trace
     )  # fmt: skip
 
 
