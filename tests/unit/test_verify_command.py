@@ -160,6 +160,7 @@ def test_json_has_the_documented_keys(run: Run, no_rtl: Callable[[Change], None]
         assert each["outputs_checked"] > 0
         assert each["rtl_cycles"] == each["sim_cycles"] > 0
         assert each["instructions_off"] == 0
+    assert report["trace"] is None
 
 
 def one_byte_wrong(job: RtlJob, result: RtlResult) -> RtlResult:
@@ -220,6 +221,17 @@ def test_waveforms_are_announced(run: Run, no_rtl: Callable[[Change], None], mon
         status, out, _ = run("verify", "digits", "-c", "ecp5-tiny", "--layers", "0:1", "--waves", "traces")
         assert status == 0
         assert out.splitlines()[-1] == f"waveforms: {Path.cwd() / 'traces' / f'dump.{name}'}{note}"
+
+
+def test_a_folder_of_traces_that_cannot_be_made_is_one_message(
+    run: Run, no_rtl: Callable[[Change], None], tmp_path: Path
+) -> None:
+    no_rtl(lambda job, result: result)
+    (tmp_path / "file").write_text("text")
+    status, out, err = run("verify", "gemm:4x8x8", "-c", "ecp5-tiny", "--trace", "file/traces")
+    assert (status, out) == (2, "")
+    assert "--trace file/traces: cannot be made" in err
+    assert "Traceback" not in err
 
 
 def later(job: RtlJob, result: RtlResult) -> RtlResult:
