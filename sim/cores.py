@@ -34,10 +34,11 @@ Stage = tuple[Simulation, ...]
 """One simulation for every core."""
 
 
-def simulate_program(program: Program, spec: SparseAccelerator) -> Simulation:
+def simulate_program(program: Program, spec: SparseAccelerator, *, trace: bool = False) -> Simulation:
     """Simulate a Program on all cores of a config. Raises ProgramError if it is for another number, and as `simulate`.
 
-    A layer's cycles are those in the slowest core of its stage; events, traffic and MACs are of all cores.
+    `trace` adds the times of every instruction if there is one core. A layer's cycles are those in the slowest core of
+    its stage; events, traffic and MACs are of all cores.
     """
     streams = program.streams
     if (1 if streams is None else streams.cores) != spec.cores:
@@ -46,7 +47,7 @@ def simulate_program(program: Program, spec: SparseAccelerator) -> Simulation:
             f"{1 if streams is None else streams.cores}: compile the model again"
         )
     if streams is None:
-        return simulate(program, spec)
+        return simulate(program, spec, trace=trace)
     core, segments = core_spec(spec), segments_of(program)
     check_records(program, core, decode_columns(program.instructions))
     parts = [simulate(part_of(program, segment), core, whole=False) for segment in segments]

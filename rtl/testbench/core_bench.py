@@ -8,6 +8,8 @@ error], "drive" {register of the top: value}}]}.
 For every job the memory after the run is written beside its input as `<memory>.after.npy`, and what the registers of
 every core said to `RESULTS` (JSON). With stalls, `<memory>.stalls.npy`, bool [5, cycles], says which channels paused in
 each cycle of the run. Its first cycle is that of the run: FETCH shows its first request in it, whether taken or not.
+Of one core, `<memory>.events.npz` says when instructions were dispatched, started and completed, see
+`InstructionEvents`.
 """
 
 import json
@@ -23,8 +25,10 @@ from cocotbext.axi import AxiLiteBus, AxiLiteMaster
 
 from gossamer.arch.registers import REGISTERS, STREAM_REGISTER
 from gossamer.rtl.testbench.axi_memory import AxiMemory, Schedule, Stalls
+from gossamer.rtl.testbench.instruction_events import InstructionEvents
 
 RUNNING, DONE, RESETTING = 1, 2, 8
+CLOCK_NS = 10
 RESET_CYCLES = 10_000
 """How long a core that hangs may take to be reset."""
 
@@ -84,7 +88,7 @@ async def programs(dut: Any) -> None:
     """Run every job of the file, one after another, on one core."""
     jobs = json.loads(Path(os.environ["JOBS"]).read_text(encoding="utf-8"))
     dut.rst.value = 1
-    Clock(dut.clk, 10, "ns").start()
+    Clock(dut.clk, CLOCK_NS, "ns").start()
     hosts = [Host(dut, prefix) for prefix in jobs["slaves"]]
     stalls = None if jobs["stalls"] is None else Stalls(**jobs["stalls"])
     memories = [
@@ -92,6 +96,7 @@ async def programs(dut: Any) -> None:
         for prefixes in jobs["masters"]
     ]
     memory = memories[0]
+    events = InstructionEvents(dut.control, dut.clk, CLOCK_NS) if len(hosts) == 1 else None
     for _ in range(4):
         await RisingEdge(dut.clk)
     dut.rst.value = 0
@@ -110,9 +115,13 @@ async def programs(dut: Any) -> None:
             getattr(dut, name).value = value
         if stalls is not None:
             memory.record()
+        if events is not None:
+            events.clear()
         for host, (offset, count) in zip(hosts, job["starts"], strict=True):
             await host.start(job, offset, count)
         await hosts[0].wait(job)
+        if events is not None:
+            events.save(path.with_suffix(".events.npz"))
         if stalls is not None:
             np.save(path.with_suffix(".stalls.npy"), np.array(memory.recorded, dtype=np.bool_).T)
         registers = results[job["name"]] = [await host.registers() for host in hosts]

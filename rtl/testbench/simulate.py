@@ -32,6 +32,9 @@ MAKE_FLAGS = "-- CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBA
 """The wheel's makefile lacks the flag that includes a precompiled header. -O1 compiles twice as fast as the default and
 runs as fast in a bench, whose Python takes most of the time."""
 
+OBSERVED = {"control": ("running", "fetch_dispatched", "*__start", "*__done")}
+"""Ports below the top that benches may read, by module; one that a build does not have is not missed."""
+
 SEED = 1
 """Of the random values that uninitialised state starts with."""
 
@@ -96,7 +99,9 @@ def build(modules: Sequence[VerilogModule], folder: Path, *, waves: bool = False
 
     modules = (*modules, *primitive_models(modules))
     traces = wave_format() if waves else ""
-    digest = hashlib.sha256(repr([(module.name, module.text) for module in modules]).encode() + traces.encode())
+    observed = _observation([module.name for module in modules[1:]])
+    texts = [(module.name, module.text) for module in modules]
+    digest = hashlib.sha256(repr(texts).encode() + traces.encode() + observed.encode())
     target = folder / f"{modules[0].name}-{digest.hexdigest()[:16]}"
     if (target / modules[0].name).exists():  # the last thing that make writes
         return target
@@ -104,7 +109,8 @@ def build(modules: Sequence[VerilogModule], folder: Path, *, waves: bool = False
     sources = write_sources(modules, target / "src")
     path = f"{verilator_folder()}{os.pathsep}{os.environ.get('PATH', '')}"
     control = target / "src" / "public.vlt"
-    control.write_text(f'`verilator_config\npublic_flat_rw -module "{modules[0].name}" -var "*"\n', encoding="utf-8")
+    public = f'`verilator_config\npublic_flat_rw -module "{modules[0].name}" -var "*"\n{observed}'
+    control.write_text(public, encoding="utf-8")
     sources = [control, *sources]
     _copy_runtime(shared, target)
     with _environment({"PATH": path, "MAKEFLAGS": MAKE_FLAGS}):
@@ -121,6 +127,13 @@ def build(modules: Sequence[VerilogModule], folder: Path, *, waves: bool = False
             ) from error
     _copy_runtime(target, shared)
     return target
+
+
+def _observation(names: Sequence[str]) -> str:
+    """Return the lines of Verilator's configuration that let a bench read OBSERVED signals of the modules named."""
+    return "".join(
+        f'public_flat_rd -module "{name}" -var "{signal}"\n' for name in names for signal in OBSERVED.get(name, ())
+    )
 
 
 def _runtime_folder(folder: Path, traces: str) -> Path:

@@ -86,6 +86,7 @@ def verify(
     settings: Sequence[str] = (),
     target: str | None = None,
     waves: Path | None = None,
+    trace: Path | None = None,
 ) -> VerificationReport:
     """Return what the RTL of a config did with a model, or with `random` networks if `model` is None.
 
@@ -95,7 +96,7 @@ def verify(
     asked = None if model is None else _request(model, config, sparsity, shapes, calibration, 1, settings, False)
     request = VerifyRequest(
         model=asked, config=str(config), overrides=tuple(settings), random=random, seed=seed, images=images,
-        layers=layers, stalls=stalls, target=target, waves=waves,
+        layers=layers, stalls=stalls, target=target, waves=waves, trace=trace,
     )  # fmt: skip
     return run_verification(request, lambda stage: None)
 

@@ -107,6 +107,7 @@ def simulate(
     explain: ExplainOption = None,
     advice: Annotated[bool, typer.Option(help="Re-simulate single changes and rank those that would help")] = True,
     output: Annotated[Path | None, typer.Option("-o", help="Run folder; default runs/NNNN, none with --json")] = None,
+    trace: Annotated[bool, typer.Option("--trace", help="Add trace.pftrace to the run folder, for Perfetto")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Simulate a model on a config: where does every cycle go?"""
@@ -118,8 +119,10 @@ def simulate(
     request = SimulationRequest(
         model=model, config=config, sparsity=sparsity, sparsity_file=sparsity_file, shapes=parse_shapes(shape),
         calibration=calibration, activation_range=activation_range, batch=batch, overrides=tuple(overrides),
-        objective=objective, explain=explain, advice=advice and explain is None,
+        objective=objective, explain=explain, advice=advice and explain is None, trace=trace,
     )  # fmt: skip
+    if trace and as_json and output is None:
+        raise GossamerError("--trace writes into the run folder, and with --json there is none: name one with -o")
     with _progress(as_json) as stage:
         run = run_simulation(request, stage)
         folder = save_run(run, output) if output is not None or not as_json else None
@@ -185,6 +188,9 @@ def verify(
     overrides: SetOption = [],  # noqa: B006 - typer copies it
     target: TargetOption = None,
     waves: Annotated[Path | None, typer.Option("--waves", help="Folder for waveforms and bench files")] = None,
+    trace: Annotated[
+        Path | None, typer.Option("--trace", help="Folder for a Perfetto trace of each program: simulator and RTL")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run Programs on the generated RTL and compare with golden model and simulator."""
@@ -201,7 +207,7 @@ def verify(
         report = run_verification(
             VerifyRequest(
                 model=request, config=config, overrides=tuple(overrides), random=random, seed=seed, images=images,
-                layers=layers, stalls=stalls, waves=waves, target=target,
+                layers=layers, stalls=stalls, waves=waves, trace=trace, target=target,
             ),
             stage,
         )  # fmt: skip

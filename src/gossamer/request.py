@@ -26,6 +26,7 @@ class SimulationRequest:
     objective: str = "latency"
     advice: bool = True
     explain: str | None = None
+    trace: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

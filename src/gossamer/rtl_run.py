@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.arch.cores import core_spec
+from gossamer.arch.encoding import decode_columns
 from gossamer.arch.errors import ToolError
-from gossamer.arch.isa import INSTRUCTION_BYTES
+from gossamer.arch.isa import ENGINE_OF, ENGINES, INSTRUCTION_BYTES, Opcode
 from gossamer.arch.registers import REGISTERS, ErrorCause
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.target import Target
@@ -28,6 +29,7 @@ from gossamer.rtl.testbench.simulate import SimulationFailed, build, run
 from gossamer.rtl.verilog import VerilogModule, verilog_modules
 from gossamer.sim.kernels import user_cache
 from gossamer.sim.offchip import offchip_timing
+from gossamer.traces.timelines import UNKNOWN, Timeline
 
 COMPILERS = ("g++", "make", "perl")
 TOP = "gossamer_core"
@@ -81,12 +83,14 @@ class RtlJob:
 class RtlResult:
     """What the core left: memory after the run and every readable register by name.
 
-    stalls: bool [5, cycles], which channels of the memory port paused in each cycle of the run; None: none ever did.
+    times: of one core, when each instruction was dispatched, started and completed, in the simulator's cycles. stalls:
+    bool [5, cycles], which channels of the memory port paused in each cycle of the run; None: none ever did.
     others: registers of the cores after the first.
     """
 
     memory: NDArray[np.uint8]
     registers: Mapping[str, int]
+    times: Timeline | None = None
     stalls: NDArray[np.bool_] | None = None
     others: tuple[Mapping[str, int], ...] = ()
 
@@ -197,8 +201,38 @@ def run_jobs(
             memory=np.load(folder / f"memory{number}.after.npy"),
             registers=registers[job.name][0],
             others=tuple(registers[job.name][1:]),
+            times=_times(job.program, folder / f"memory{number}.events.npz") if spec.cores == 1 else None,
             stalls=np.load(folder / f"memory{number}.stalls.npy") if stalled else None,
         )
         for number, job in enumerate(jobs)
         if job.name in registers
     }
+
+
+def _times(program: Program, path: Path) -> Timeline:
+    with np.load(path) as events:
+        return instruction_times(program, events)
+
+
+def instruction_times(program: Program, events: Mapping[str, NDArray[np.int64]]) -> Timeline:
+    """Return the times of a Program's instructions out of the bench's events: every engine runs its own in order.
+
+    `events`: see `gossamer.rtl.testbench.instruction_events`. Instructions that never came so far have UNKNOWN times.
+    END is no engine's: it starts when it is dispatched, and takes a cycle, as in the simulator.
+    """
+    opcodes = decode_columns(program.instructions)["opcode"]
+    dispatched, started, completed = (np.full(opcodes.size, UNKNOWN, dtype=np.int64) for _ in range(3))
+    _fill(dispatched, np.arange(opcodes.size), events["dispatched"])
+    for engine in ENGINES:
+        members = np.flatnonzero(np.isin(opcodes, [op for op, owner in ENGINE_OF.items() if owner is engine]))
+        _fill(started, members, events[f"{engine.value}_started"])
+        _fill(completed, members, events[f"{engine.value}_completed"])
+    ended = np.flatnonzero((opcodes == Opcode.END) & (dispatched != UNKNOWN))
+    started[ended], completed[ended] = dispatched[ended], dispatched[ended] + 1
+    return Timeline(name="RTL", dispatched=dispatched, started=started, completed=completed)
+
+
+def _fill(times: NDArray[np.int64], members: NDArray[np.int64], cycles: NDArray[np.int64]) -> None:
+    """Give the first members their cycles; what a core does after a Program's last instruction is not of it."""
+    count = min(members.size, cycles.size)
+    times[members[:count]] = cycles[:count]

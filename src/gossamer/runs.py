@@ -50,3 +50,8 @@ def _write_files(run: "SimulationRun", folder: Path) -> None:
     (folder / "layers.csv").write_text(table.getvalue())
     if run.program is not None:
         save_program(run.program, folder / "program.gsm")
+        if run.trace is not None:
+            from gossamer.traces.timelines import Timeline, write_timelines
+
+            timeline = Timeline.of("simulator", run.trace)
+            write_timelines(folder / "trace.pftrace", run.program, run.report.clock_mhz, (timeline,))

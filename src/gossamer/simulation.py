@@ -20,6 +20,7 @@ from gossamer.models import load_model, shipped_models
 from gossamer.one_liners import is_one_liner
 from gossamer.report import SimulationReport
 from gossamer.request import Compiled, SimulationRequest
+from gossamer.sim.results import Trace
 
 PROGRAM_SUFFIX = ".gsm"
 
@@ -29,12 +30,16 @@ Stage = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulationRun:
-    """A report with what it came from; `program` is None for systolic references, which run none."""
+    """A report with what it came from; `program` is None for systolic references, which run none.
+
+    trace: times of every instruction, if the request asked for them.
+    """
 
     report: SimulationReport
     spec: AcceleratorSpec
     program: Program | None
     provenance: Mapping[str, Any]
+    trace: Trace | None = None
 
 
 def _silent(stage: str) -> None:
@@ -153,6 +158,10 @@ def run_simulation(request: SimulationRequest, stage: Stage = _silent) -> Simula
         from gossamer.systolic_report import systolic_report
 
         _check_mapped(request, f"{spec.name} is a plain systolic array, which is not mapped")
+        if request.trace:
+            raise ModelError(
+                f"--trace is about instructions, and {spec.name} is a plain systolic array, which has none"
+            )
         report = systolic_report(request, spec, pruned_network(request, spec, stage))
         return SimulationRun(report=report, spec=spec, program=None, provenance=provenance)
     from gossamer.core_report import core_report, cores_report, mapping_search
@@ -160,17 +169,21 @@ def run_simulation(request: SimulationRequest, stage: Stage = _silent) -> Simula
 
     if request.explain is not None:
         require_one_core(spec, "--explain shows the mapping of a layer on one core")
+    if request.trace:
+        require_one_core(spec, "--trace shows the instructions of one core")
     if request.model.endswith(PROGRAM_SUFFIX):
         _check_mapped(request, f"{request.model} is a compiled Program, whose mappings are chosen and not recorded")
         program = read_program(Path(request.model), spec)
         stage("simulating")
-        simulation = simulate_program(program, spec)
+        simulation = simulate_program(program, spec, trace=request.trace)
         report = core_report(request, spec, simulation, ("a compiled Program: simulated as it is",))
         report = replace(report, cores=cores_report(program, simulation))
-        return SimulationRun(report=report, spec=spec, program=program, provenance=provenance)
+        return SimulationRun(
+            report=report, spec=spec, program=program, provenance=provenance, trace=simulation.trace
+        )  # fmt: skip
     compiled = compile_for(request, spec, stage)
     stage("simulating")
-    simulation = simulate_program(compiled.program, spec)
+    simulation = simulate_program(compiled.program, spec, trace=request.trace)
     report = core_report(request, spec, simulation, compiled.network.notes)
     cores = cores_report(compiled.program, simulation)
     report = replace(report, mappings=mapping_search(request, compiled), cores=cores)
@@ -184,7 +197,9 @@ def run_simulation(request: SimulationRequest, stage: Stage = _silent) -> Simula
 
         stage("trying single changes")
         report = replace(report, hints=find_hints(request, compiled, report))
-    return SimulationRun(report=report, spec=spec, program=compiled.program, provenance=provenance)
+    return SimulationRun(
+        report=report, spec=spec, program=compiled.program, provenance=provenance, trace=simulation.trace
+    )  # fmt: skip
 
 
 def _check_mapped(request: SimulationRequest, what: str) -> None:
@@ -205,6 +220,7 @@ def _provenance(request: SimulationRequest, spec: AcceleratorSpec) -> dict[str, 
         command += ["--shape", f"{name}={'x'.join(map(str, shape))}"]
     command += ["--range", request.activation_range, "--batch", str(request.batch), "--objective", request.objective]
     command += [] if request.explain is None else ["--explain", request.explain]
+    command += ["--trace"] if request.trace else []
     command += [word for override in request.overrides for word in ("--set", override)]
     inputs = {"model": path, "sparsity_file": request.sparsity_file, "calibration": calibration_path(request)}
     return {

@@ -1,5 +1,6 @@
 """Compare RTL with golden executor and timing simulator: every byte of memory, every counter, the total cycles."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -15,6 +16,7 @@ from gossamer.arch.registers import ErrorCause
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.target import Target
 from gossamer.dataflow.program import Program, TensorBinding
+from gossamer.rtl.testbench.signal_lists import write_signal_lists
 from gossamer.rtl.testbench.waves import wave_format
 from gossamer.rtl_run import DONE_BIT, STALL_PROBABILITY, RtlJob, RtlResult, run_programs
 from gossamer.sim.cores import simulate_program
@@ -22,6 +24,9 @@ from gossamer.sim.golden.executor import execute_memory, initial_memory
 from gossamer.sim.results import Simulation
 from gossamer.sim.stalls import random_stalls
 from gossamer.sim.timing import run_program, simulate
+from gossamer.traces.timelines import Timeline, write_timelines
+
+TIMES = ("dispatched", "started", "completed")
 
 Inputs = Mapping[str, NDArray[np.int8]]
 
@@ -73,7 +78,8 @@ class ProgramCheck:
 
     outputs_checked: bytes of outputs and spilled tensors compared. `failure` says why the run did not finish. With
     random stalls sim_cycles are those of the simulator under the stalls recorded on the RTL, and independent_cycles
-    those under other stalls of the same probability; None without.
+    those under other stalls of the same probability; None without. instructions_off: those that the RTL dispatched,
+    started or completed in other cycles than the simulator; None if their times are not known.
     """
 
     name: str
@@ -85,6 +91,7 @@ class ProgramCheck:
     mismatch: Mismatch | None = None
     failure: str = ""
     independent_cycles: int | None = None
+    instructions_off: int | None = None
 
     @property
     def cycle_error_pct(self) -> float:
@@ -107,7 +114,7 @@ class ProgramCheck:
             "name": self.name, "bit_exact": self.bit_exact, "outputs_checked": self.outputs_checked,
             "rtl_cycles": self.rtl_cycles, "sim_cycles": self.sim_cycles,
             "cycle_error_pct": round(self.cycle_error_pct, 4), "busy_exact": self.busy_exact,
-            "independent_cycles": self.independent_cycles,
+            "instructions_off": self.instructions_off, "independent_cycles": self.independent_cycles,
             "independent_error_pct": _rounded(self.independent_error_pct),
             "counters": [asdict(counter) for counter in self.counters],
             "mismatch": None if self.mismatch is None else str(self.mismatch), "failure": self.failure,
@@ -116,13 +123,14 @@ class ProgramCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerificationReport:
-    """All Programs verified on one core; `waves`: the waveform file, if one was asked for."""
+    """All Programs verified on one core; `waves`: the waveform file, `trace`: the folder of traces, if asked for."""
 
     config_name: str
     stalls: str
     seed: int
     programs: tuple[ProgramCheck, ...]
     waves: Path | None = None
+    trace: Path | None = None
 
     @property
     def bit_exact(self) -> bool:
@@ -150,6 +158,7 @@ class VerificationReport:
             "programs": [check.as_json() for check in self.programs], "bit_exact": self.bit_exact,
             "max_cycle_error_pct": round(self.max_cycle_error_pct, 4),
             "waves": None if self.waves is None else str(self.waves),
+            "trace": None if self.trace is None else str(self.trace),
             "independent_error_pct": _rounded(self.independent_error_pct),
         }  # fmt: skip
 
@@ -164,18 +173,20 @@ def _rounded(percent: float | None) -> float | None:
 
 def verify_programs(
     spec: SparseAccelerator, candidates: Sequence[Candidate], *, stalls: str = "none", seed: int = 1, folder: Path,
-    waves: bool = False, stage: Callable[[str], None] = lambda stage: None, target: Target | None = None,
+    waves: bool = False, trace: Path | None = None, stage: Callable[[str], None] = lambda stage: None,
+    target: Target | None = None,
 ) -> VerificationReport:  # fmt: skip
     """Run Programs on the RTL of a config and compare.
 
     The expected memory and, without stalls, the expected cycles are computed before the RTL exists and never reach it.
     With random stalls the simulator runs again under those the bench recorded, and once under others of the same
-    probability. `folder` receives the bench's files. `target`: see `gossamer.rtl.core.Core`. Raises ProgramError
-    for a Program of another config, ToolError if a tool is missing or fails.
+    probability. `folder` receives the bench's files, `trace` a Perfetto trace per Program. `target`: see
+    `gossamer.rtl.core.Core`. Raises ProgramError for a Program of another config, ToolError if a tool is missing or
+    fails.
     """
     stage("computing what must come out")
     expected = {each.name: execute_memory(each.program, spec, each.inputs) for each in candidates}
-    simulated = {each.name: simulate_program(each.program, spec) for each in candidates}
+    simulated = {each.name: simulate_program(each.program, spec, trace=True) for each in candidates}
     jobs = [
         RtlJob(
             name=each.name, program=each.program, memory=initial_memory(each.program, each.inputs),
@@ -189,14 +200,28 @@ def verify_programs(
         result = results.get(each.name)
         seen, other = simulated[each.name], None
         if result is not None and result.stalls is not None:
-            seen = simulate(each.program, spec, stalls=result.stalls)
+            seen = simulate(each.program, spec, stalls=result.stalls, trace=True)
             other = _independent_cycles(each.program, spec, seen.total_cycles, seed=[seed, number])
         check = check_program(each, expected[each.name], seen, result)
+        if trace is not None:
+            _write_trace(trace, each, seen, result)
         checks.append(replace(check, independent_cycles=None if check.failure else other))
+    dump = folder / f"dump.{wave_format()}" if waves else None
+    if dump is not None and spec.cores == 1:
+        write_signal_lists(spec, dump)
     return VerificationReport(
-        config_name=spec.name, stalls=stalls, seed=seed, programs=tuple(checks),
-        waves=folder / f"dump.{wave_format()}" if waves else None,
+        config_name=spec.name, stalls=stalls, seed=seed, programs=tuple(checks), waves=dump, trace=trace
     )  # fmt: skip
+
+
+def _write_trace(folder: Path, candidate: Candidate, simulated: Simulation, result: RtlResult | None) -> None:
+    """Write the simulator's and the RTL's times of one Program; what the RTL did not do is not in it."""
+    assert simulated.trace is not None
+    timelines = [Timeline.of("simulator", simulated.trace)]
+    if result is not None and result.times is not None:
+        timelines.append(result.times)
+    name = re.sub(r"[^\w.-]+", "-", candidate.name)
+    write_timelines(folder / f"{name}.pftrace", candidate.program, simulated.clock_mhz, timelines)
 
 
 def _independent_cycles(program: Program, spec: SparseAccelerator, cycles: int, *, seed: Sequence[int]) -> int:
@@ -228,7 +253,16 @@ def check_program(
         name=candidate.name, bit_exact=mismatch is None, outputs_checked=checked,
         rtl_cycles=result.cycles, sim_cycles=simulated.total_cycles, counters=tuple(_counters(simulated, result)),
         mismatch=mismatch,
+        instructions_off=_instructions_off(simulated, result),
     )  # fmt: skip
+
+
+def _instructions_off(simulated: Simulation, result: RtlResult) -> int | None:
+    """Return how many instructions were dispatched, started or completed in other cycles than simulated."""
+    if simulated.trace is None or result.times is None:
+        return None
+    pairs = [(getattr(simulated.trace, name), getattr(result.times, name)) for name in TIMES]
+    return int(np.any([mine != rtl for mine, rtl in pairs], axis=0).sum())
 
 
 def _counters(simulated: Simulation, result: RtlResult) -> list[Counter]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gossamer.arch.config import load_config, require_hardware
 from gossamer.arch.cores import require_one_core
-from gossamer.arch.errors import ConfigError, ModelError
+from gossamer.arch.errors import ConfigError, GossamerError, ModelError
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.target import chosen_target
 from gossamer.request import SimulationRequest
@@ -33,6 +33,7 @@ class VerifyRequest:
     layers: str | None = None
     stalls: str = "none"
     waves: Path | None = None
+    trace: Path | None = None
     target: str | None = None
 
 
@@ -50,7 +51,8 @@ def run_verification(request: VerifyRequest, stage: Callable[[str], None]) -> Ve
     try:
         return verify_programs(
             spec, candidates, stalls=request.stalls, seed=request.seed, folder=folder.resolve(),
-            waves=request.waves is not None, stage=stage, target=chosen_target(request.target, spec),
+            waves=request.waves is not None, trace=_made(request.trace), stage=stage,
+            target=chosen_target(request.target, spec),
         )  # fmt: skip
     finally:
         if request.waves is None:
@@ -69,11 +71,25 @@ def _checked(request: VerifyRequest) -> SparseAccelerator:
     spec = require_hardware(config, request.config, chosen_target(request.target, config))
     if request.stalls != "none":
         require_one_core(spec, f"--stalls {request.stalls} records the pauses of one core's port")
+    if request.trace is not None:
+        require_one_core(spec, "--trace shows the instructions of one core")
     if request.random and request.layers is not None:
         raise ModelError("--layers takes layers out of a MODEL; random networks have none to name")
-    if request.waves is not None and request.waves.exists() and not request.waves.is_dir():
-        raise ModelError(f"--waves {request.waves}: must be a folder, and is a file")
+    for option, folder in (("--waves", request.waves), ("--trace", request.trace)):
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise ModelError(f"{option} {folder}: must be a folder, and is a file")
     return spec
+
+
+def _made(folder: Path | None) -> Path | None:
+    """Return a folder by its whole path, made if it was missing. Raises GossamerError if it cannot be."""
+    if folder is None:
+        return None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GossamerError(f"--trace {folder}: cannot be made: {error.strerror or error}") from error
+    return folder.resolve()
 
 
 def print_verification(report: VerificationReport) -> None:
@@ -94,6 +110,8 @@ def print_verification(report: VerificationReport) -> None:
             print(f"  {check.failure}")
         if check.mismatch is not None:
             print(f"  {check.mismatch}; run again with --waves DIR to see it")
+        if check.instructions_off:
+            print(f"  {check.instructions_off:,} instructions at other times than simulated; --trace DIR shows which")
         for line in _engine_lines(check):
             print(f"  {line}")
     total = sum(check.outputs_checked for check in report.programs)
@@ -103,6 +121,8 @@ def print_verification(report: VerificationReport) -> None:
     )
     if report.waves is not None:
         print(f"waveforms: {report.waves}{'' if report.waves.suffix == '.fst' else VCD_NOTE}")
+    if report.trace is not None:
+        print(f"traces: {report.trace}, for https://ui.perfetto.dev")
     if report.independent_error_pct is not None:
         print(
             "simulator under the stalls recorded on the RTL; under other stalls of the same probability its cycles of "

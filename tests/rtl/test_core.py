@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import pywellen
 from core_runs import BuiltCore, build, candidate_of, core_spec, pattern_network
+from perfetto_reader import read_trace
 
 import gossamer
 from gossamer.arch.isa import Engine
@@ -15,6 +18,7 @@ from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper.quantization.tables import quantized
 from gossamer.models import shipped_models
 from gossamer.request import SimulationRequest
+from gossamer.rtl.testbench.signal_lists import signal_groups
 from gossamer.sim.golden.executor import read_tensor
 from gossamer.sim.golden.layers import run_layers
 from gossamer.simulation import compile_for
@@ -53,6 +57,7 @@ def assert_agrees(checks: list[ProgramCheck], expected_count: int) -> None:
         assert check.bit_exact, f"{check.name}: {check.mismatch or check.failure}"
         assert check.outputs_checked > 0
         assert {counter.engine for counter in check.counters} == set(Engine)
+        assert check.instructions_off == 0, f"{check.name}: dispatched, started or completed at other times"
         assert check.busy_exact, f"{check.name}: {[c for c in check.counters if c.rtl != c.sim]}"
         assert all(c.rtl == c.sim for c in check.counters if c.name == "instructions")
     over = {check.name: round(check.cycle_error_pct, 3) for check in checks
@@ -215,12 +220,27 @@ def test_trained_digits_on_the_edge_core(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_waveforms_are_written(tmp_path: Path) -> None:
-    report = gossamer.verify("gemm:4x8x8", "ecp5-tiny", waves=tmp_path / "waves")
-    assert report.bit_exact
+def test_waveforms_and_traces_are_written(tmp_path: Path) -> None:
+    report = gossamer.verify("gemm:4x8x8", "ecp5-tiny", waves=tmp_path / "waves", trace=tmp_path / "traces")
+    assert_agrees(list(report.programs), 1)
+    (trace,) = (tmp_path / "traces").iterdir()
+    tracks = read_trace(trace)
+    assert len(tracks) == 14
+    for (process, name), track in tracks.items():
+        other = tracks[process.replace("simulator", "RTL"), name]
+        assert track.slices or track.counts
+        assert (track.slices, track.counts) == (
+            [replace(each, flows_out=mine.flows_out, flows_in=mine.flows_in)
+             for each, mine in zip(other.slices, track.slices, strict=True)],
+            other.counts,
+        )  # fmt: skip
     assert report.waves is not None
     content = report.waves.read_bytes()
     assert len(content) > 10_000
     if report.waves.suffix == ".vcd":
         assert b"$enddefinitions" in content
         assert b"$scope module compute " in content
+    waves = pywellen.Waveform(str(report.waves))
+    widths = {variable.full_name: variable.length or 1 for variable in waves.all_vars()}
+    listed = {signal.path: signal.bits for signals in signal_groups(core_spec()).values() for signal in signals}
+    assert {path: widths.get(path) for path in listed} == listed

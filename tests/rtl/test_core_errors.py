@@ -211,12 +211,15 @@ MUTANTS: dict[str, Change] = {
     "activations never loaded": ("gossamer_core", r"assign load_valid = (?P<value>[^;]*);", "1'h0"),
     "tokens never available": ("semaphore", r"available <= (?P<value>[^;]*);", "1'h0"),
 }
+LATER: Change = ("instruction_queue", r"assign rooms = (?P<value>[^;]*);", "1'h0")
+"""Of two instructions in a row for one engine, the second is dispatched a cycle late; nothing else changes."""
+
 HANG = ("write data never valid", "tokens never available")
 
 
 @pytest.fixture(scope="module")
 def mutants() -> BuiltCore:
-    return build_mutants(core_spec(), list(MUTANTS.values()))
+    return build_mutants(core_spec(), [*MUTANTS.values(), LATER])
 
 
 def mutated(mutants: BuiltCore, good: Prepared, number: int, folder: Path) -> ProgramCheck:
@@ -228,6 +231,15 @@ def test_without_a_mutant_the_core_is_right(mutants: BuiltCore, good: Prepared, 
     check = mutated(mutants, good, 0, tmp_path)
     assert check.bit_exact
     assert check.rtl_cycles == check.sim_cycles
+    assert check.instructions_off == 0
+
+
+def test_a_cycle_between_two_dispatches_is_found(mutants: BuiltCore, good: Prepared, tmp_path: Path) -> None:
+    """No byte is wrong, but the times of some instructions are."""
+    check = mutated(mutants, good, len(MUTANTS) + 1, tmp_path)
+    assert check.bit_exact
+    assert check.instructions_off is not None
+    assert 0 < check.instructions_off < len(good.candidate.program.instructions)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)

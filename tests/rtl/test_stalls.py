@@ -93,6 +93,7 @@ def test_programs_are_bit_exact_and_take_the_cycles_of_the_recorded_stalls(repor
     errors = np.array([check.cycle_error_pct for check in report.programs])
     print(f"seed {SEED}, errors in percent: {errors.tolist()}")
     assert (errors == 0).sum() >= PROGRAMS - 2
+    assert sum(check.instructions_off == 0 for check in report.programs) >= PROGRAMS - 2
     assert np.abs(errors).max() <= 0.5
     rtl, simulated = (
         sum(getattr(check, name) for check in report.programs) for name in ("rtl_cycles", "sim_cycles")

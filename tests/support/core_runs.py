@@ -64,7 +64,8 @@ class Prepared:
     @classmethod
     def of(cls, candidate: Candidate, spec: SparseAccelerator) -> "Prepared":
         program = candidate.program
-        return cls(candidate, execute_memory(program, spec, candidate.inputs), simulate_program(program, spec))
+        expected = execute_memory(program, spec, candidate.inputs)
+        return cls(candidate, expected, simulate_program(program, spec, trace=True))
 
     def job(self, name: str = "") -> RtlJob:
         program = self.candidate.program

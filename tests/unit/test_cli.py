@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from perfetto_reader import read_trace
 
 from gossamer import cli
 
@@ -208,6 +209,29 @@ def test_run_folder_is_complete_and_replaced_by_the_next_run(run: Run, tmp_path:
     names = {path.name for path in (tmp_path / "r").iterdir()}
     assert names == {"run.json", "result.json", "layers.csv", "config.resolved.yaml", "program.gsm"}
     assert [path.name for path in tmp_path.iterdir()] == ["r"]
+
+
+def test_a_trace_is_in_the_run_folder(run: Run, tmp_path: Path) -> None:
+    arguments = ("simulate", "gemm:64x72x24", "-c", "ecp5-tiny", "--no-advice", "--trace")
+    assert run(*arguments, "-o", "r")[0] == 0
+    assert json.loads((tmp_path / "r" / "run.json").read_text())["command"][-1] == "--trace"
+    tracks = {name: track for (process, name), track in read_trace(tmp_path / "r" / "trace.pftrace").items()}
+    cycles = json.loads((tmp_path / "r" / "result.json").read_text())["total_cycles"]
+    end = tracks["dispatch"].slices[-1]
+    assert (end.name, end.annotations["cycle"]) == ("END", cycles - 1)
+    assert {each.annotations["layer"] for each in tracks["COMPUTE"].slices} == {"gemm"}
+    assert run("simulate", "r/program.gsm", "-c", "ecp5-tiny", "--trace", "-o", "again")[0] == 0
+    assert (tmp_path / "again" / "trace.pftrace").read_bytes() == (tmp_path / "r" / "trace.pftrace").read_bytes()
+
+
+def test_a_trace_needs_a_folder_and_instructions(run: Run, tmp_path: Path) -> None:
+    status, out, err = run("simulate", "gemm:64x72x24", "-c", "ecp5-tiny", "--trace", "--json")
+    assert (status, out) == (2, "")
+    assert "--trace writes into the run folder" in err
+    status, out, err = run("simulate", "gemm:64x72x24", "-c", "systolic-32x32-ws", "--trace", "-o", "r")
+    assert (status, out) == (2, "")
+    assert "--trace is about instructions" in err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_program_file_is_simulated_as_it_is(run: Run, tmp_path: Path) -> None:

@@ -9,16 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from perfetto_reader import read_trace
+from timing_programs import timing_program
 
 import gossamer
 from gossamer import cli, verification
 from gossamer.arch.errors import ToolError
-from gossamer.arch.isa import ENGINES
+from gossamer.arch.isa import ENGINES, Opcode
 from gossamer.arch.registers import REGISTERS, Access, ErrorCause
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.rtl_run import DONE_BIT, ERROR_BIT, RtlJob, RtlResult
+from gossamer.rtl_run import DONE_BIT, ERROR_BIT, RtlJob, RtlResult, instruction_times
 from gossamer.sim.golden.executor_kernels import RUN_FIELDS  # noqa: F401 - compiles kernels before they are timed
 from gossamer.sim.timing import simulate
+from gossamer.traces.timelines import UNKNOWN, Timeline
 from gossamer.verify_command import VCD_NOTE
 
 Run = Callable[..., tuple[int, str, str]]
@@ -69,11 +72,12 @@ def test_bad_input_is_one_message(run: Run, tmp_path: Path, arguments: list[str]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_waves_into_a_file_are_refused(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--waves", "--trace"])
+def test_folders_that_are_files_are_refused(run: Run, tmp_path: Path, option: str) -> None:
     (tmp_path / "file").write_text("text")
-    status, out, err = run("verify", "digits", "-c", "ecp5-tiny", "--waves", "file")
+    status, out, err = run("verify", "digits", "-c", "ecp5-tiny", option, "file")
     assert (status, out) == (2, "")
-    assert "must be a folder" in err
+    assert f"{option} file: must be a folder" in err
 
 
 def test_a_program_of_another_config_is_refused(run: Run) -> None:
@@ -116,7 +120,8 @@ def no_rtl(monkeypatch: pytest.MonkeyPatch) -> Callable[[Change], None]:
 
 def result_of(job: RtlJob, spec: SparseAccelerator) -> RtlResult:
     """Return what a core must leave, from the golden executor and the simulator."""
-    program, cycles = job.program, simulate(job.program, spec)
+    program, cycles = job.program, simulate(job.program, spec, trace=True)
+    assert cycles.trace is not None
     inputs = {
         binding.name: verification_inputs(job.memory, binding) for binding in program.inputs
     }  # fmt: skip
@@ -129,7 +134,10 @@ def result_of(job: RtlJob, spec: SparseAccelerator) -> RtlResult:
             f"{prefix}_WAITING_MEMORY": counted.waiting_memory, f"{prefix}_IDLE": counted.idle,
             **{f"{prefix}_WAITING_{giver.value.upper()}": counted.waiting_token[giver] for giver in ENGINES},
         }  # fmt: skip
-    return RtlResult(memory=verification.execute_memory(program, spec, inputs), registers=registers)
+    return RtlResult(
+        memory=verification.execute_memory(program, spec, inputs), registers=registers,
+        times=Timeline.of("RTL", cycles.trace),
+    )  # fmt: skip
 
 
 def verification_inputs(memory: np.ndarray, binding: Any) -> np.ndarray:
@@ -151,6 +159,8 @@ def test_json_has_the_documented_keys(run: Run, no_rtl: Callable[[Change], None]
         assert {"name", "bit_exact", "outputs_checked", "rtl_cycles", "sim_cycles", "cycle_error_pct"} <= set(each)
         assert each["outputs_checked"] > 0
         assert each["rtl_cycles"] == each["sim_cycles"] > 0
+        assert each["instructions_off"] == 0
+    assert report["trace"] is None
 
 
 def one_byte_wrong(job: RtlJob, result: RtlResult) -> RtlResult:
@@ -211,3 +221,60 @@ def test_waveforms_are_announced(run: Run, no_rtl: Callable[[Change], None], mon
         status, out, _ = run("verify", "digits", "-c", "ecp5-tiny", "--layers", "0:1", "--waves", "traces")
         assert status == 0
         assert out.splitlines()[-1] == f"waveforms: {Path.cwd() / 'traces' / f'dump.{name}'}{note}"
+
+
+def test_a_folder_of_traces_that_cannot_be_made_is_one_message(
+    run: Run, no_rtl: Callable[[Change], None], tmp_path: Path
+) -> None:
+    no_rtl(lambda job, result: result)
+    (tmp_path / "file").write_text("text")
+    status, out, err = run("verify", "gemm:4x8x8", "-c", "ecp5-tiny", "--trace", "file/traces")
+    assert (status, out) == (2, "")
+    assert "--trace file/traces: cannot be made" in err
+    assert "Traceback" not in err
+
+
+def later(job: RtlJob, result: RtlResult) -> RtlResult:
+    """Return a result whose last three instructions were dispatched a cycle later, and completed never."""
+    assert result.times is not None
+    dispatched, completed = result.times.dispatched.copy(), result.times.completed.copy()
+    dispatched[-3:] += 1
+    completed[-3:] = UNKNOWN
+    return replace(result, times=replace(result.times, dispatched=dispatched, completed=completed))
+
+
+def test_traces_show_simulator_and_rtl(run: Run, no_rtl: Callable[[Change], None], tmp_path: Path) -> None:
+    no_rtl(later)
+    status, out, _ = run("verify", "--random", "2", "-c", "ecp5-tiny", "--trace", "new/traces")
+    assert status == 0
+    assert out.splitlines()[-1] == f"traces: {tmp_path / 'new' / 'traces'}, for https://ui.perfetto.dev"
+    assert out.count("  3 instructions at other times than simulated; --trace DIR shows which") == 2
+    assert sorted(path.name for path in (tmp_path / "new" / "traces").iterdir()) == [
+        "random1.pftrace", "random2.pftrace",
+    ]  # fmt: skip
+    for path in (tmp_path / "new" / "traces").iterdir():
+        tracks = read_trace(path)
+        programs = {process.partition(": ")[2] for process, _ in tracks}
+        assert len(programs) == 1
+        for name in ("dispatch", "LOAD", "COMPUTE", "VECTOR", "STORE"):
+            mine, rtl = (
+                next(track for (process, each), track in tracks.items() if each == name and process.startswith(run))
+                for run in ("simulator", "RTL")
+            )
+            assert [each.name for each in mine.slices] == [each.name for each in rtl.slices]
+        instructions = [each for (_, name), track in tracks.items() if name.isupper() for each in track.slices]
+        assert {each.end_ns is None for each in instructions} == {True, False}
+
+
+def test_times_of_a_run_that_stopped() -> None:
+    """Events of a core that dispatched four of six instructions, started three and completed one."""
+    program = timing_program([(Opcode.LOAD, {}), (Opcode.COMPUTE, {}), (Opcode.LOAD, {}), (Opcode.COPY, {}),
+                              (Opcode.LOAD, {})])  # fmt: skip
+    events = {f"{engine.value}_{event}": np.array([], dtype=np.int64) for engine in ENGINES
+              for event in ("started", "completed")}  # fmt: skip
+    events |= {"dispatched": np.array([30, 31, 32, 33]), "load_started": np.array([32, 50]),
+               "load_completed": np.array([49]), "compute_started": np.array([33])}  # fmt: skip
+    times = instruction_times(program, events)
+    assert times.dispatched.tolist() == [30, 31, 32, 33, UNKNOWN, UNKNOWN]
+    assert times.started.tolist() == [32, 33, 50, UNKNOWN, UNKNOWN, UNKNOWN]
+    assert times.completed.tolist() == [49, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN]
