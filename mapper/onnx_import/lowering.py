@@ -161,7 +161,7 @@ def lower(graph: Graph, rules: dict[str, Rule]) -> Lowering:
     for node in graph.nodes:
         reason = _lower_node(state, node, rules)
         if reason is not None:
-            refused.append(f"  {node.name} ({node.domain + '.' if node.domain else ''}{node.op}): {reason}")
+            refused.append(f"  {node.name} ({f'{node.domain}.' if node.domain else ''}{node.op}): {reason}")
             state.unknown.update(node.outputs)
     if refused:
         raise ModelError(f"{len(refused)} nodes are not supported; nothing was imported:\n" + "\n".join(refused))

@@ -43,9 +43,9 @@ def zero_of(node: Node, graph: Graph) -> NDArray[np.int64]:
     if len(node.inputs) < 3 or not node.inputs[2]:
         return np.zeros((), np.int64)
     zero = graph.constant(node.inputs[2])
-    if zero is None or not zero.size or (zero != np.rint(zero)).any():
+    if zero is None or not zero.size or (zero.dtype.kind == "f" and (zero != np.rint(zero)).any()):
         raise node.error("its zero point (input 2) must be a constant of integers")
-    return zero.astype(np.int64)
+    return zero.astype(np.int64, copy=False)
 
 
 def code_type(node: Node, graph: Graph) -> int:

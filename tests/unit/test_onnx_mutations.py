@@ -142,3 +142,18 @@ def test_mutated_fields_never_raise_anything_else(batch: int, tmp_path: Path) ->
         path.write_bytes(model.SerializeToString())
         refused += load_or_refuse(path, (batch, attempt))
     assert refused > MUTATIONS_PER_BATCH // 4
+
+
+@pytest.mark.parametrize("name", ["brevitas.onnx", "torch-fx.onnx"])
+def test_mutated_quantized_models_never_raise_anything_else(name: str, tmp_path: Path) -> None:
+    good = onnx.load(Path(__file__).parents[1] / "data" / "quantized" / name)
+    random = np.random.default_rng([SEED, 2000])
+    path = tmp_path / "bad.onnx"
+    refused = 0
+    for attempt in range(MUTATIONS_PER_BATCH):
+        model = onnx.ModelProto()
+        model.CopyFrom(good)
+        mutate_field(model, random)
+        path.write_bytes(model.SerializeToString())
+        refused += load_or_refuse(path, (name, attempt))
+    assert refused > MUTATIONS_PER_BATCH // 4

@@ -205,15 +205,16 @@ def test_attention_is_onnxruntimes_within_the_change_of_formats(build, tmp_path)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     (expected,) = onnxruntime.InferenceSession(path.read_bytes(), options).run(None, {"x": image})
-    codes = {
-        "x": quantized(result.layouts["x"].to_stored(image, (1, 6, 6, 4)).astype(np.float64), result.tensors["x"].quant)
-    }
+    real = result.layouts["x"].to_stored(image, (1, 6, 6, 4)).astype(np.float64)
+    codes = {"x": quantized(real, result.tensors["x"].quant)}
     output = result.outputs[0]
     found = run_layers(result, codes)[output]
     quant = result.tensors[output].quant
     real = result.layouts[output].to_model(found).astype(np.float64)
     real = (real - quant.zero_point) * quant.scale
-    assert np.abs(real - expected).max() <= 2.01 * quant.scale
+    steps = np.rint((real - expected) / quant.scale)
+    print(f"{np.count_nonzero(steps)} of {steps.size} differ, by at most {np.abs(steps).max():g}")
+    assert np.abs(steps).max() <= 2
     spec = load_config("kv260-edge")
     np.testing.assert_array_equal(execute(compiled(result, spec), spec, codes)[output], found)
 
