@@ -57,6 +57,7 @@ UNTURNED = {
     "device.family": "decides which memory kinds are legal; tests/unit/test_config.py changes it",
     "device.uram": "an ECP5 has none; tests/unit/test_config.py exceeds it on another device",
     "array.kind": "chooses the whole config class",
+    "cores": "changes the Program; tests/cross/test_cores.py runs several",
 }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 from stand_in import StandIn, refusing
 from sweep_cases import made_up_sweep, point_table
 
@@ -14,8 +14,16 @@ from gossamer.explore import runner
 from gossamer.explore.runner import run_sweep
 
 
+@pytest.fixture
+def cluster(machines: LocalCluster) -> LocalCluster:
+    """A cluster whose workers are all there again after the deaths of another test."""
+    with Client(machines.scheduler_address) as client:
+        client.wait_for_workers(2, timeout=120)
+    return machines
+
+
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
+def machines() -> Iterator[LocalCluster]:
     support = str(Path(__file__).parents[1] / "support")
     path = os.pathsep.join([support, *filter(None, [os.environ.get("PYTHONPATH")])])
     with pytest.MonkeyPatch.context() as patch:

@@ -216,6 +216,7 @@ def test_a_program_that_did_not_run_is_no_match(run: Run, no_rtl: Callable[[Chan
 
 def test_waveforms_are_announced(run: Run, no_rtl: Callable[[Change], None], monkeypatch: pytest.MonkeyPatch) -> None:
     no_rtl(lambda job, result: result)
+    Path("traces").mkdir()  # what building the bench would do
     for name, note in (("vcd", VCD_NOTE), ("fst", "")):
         monkeypatch.setattr(verification, "wave_format", lambda name=name: name)
         status, out, _ = run("verify", "digits", "-c", "ecp5-tiny", "--layers", "0:1", "--waves", "traces")
