@@ -28,15 +28,15 @@ SELECT device, sparsity, min(lut) AS lut, dsp, bram36, uram, "array.chains" AS c
        "array.lanes" AS lanes, "vector.lanes" AS vector, round(throughput_per_s, 1) AS "frames/s"
 FROM points WHERE status = 0 GROUP BY device, sparsity ORDER BY min(lut), device""",
     "buffer-sizes": """
-WITH best AS (SELECT model, sparsity, min(latency_s) AS latency FROM points WHERE status = 0 GROUP BY model, sparsity)
-SELECT model, sparsity, round(1e3 * latency, 3) AS "best latency, ms", round(1e3 * latency_s, 3) AS "latency, ms",
+WITH best AS (SELECT sparsity, min(latency_s) AS latency FROM points WHERE status = 0 GROUP BY sparsity)
+SELECT sparsity, round(1e3 * latency, 3) AS "best latency, ms", round(1e3 * latency_s, 3) AS "latency, ms",
        min("buffers.activation.capacity_bytes" + "buffers.weight.capacity_bytes" + "buffers.accumulator.capacity_bytes")
            / 1024 AS "KiB in all",
        "buffers.activation.capacity_bytes" / 1024 AS "activation, KiB",
        "buffers.weight.capacity_bytes" / 1024 AS "weight, KiB",
        "buffers.accumulator.capacity_bytes" / 1024 AS "accumulator, KiB"
-FROM points JOIN best USING (model, sparsity)
-WHERE status = 0 AND latency_s <= 1.05 * latency GROUP BY model, sparsity""",
+FROM points JOIN best USING (sparsity)
+WHERE status = 0 AND latency_s <= 1.05 * latency GROUP BY sparsity""",
     "sparsity-pays": """
 WITH best AS (
     SELECT "off_chip.channels" AS channels, "array.chains" AS chains, sparsity, min(latency_s) AS latency

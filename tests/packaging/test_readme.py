@@ -13,7 +13,7 @@ OUTPUTS = re.findall(r"<!-- output: (gossamer [^\n]*) -->\n```\n(.*?)```", READM
 
 
 def test_outputs_are_shown() -> None:
-    assert len(OUTPUTS) == 4
+    assert len(OUTPUTS) == 5
 
 
 @pytest.mark.parametrize(("command", "shown"), OUTPUTS, ids=[command for command, _ in OUTPUTS])
