@@ -128,7 +128,7 @@ def kill_and_resume(command: Sequence[str], folder: Path, *, kills: int, seed: i
 def main() -> None:
     """Run the benchmark and print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sweep", nargs="?", default="digits-ecp5")
+    parser.add_argument("sweep", nargs="?", default=str(Path(__file__).with_name("sweep_kills.yaml")))
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
