@@ -16,14 +16,11 @@ from rich.console import Console
 from rich.progress import track
 from scipy.stats import spearmanr
 
-from gossamer.arch.config import fingerprint
-from gossamer.confirmation import point_spec, point_values
+from gossamer.confirmation import point_program
 from gossamer.explore.designs import DesignEvaluator
 from gossamer.explore.evaluate import STATUS
 from gossamer.explore.spec import METRICS
 from gossamer.explore.sweep_file import Sweep, load_sweep, sweep_names
-from gossamer.explore.workload import prune_workload
-from gossamer.mapper.compile import compile_network
 from gossamer.sim.timing import simulate
 
 COMPARED = ("cycles", "energy_j", "dram_bytes")
@@ -49,9 +46,7 @@ def feasible_points(sweep: Sweep, count: int, seed: int) -> tuple[NDArray[np.int
 
 def simulated(sweep: Sweep, point: int) -> tuple[float, float, float]:
     """Return COMPARED of a point, simulated."""
-    values = point_values(sweep, point)
-    spec = point_spec(sweep, values)
-    program = compile_network(prune_workload(values).quantized, spec, config_fingerprint=fingerprint(spec))
+    spec, program = point_program(sweep, point)
     run = simulate(program, spec)
     return float(run.total_cycles), run.energy.total_j, float(run.traffic.total_bytes)
 

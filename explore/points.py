@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from gossamer.arch.rules import Values
 from gossamer.arch.spec import DeviceSpec, MemoryKind, SparseAccelerator
+from gossamer.explore.axes import layers_of
 
 Ints = NDArray[np.int64]
 T = TypeVar("T")
@@ -27,7 +28,7 @@ WORKLOAD = ("model", "batch", "sparsity", "precision")
 
 def is_workload(name: str) -> bool:
     """Return whether an axis says what runs."""
-    return name in WORKLOAD or name.startswith("sparsity[")
+    return name in WORKLOAD or layers_of(name) is not None
 
 
 class Points:

@@ -33,9 +33,8 @@ class Workload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """A workload as a network: before pruning, and pruned and quantized."""
+    """A workload as a network, pruned and quantized."""
 
-    dense: Network
     quantized: Network
     kept_energy: float
 
@@ -48,7 +47,7 @@ def prune_workload(values: Mapping[str, Any]) -> Pruned:
     if is_one_liner(model) or model.endswith(".csv"):  # independent layers: none of them stays dense by default
         per_layer = {**{layer.name: sparsity for layer in weight_layers(network)}, **per_layer}
     pruned = prune(network, sparsity, per_layer)
-    return Pruned(dense=network, quantized=quantize(pruned), kept_energy=_squares(pruned) / _squares(network))
+    return Pruned(quantized=quantize(pruned), kept_energy=_squares(pruned) / _squares(network))
 
 
 def make_workload(values: Mapping[str, Any]) -> Workload:

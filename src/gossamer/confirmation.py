@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from gossamer.arch.config import fingerprint, resolved_yaml
 from gossamer.arch.spec import SparseAccelerator
+from gossamer.dataflow.program import Program
 from gossamer.explore.evaluate import STATUS, Results
 from gossamer.explore.identity import sweep_identity
 from gossamer.explore.outcome import FrontTracker
@@ -115,15 +116,12 @@ def confirm(sweep: Sweep, output: Path, count: int, stage: Stage, seed: int = 1)
     """
     with open_store(output, sweep.spec, sweep.space, sweep_identity(sweep)) as store:
         front, others = _chosen(sweep, store, count, seed)
-        chosen = [(int(point), True) for point in front.ids] + [(int(point), False) for point in others.ids]
-        estimates = {
-            int(point): row for found in (front, others) for point, row in zip(found.ids, found.metrics, strict=True)
-        }
+        chosen = [(found, row) for found in (front, others) for row in range(len(found.ids))]
         points = []
-        for number, (point, on_front) in enumerate(chosen, start=1):
+        for number, (found, row) in enumerate(chosen, start=1):
             stage(f"point {number} of {len(chosen)}")
-            estimated = dict(zip(METRICS, estimates[point].tolist(), strict=True))
-            points.append(_confirmed(sweep, store, point, on_front, {name: estimated[name] for name in METRICS}, stage))
+            estimated = dict(zip(METRICS, found.metrics[row].tolist(), strict=True))
+            points.append(_confirmed(sweep, store, int(found.ids[row]), found is front, estimated, stage))
     return Confirmation(points=tuple(points))
 
 
@@ -156,16 +154,20 @@ def point_spec(sweep: Sweep, values: Mapping[str, Any]) -> SparseAccelerator:
     return with_fields(sweep.space.base, fields, sweep.space.devices)
 
 
+def point_program(sweep: Sweep, point: int) -> tuple[SparseAccelerator, Program]:
+    """Return the config of a point and the Program of its whole network."""
+    values = point_values(sweep, point)
+    spec, network = point_spec(sweep, values), prune_workload(values).quantized
+    return spec, compile_network(network, spec, config_fingerprint=fingerprint(spec))
+
+
 def _confirmed(
     sweep: Sweep, store: Store, point: int, on_front: bool, estimated: Mapping[str, float], stage: Stage
 ) -> ConfirmedPoint:  # fmt: skip
     """Return one point, from the store if it was confirmed before."""
     known = store.confirmed("simulated").get(point)
     if known is None:
-        values = point_values(sweep, point)
-        spec = point_spec(sweep, values)
-        network = prune_workload(values).quantized
-        program = compile_network(network, spec, config_fingerprint=fingerprint(spec))
+        spec, program = point_program(sweep, point)
         run = simulate(program, spec)
         detail: dict[str, Any] = {"dram_bytes": run.traffic.total_bytes}
         if on_front and peak_macs_per_cycle(spec) <= SMALL_MACS and run.total_cycles <= SMALL_CYCLES:
@@ -179,7 +181,7 @@ def _confirmed(
     )  # fmt: skip
 
 
-def _on_rtl(spec: SparseAccelerator, program: Any, stage: Stage) -> dict[str, Any]:
+def _on_rtl(spec: SparseAccelerator, program: Program, stage: Stage) -> dict[str, Any]:
     """Return what the RTL made of a program with random inputs."""
     from gossamer.verification import Candidate, verify_programs
     from gossamer.verify_candidates import random_values

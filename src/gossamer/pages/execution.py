@@ -6,17 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.arch.encoding import decode_columns
-from gossamer.arch.isa import ENGINE_OF, ENGINES, Opcode
+from gossamer.arch.isa import ENGINES, Opcode
+from gossamer.mapper.tokens import engine_numbers
 from gossamer.pages.run_folder import Execution
 from gossamer.sim.accounting import array_work
-
-
-def engine_numbers(opcodes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the position in ENGINES of the engine that runs each opcode, int64 [n]; -1 for END."""
-    table = np.full(max(Opcode) + 1, -1, dtype=np.int64)
-    for opcode, engine in ENGINE_OF.items():
-        table[opcode] = ENGINES.index(engine)
-    return table[opcodes]
 
 
 def issued_slots(execution: Execution) -> list[int]:
