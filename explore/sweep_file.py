@@ -199,8 +199,8 @@ class _Reader:
         self, base: SparseAccelerator, axes: tuple[Axis, ...]
     ) -> tuple[dict[str, Expression], tuple[Expression, ...]]:
         """Return the derived fields and the conditions that have no problem."""
-        kinds = {name: _kind_of(value) for name in FIELDS if (value := base_value(base, name)) is not None}
-        kinds.update({axis.name: _kind_of(axis.values[0]) for axis in axes})
+        kinds = {name: kind_of(value) for name in FIELDS if (value := base_value(base, name)) is not None}
+        kinds.update({axis.name: kind_of(axis.values[0]) for axis in axes})
         kinds.update(dict.fromkeys(("model", "sparsity"), "text"))  # also when their own values are wrong
         derived: dict[str, Expression] = {}
         given = self._data.get("set")
@@ -290,5 +290,6 @@ def _metric_message(key: str, path: Path, value: Any) -> str:
     return f"must be a metric, not {what}; {hint}metrics: {', '.join(METRICS)}"
 
 
-def _kind_of(value: Value) -> Kind:
+def kind_of(value: Value | None) -> Kind:
+    """Return the kind of a value of an axis or config field, for expressions."""
     return "text" if isinstance(value, str) else "number"

@@ -6,13 +6,13 @@ import sqlite3
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 from distributed import LocalCluster
+from scripts import load_script
 from sweep_cases import point_table
 
 from gossamer import cli
@@ -147,13 +147,7 @@ def test_workers_and_a_cluster_make_the_store_of_one_worker(tmp_path: Path) -> N
 @pytest.fixture
 def kills() -> ModuleType:
     """Return benchmarks/sweep_kills.py."""
-    spec = spec_from_file_location("sweep_kills", ROOT / "benchmarks" / "sweep_kills.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script("benchmarks/sweep_kills.py")
 
 
 def test_three_kills_of_the_command(tmp_path: Path, kills: ModuleType) -> None:

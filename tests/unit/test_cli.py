@@ -12,25 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from perfetto_reader import read_trace
 
-from gossamer import cli
-
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Return a function that runs the command line in an empty folder: (exit status, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["gossamer", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capfd.readouterr()
-        code = stop.value.code
-        return (0 if code is None else int(code)), captured.out, captured.err
-
-    return call
 
 
 def _small_model(path: Path, weight: np.ndarray | None = None) -> Path:

@@ -1,12 +1,11 @@
 """The fronts of the parts of a sweep, merged by examples/merge_fronts.py, are the front of the whole."""
 
-import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from scripts import load_script
 from sweep_stores import AXES, MadeUp, write_store
 
 from gossamer.explore.runner import run_sweep
@@ -15,13 +14,7 @@ from gossamer.explore.sweep_file import load_sweep
 
 @pytest.fixture
 def example() -> ModuleType:
-    spec = spec_from_file_location("merge_fronts", Path(__file__).parents[2] / "examples" / "merge_fronts.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script("examples/merge_fronts.py")
 
 
 def report(folder: Path, name: str, devices: list[str]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The command line of sweeps: messages and exit statuses, no file left behind, what the terminal shows."""
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,27 +10,10 @@ from stand_in import StandIn
 from sweep_cases import TEXT, made_up_sweep
 
 import gossamer
-from gossamer import cli
 from gossamer.explore.runner import run_sweep
 from gossamer.sweep_command import SweepInterrupted, run_sweep_command, sweep_text
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Return a function that runs the command line in an empty folder: (exit status, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["gossamer", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capfd.readouterr()
-        code = stop.value.code
-        return (0 if code is None else int(code)), captured.out, captured.err
-
-    return call
 
 
 @pytest.mark.parametrize(

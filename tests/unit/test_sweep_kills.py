@@ -1,11 +1,11 @@
 """A sweep killed at random moments resumes to what an uninterrupted one finds (50 kills: benchmarks/sweep_kills.py)."""
 
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from scripts import load_script
 from sweep_cases import made_up_sweep
 
 ROOT = Path(__file__).parents[2]
@@ -13,13 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def benchmark() -> ModuleType:
-    spec = spec_from_file_location("sweep_kills", ROOT / "benchmarks" / "sweep_kills.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script("benchmarks/sweep_kills.py")
 
 
 def test_three_kills(tmp_path: Path, benchmark: ModuleType) -> None:

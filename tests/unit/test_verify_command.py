@@ -1,7 +1,6 @@
 """Check `gossamer verify` and `gossamer.verify`: bad input is one message, and a report without RTL has its keys."""
 
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from perfetto_reader import read_trace
 from timing_programs import timing_program
 
 import gossamer
-from gossamer import cli, verification
+from gossamer import verification
 from gossamer.arch.errors import ToolError
 from gossamer.arch.isa import ENGINES, Opcode
 from gossamer.arch.registers import REGISTERS, Access, ErrorCause
@@ -25,22 +24,6 @@ from gossamer.traces.timelines import UNKNOWN, Timeline
 from gossamer.verify_command import VCD_NOTE
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Return a function that runs the command line in an empty folder: (exit status, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["gossamer", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capfd.readouterr()
-        code = stop.value.code
-        return (0 if code is None else int(code)), captured.out, captured.err
-
-    return call
 
 
 @pytest.mark.parametrize(

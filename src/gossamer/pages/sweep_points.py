@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.explore.pareto import front
+from gossamer.explore.points import is_workload
 from gossamer.explore.spec import Value
 from gossamer.pages.quantities import Quantity, quantity_of
 from gossamer.pages.sweep_store import SweepResults
@@ -16,8 +17,6 @@ from gossamer.pages.sweep_store import SweepResults
 FRONT_POINTS = 1_500
 ALL_POINTS = 2_000
 """Most points embedded: of the front, and together. They keep a page of many axes small and a brush smooth."""
-
-_WORKLOAD = ("model", "batch", "sparsity", "precision")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +30,7 @@ class Field:
     @property
     def of_config(self) -> bool:
         """Tell whether it is a field of the hardware config, not of the workload."""
-        return self.name not in _WORKLOAD and not self.name.startswith("sparsity[")
+        return not is_workload(self.name)
 
 
 @dataclass(frozen=True)

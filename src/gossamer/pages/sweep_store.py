@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from gossamer.arch.config import load_device
 from gossamer.arch.errors import GossamerError
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.explore.expressions import Kind, parse_expression
+from gossamer.explore.expressions import parse_expression
 from gossamer.explore.space import FIELDS, Space, base_value
-from gossamer.explore.spec import MAXIMISED, METRICS, SweepSpec, Value
+from gossamer.explore.spec import MAXIMISED, METRICS, SweepSpec
 from gossamer.explore.store import Store, read_store
+from gossamer.explore.sweep_file import kind_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,18 +98,14 @@ def _space(sweep: SweepSpec, store: Store) -> Space:
     """Return the space of the stored points, over the base config as it was."""
     axes = store.axes()
     base = SparseAccelerator.model_validate_json(json.dumps(yaml.safe_load(store.meta()["base"])))
-    kinds = {name: _kind_of(base_value(base, name)) for name in FIELDS}
-    kinds |= {axis.name: _kind_of(axis.values[0]) for axis in axes}
+    kinds = {name: kind_of(base_value(base, name)) for name in FIELDS}
+    kinds |= {axis.name: kind_of(axis.values[0]) for axis in axes}
     devices = [str(value) for axis in axes if axis.name == "device" for value in axis.values]
     return Space(
         axes=axes, base=base, devices={name: load_device(name) for name in devices},
         derived={name: parse_expression(str(text), kinds) for name, text in sweep.set.items()},
         conditions=tuple(parse_expression(text, kinds) for text in sweep.where),
     )  # fmt: skip
-
-
-def _kind_of(value: Value | None) -> Kind:
-    return "text" if isinstance(value, str) else "number"
 
 
 def _columns(rows: sqlite3.Cursor, objectives: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
