@@ -147,7 +147,6 @@ class Core(wiring.Component):
             activations.load_valid.eq(dma.write_valid & here),
             activations.load_address.eq(dma.write_address),
             activations.load_last.eq(dma.write_last),
-            activations.load_length.eq(dma.write_length),
             activations.load_data.eq(dma.write_data),
             dma.write_ready.eq(Mux(here, activations.load_ready, 1)),
             dma.write_held.eq(activations.load_held),

@@ -18,7 +18,7 @@ class EngineControl(Signature):
     instruction: the instruction's 512 bits, valid in cycle S only.
     done: high in the last busy cycle. An instruction of D cycles has `done` in cycle S + D - 1; the next may start in
         cycle S + D. What it has written on chip is visible to reads that other engines issue from cycle S + D + 3 on.
-    waiting: busy, but waiting for memory in this cycle (LOAD and STORE; others tie it low).
+    waiting: was busy, but waiting for memory in the cycle before (LOAD and STORE; others tie it low).
     fault: high for one cycle when the instruction cannot be executed; the engine then stays busy until reset.
     cause: `gossamer.arch.registers.ErrorCause` of the fault. address: off-chip byte address it happened at, else 0.
     """

@@ -3,7 +3,6 @@
 from amaranth.lib.wiring import In, Out
 
 from gossamer.arch.target import Target
-from gossamer.rtl.array.shape import ArrayShape
 from gossamer.rtl.leaf import Leaf
 
 _HEAD = """\
@@ -101,14 +100,18 @@ class ByteSelect(Leaf):
 
     has_clock = False
 
-    def __init__(self, shape: ArrayShape) -> None:
-        self.shape = shape
-        super().__init__({"word": In(shape.word_bits), "select": In(shape.select_bits), "chosen": Out(8)})
+    def __init__(self, group_size: int, target: Target) -> None:
+        self.group_size, self.target = group_size, target
+        self.select_bits = group_size.bit_length() - 1
+        super().__init__({"word": In(8 * group_size), "select": In(self.select_bits), "chosen": Out(8)})
 
     def verilog(self) -> str:
         """Return the Verilog module."""
-        size = self.shape.group_size
-        levels = _ECP5 if self.shape.target is Target.ECP5 else _XCUP
-        return (_HEAD + levels[size]).format(
-            word=self.shape.word_bits - 1, select=self.shape.select_bits - 1, last=2 * size - 1, count=size // 4
+        size = self.group_size
+        if self.target is Target.GENERIC:
+            levels = _ONE_LEVEL
+        else:
+            levels = (_ECP5 if self.target is Target.ECP5 else _XCUP)[size]
+        return (_HEAD + levels).format(
+            word=8 * size - 1, select=self.select_bits - 1, last=2 * size - 1, count=size // 4
         )

@@ -114,7 +114,7 @@ class MultiplierLane(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.byte_select = byte_select = Copies(ByteSelect(self.shape))
+        m.submodules.byte_select = byte_select = Copies(ByteSelect(self.shape.group_size, self.shape.target))
         m.submodules.multiplier = multiplier = Copies(RegisteredMultiplier())
         selected = Signal(8, reset_less=True)
         total = Signal(self.shape.segment_sum_bits, reset_less=True)

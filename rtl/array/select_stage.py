@@ -42,6 +42,8 @@ class SelectStage(wiring.Component):
         held_select = Signal(self.shape.select_bits, reset_less=True)
         with m.If(self.load_select):
             m.d.sync += held_select.eq(self.select)
-        m.submodules.lanes = lanes = Copies(ByteSelect(self.shape), self.shape.lanes, shared=("select",))
+        m.submodules.lanes = lanes = Copies(
+            ByteSelect(self.shape.group_size, self.shape.target), self.shape.lanes, shared=("select",)
+        )
         m.d.comb += [lanes.word.eq(self.words), lanes.select.eq(held_select), self.chosen.eq(lanes.chosen)]
         return m

@@ -65,10 +65,12 @@ class LaneWalk(wiring.Component):
             Signal(reset_less=True, name=name) for name in ("wraps", "first_wraps", "exists", "first_exists")
         )
         first_end, next_end = Signal(COUNT_BITS + 2), Signal(COUNT_BITS + 3)
+        next_wraps, bound = Signal(), Signal(COUNT_BITS + 1, reset_less=True)  # `bound`: `limit` or `limit_wrap`
         back, ahead = self.back.as_signed(), self.ahead.as_signed()
         m.d.comb += [
             first_end.eq(self.x0 + back),
             next_end.eq(x + Mux(wraps, back << 1, ahead)),
+            next_wraps.eq(Mux(self.restart, first_wraps, ~next_end[-1])),
             self.first_offset.eq(first_offset),
             self.present.eq(present),
             self.address.eq(address),
@@ -80,16 +82,17 @@ class LaneWalk(wiring.Component):
         ]  # fmt: skip
         with m.If(self.restart):
             m.d.sync += [
-                x.eq(self.x0), y.eq(self.y0), offset.eq(first_offset), wraps.eq(first_wraps), present.eq(first_present),
+                x.eq(self.x0), y.eq(self.y0), offset.eq(first_offset), present.eq(first_present),
             ]  # fmt: skip
         with m.Elif(self.advance):
             m.d.sync += [
                 x.eq(x + Mux(wraps, back, self.dx)),
                 y.eq(y + Mux(wraps, self.dy_wrap, self.dy)),
                 offset.eq(offset + Mux(wraps, self.step_wrap, self.step)),
-                wraps.eq(~next_end[-1]),
-                present.eq(present & (y < Mux(wraps, self.limit_wrap, self.limit).as_signed())),
+                present.eq(present & (y < bound.as_signed())),
             ]
+        with m.If(self.restart | self.advance):
+            m.d.sync += [wraps.eq(next_wraps), bound.eq(Mux(next_wraps, self.limit_wrap, self.limit))]
         return m
 
 
@@ -102,7 +105,8 @@ class PositionWalk(wiring.Component):
 
     Members
     -------
-    ny, nx, a_y, a_x: fields of the instruction. base: address of position 0 in this pass.
+    ny, nx, a_y, a_x: fields of the instruction. wide: nx is 2**lanes.bit_length() or more. base: address of position 0
+        in this pass.
     restart, advance: see `LaneWalk`.
     present: one bit per lane. more: there are positions after this step. addresses: [lane], one cycle later.
 
@@ -119,8 +123,8 @@ class PositionWalk(wiring.Component):
         self.lanes = lanes
         super().__init__(
             {
-                "ny": In(COUNT_BITS), "nx": In(COUNT_BITS), "a_y": In(ADDRESS_BITS), "a_x": In(FIELD_BITS["a_x"]),
-                "base": In(ADDRESS_BITS), "restart": In(1), "advance": In(1),
+                "ny": In(COUNT_BITS), "nx": In(COUNT_BITS), "wide": In(1), "a_y": In(ADDRESS_BITS),
+                "a_x": In(FIELD_BITS["a_x"]), "base": In(ADDRESS_BITS), "restart": In(1), "advance": In(1),
                 "present": Out(lanes), "more": Out(1), "addresses": Out(lanes * ADDRESS_BITS),
             }
         )  # fmt: skip
@@ -170,7 +174,7 @@ class PositionWalk(wiring.Component):
             y0 = sum(lane // width << lane * bits for lane in range(count))
             return [columns.eq(Const(x0, count * bits)), rows.eq(Const(y0, count * bits))]
 
-        with m.Switch(Cat(self.nx[:bits], self.nx[bits:].any())):
+        with m.Switch(Cat(self.nx[:bits], self.wide)):
             for width in range(1, self.lanes + 1):
                 with m.Case(width):
                     m.d.sync += table(width)

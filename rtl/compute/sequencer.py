@@ -56,7 +56,7 @@ class Sequencer(wiring.Component):
         m.submodules.passes = passes = Copies(PassWalk(self.shape))
         m.submodules.positions = positions = Copies(PositionWalk(self.shape.lanes))
         m.submodules.rows = rows = Copies(RowWalk(self.shape))
-        fields = self._fields(m)
+        fields, wide = self._fields(m)
         running = Signal()
         pass_first = Signal()
         pass_end = Signal()
@@ -82,6 +82,7 @@ class Sequencer(wiring.Component):
         m.d.comb += [getattr(passes, name).eq(fields[name]) for name in INPUTS]
         m.d.comb += [getattr(positions, name).eq(fields[name]) for name in ("ny", "nx", "a_y", "a_x")]
         m.d.comb += [
+            positions.wide.eq(wide),
             passes.prepare.eq(decoded),
             passes.advance.eq(pass_end),
             positions.base.eq(passes.base),
@@ -113,12 +114,13 @@ class Sequencer(wiring.Component):
         self._row_requests(m, rows, fields["index_bits"])
         return m
 
-    def _fields(self, m: Module) -> dict[str, Value]:
-        """Return the fields of the instruction, held from the cycle after `start` on."""
-        held = Signal(8 * INSTRUCTION_BYTES, reset_less=True)
+    def _fields(self, m: Module) -> tuple[dict[str, Value], Signal]:
+        """Return the fields of the instruction, held from the cycle after `start` on, and `wide` of `PositionWalk`."""
+        held, wide = Signal(8 * INSTRUCTION_BYTES, reset_less=True), Signal(reset_less=True)
+        nx = instruction_fields(Opcode.COMPUTE, self.instruction)["nx"]
         with m.If(self.start):
-            m.d.sync += held.eq(self.instruction)
-        return instruction_fields(Opcode.COMPUTE, held)
+            m.d.sync += [held.eq(self.instruction), wide.eq(nx[self.shape.lanes.bit_length() :].any())]
+        return instruction_fields(Opcode.COMPUTE, held), wide
 
     def _setup(self, m: Module, fields: dict[str, Value]) -> tuple[Value, Signal]:
         """Check the fields while the positions are set up; return pulses that go to the first pass and begin it.

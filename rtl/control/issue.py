@@ -79,7 +79,7 @@ class EngineIssue(wiring.Component):
         m.submodules.queue = queue = Copies(InstructionQueue(self.queue_depth))
         given = Signal.like(self.give)
         blocked = Signal.like(self.missing)
-        active, ready, worked, waited = (Signal(name=name) for name in ("active", "ready", "worked", "waited"))
+        active, ready, worked = (Signal(name=name) for name in ("active", "ready", "worked"))
         m.d.comb += [
             queue.clear.eq(self.clear),
             queue.push.eq(self.push),
@@ -94,8 +94,8 @@ class EngineIssue(wiring.Component):
             blocked.eq(queue.wait & ~self.available),
             self.take.eq(Mux(self.start, queue.wait, 0)),
             self.give.eq(Mux(self.finished, given, 0)),
-            self.busy.eq(worked & ~waited),
-            self.waiting_memory.eq(worked & waited),
+            self.busy.eq(worked & ~self.waiting),
+            self.waiting_memory.eq(worked & self.waiting),
         ]
         with m.If(self.start):
             m.d.sync += given.eq(queue.release)
@@ -105,7 +105,6 @@ class EngineIssue(wiring.Component):
             active.eq(self.working & ~self.clear),
             self.finished.eq(self.done & ~self.clear),
             worked.eq(self.working),
-            waited.eq(self.waiting),
             self.idle.eq(~self.working & ~self.missing.any()),
             self.waiting_token.eq(self.missing & ~(self.missing - 1)[: len(self.missing)]),
         ]

@@ -105,7 +105,7 @@ class Fetch(wiring.Component):
         started, more, only, any_left = (Signal(name=name) for name in ("started", "more", "only", "any_left"))
         spare = Signal(signed(room_units.bit_length() + 1), init=room_units - burst_units)
         freed = Signal(signed(ceil_log2(INSTRUCTION_BYTES // unit) + 2))
-        sent = Signal()
+        sent, shows = Signal(), Signal()
         to_end = Signal(range(burst_units + 1))
         rest = Signal(signed(len(left) + 1))
         narrow = unit >= self.port.beat_bytes
@@ -120,14 +120,16 @@ class Fetch(wiring.Component):
             only.eq(left <= to_end),
             any_left.eq(left != 0),
             freed.eq(Mux(self.dispatched, INSTRUCTION_BYTES // unit, 0)),
-            spare.eq(spare + freed - Mux(sent, to_end, 0)),
+            spare.eq(spare + freed - Mux(shows, to_end, 0)),
         ]
-        with m.If(self.request_valid):
-            m.d.sync += self.request_valid.eq(~self.request_ready)
-        with m.Elif(more & (spare >= 0) & ~failed & ~self.stop):
-            m.d.sync += self.request_valid.eq(1)
         with m.If(self.start):
+            m.d.comb += shows.eq(any_left)
             m.d.sync += [started.eq(1), more.eq(any_left), self.request_valid.eq(any_left)]
+        with m.Elif(self.request_valid):
+            m.d.sync += self.request_valid.eq(~self.request_ready)
+        with m.Else():
+            m.d.comb += shows.eq(more & (spare >= 0) & ~failed & ~self.stop)
+            m.d.sync += self.request_valid.eq(shows)
         with m.If(~started):
             m.d.sync += [
                 self.address.eq(self.base),

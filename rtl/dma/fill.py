@@ -9,6 +9,9 @@ from gossamer.rtl.dma.parameters import CHIP_BITS, COUNT_BITS, MemoryPort
 FILL_CYCLES = 3
 """From `load` to the first beat."""
 
+_FEW_BITS = 4
+"""Bits of a count of lines that are compared when it is used; the others before."""
+
 
 class FillWalker(wiring.Component):
     """Give the addresses of a LOAD's padding: lines above, both ends of every data line, lines below.
@@ -117,10 +120,12 @@ class FillWalker(wiring.Component):
         has = {side: Signal(name=f"has_{side}") for side in ("top", "bottom", "left", "right", "ny")}
         one = {side: Signal(name=f"one_{side}") for side in ("top", "bottom", "ny")}
         counts = {side: Signal(COUNT_BITS, name=f"{side}_less_one") for side in ("top", "bottom", "ny")}
+        few = {side: Signal(name=f"few_{side}") for side in counts}
         sides, both = Signal(name="sides"), Signal(name="both")
         m.d.sync += [flag.eq(getattr(self, side) != 0) for side, flag in has.items()]
         m.d.sync += [flag.eq(getattr(self, side) == 1) for side, flag in one.items()]
         m.d.sync += [left.eq(getattr(self, side) - 1) for side, left in counts.items()]
+        m.d.sync += [flag.eq(counts[side][_FEW_BITS:] == 0) for side, flag in few.items()]
         m.d.sync += [sides.eq(has["ny"] & (has["left"] | has["right"])), both.eq(has["left"] & has["right"])]
         to_side = sides & ~has["top"]
         m.d.sync += [
@@ -130,6 +135,7 @@ class FillWalker(wiring.Component):
             first.to_right.eq(to_side & both),
             first.count.eq(Mux(has["top"], counts["top"], Mux(sides, counts["ny"], counts["bottom"]))),
             first.no_count.eq(Mux(has["top"], one["top"], Mux(sides, one["ny"], one["bottom"]))),
+            first.few.eq(Mux(has["top"], few["top"], Mux(sides, few["ny"], few["bottom"]))),
         ]  # fmt: skip
         to_sides, to_bottom, to_side_line = (Signal(name=f"to_{to}") for to in ("sides", "bottom", "side_line"))
         ends = choice.no_count
@@ -153,9 +159,13 @@ class FillWalker(wiring.Component):
                 m.d.sync += [
                     choice.count.eq(Mux(to_sides, counts["ny"], counts["bottom"])),
                     choice.no_count.eq(Mux(to_sides, one["ny"], one["bottom"])),
+                    choice.few.eq(Mux(to_sides, few["ny"], few["bottom"])),
                 ]
             with m.Elif(~choice.to_right):
-                m.d.sync += [choice.count.eq(choice.count - 1), ends.eq(choice.count == 1)]
+                m.d.sync += [
+                    choice.count.eq(choice.count - 1), choice.few.eq(choice.count[_FEW_BITS:] == 0),
+                    ends.eq(choice.few & (choice.count[:_FEW_BITS] == 1)),
+                ]  # fmt: skip
         return choice
 
 
@@ -164,6 +174,7 @@ class _Choice:
 
     top, left, right, bottom: what it is. to_right: the right end of its line follows. begins, stays, jumps: it is the
     first, in the line of the one before, behind the data. count, no_count: lines of its kind behind it; there is none.
+    few: the count's bits from _FEW_BITS on are zero, known a line late, long before the count reaches 1.
     """
 
     def __init__(self, name: str) -> None:
@@ -174,7 +185,8 @@ class _Choice:
             Signal(name=f"{name}_{flag}") for flag in ("valid", "begins", "stays", "jumps")
         ]
         self.count, self.no_count = Signal(COUNT_BITS, name=f"{name}_count"), Signal(name=f"{name}_no_count")
-        self.registers = Cat(*flags, *how, self.count, self.no_count)
+        self.few = Signal(name=f"{name}_few")
+        self.registers = Cat(*flags, *how, self.count, self.no_count, self.few)
         self.last = Signal(name=f"{name}_last")
 
 

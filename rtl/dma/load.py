@@ -108,13 +108,16 @@ class Load(wiring.Component):
         written = self._requests(m, setup, fields, has_data, failed)
         making, gave = self._writes(m, setup, fields, has_data, failed, written)
         given, wrote = Signal(), Signal()
-        ending = Signal()
-        m.d.sync += [given.eq(gave), ending.eq(given | (ending & self.write_held))]
+        ending, waited = Signal(), Signal()  # whether it waited, unless it gave its last piece
+        m.d.sync += [
+            given.eq(gave), ending.eq(given | (ending & self.write_held)),
+            waited.eq(busy & ~setting_up & ~making & ~given & ~ending),
+        ]  # fmt: skip
         m.d.comb += wrote.eq(ending & ~self.write_held)
         field_fault, read_fault = setup.fail, self.beat & self.error & ~failed
         m.d.comb += [
             self.control.done.eq(wrote),
-            self.control.waiting.eq(busy & ~setting_up & ~making & ~gave & ~given & ~ending),
+            self.control.waiting.eq(waited & ~given),
             self.control.fault.eq(field_fault | read_fault),
             self.control.cause.eq(Mux(field_fault, ErrorCause.FIELD, ErrorCause.READ_RESPONSE)),
             self.control.address.eq(Mux(field_fault, 0, self.offset)),

@@ -129,8 +129,10 @@ class Spread(wiring.Component):
         m.submodules.queues = queues = Copies(
             WriteQueue(self.port, self.rows), self.ports, shared=("row_data", "row_strobe", "row_last")
         )
-        address_turn, row_turn, answer_turn = (Signal(ceil_log2(self.ports), name=f"{name}_turn")
-                                               for name in ("address", "row", "answer"))  # fmt: skip
+        address_turn, answer_turn = (
+            Signal(ceil_log2(self.ports), name=f"{name}_turn") for name in ("address", "answer")
+        )
+        here = Signal(self.ports, init=1)  # whose turn it is for rows; a bit each: rows are known late
         address, length = row_burst(self.row_awaddr, self.row_awlen, self.rows, self.ports)
         m.d.comb += [
             *constants(self, "aw", self.port.beat_shift, self.ports),
@@ -139,7 +141,7 @@ class Spread(wiring.Component):
             self.awvalid.eq(Mux(self.row_awvalid, 1 << address_turn, 0)),
             self.row_awready.eq(self.awready.bit_select(address_turn, 1)),
             self.row_wready.eq(1),
-            queues.row_valid.eq(Mux(self.row_wvalid, 1 << row_turn, 0)),
+            queues.row_valid.eq(Mux(self.row_wvalid, here, 0)),
             queues.row_data.eq(self.row_wdata),
             queues.row_strobe.eq(self.row_wstrb),
             queues.row_last.eq(self.row_wlast),
@@ -151,11 +153,12 @@ class Spread(wiring.Component):
         ]
         # A port whose turn it is not gets no row: it has room in the next cycle if it has now, or loses a burst.
         room, ends = queues.room | queues.went, self.row_wvalid & self.row_wlast
-        here, beyond = room.bit_select(row_turn, 1), Cat(room[1:], room[0]).bit_select(row_turn, 1)
-        m.d.sync += self.room.eq(Mux(self.start, room[0], Mux(ends, beyond, here)))
+        room_here, room_beyond = (room & here).any(), (Cat(room[1:], room[0]) & here).any()
+        m.d.sync += self.room.eq(Mux(self.start, room[0], Mux(ends, room_beyond, room_here)))
+        with m.If(self.start | ends):
+            m.d.sync += here.eq(Mux(self.start, 1, here.rotate_left(1)))
         for turn, moves in (
             (address_turn, self.row_awvalid & self.row_awready),
-            (row_turn, self.row_wvalid & self.row_wlast),
             (answer_turn, self.row_bvalid & self.row_bready),
         ):  # fmt: skip
             m.d.sync += turn.eq(Mux(self.start, 0, turn + moves))

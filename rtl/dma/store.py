@@ -100,14 +100,14 @@ class Store(wiring.Component):
         self._walk(m, setup, fields, cutter, pieces)
         self._read(m, pieces, ahead)
         last_burst = self._write(m, cutter, ahead, writer, failed)
-        sent = Signal()
-        setting_up = Signal()
+        sent, sent_before = Signal(), Signal()
+        setting_up, waited = Signal(), Signal()  # whether it waited, unless it sent a piece
         delay = Signal(STORE_SETUP_CYCLES - 1)
         m.d.comb += [
             sent.eq(ahead.r_rdy & ahead.r_en),
             self.quiet.eq(~writer.flying & ~writer.open),
             self.control.done.eq(writer.answered & all_sent & writer.last_flying & ~failed & ~writer.error),
-            self.control.waiting.eq(busy & ~setting_up & ~sent),
+            self.control.waiting.eq(waited & ~sent_before),
             self.control.fault.eq(setup.fail | (writer.error & ~failed)),
             self.control.cause.eq(Mux(setup.fail, ErrorCause.FIELD, ErrorCause.WRITE_RESPONSE)),
             self.control.address.eq(Mux(setup.fail, 0, writer.offset)),
@@ -116,6 +116,8 @@ class Store(wiring.Component):
             busy.eq((busy | self.control.start) & ~self.control.done),
             delay.eq(Cat(self.control.start, delay)),
             setting_up.eq(self.control.start | (setting_up & ~delay[-1])),
+            waited.eq(busy & ~setting_up),
+            sent_before.eq(sent),
             all_sent.eq((all_sent | (writer.burst_ready & last_burst)) & ~self.control.done),
         ]
         with m.If(self.control.fault):

@@ -111,7 +111,7 @@ class ActivationBuffer(wiring.Component):
     act_address: one window address per lane; act_data: chain_length words per lane, 3 cycles later.
     vector_address: VECTOR's source, a multiple of group_size; vector_data: `vector.lanes` bytes, 3 cycles later.
     d_valid, d_address, d_words, d_data: VECTOR's result. The address is a multiple of group_size.
-    load_valid, load_address, load_length, load_data, load_ready: a piece of up to a row at any byte address; load_last:
+    load_valid, load_address, load_data, load_ready: a piece of up to a row at any byte address; load_last:
         the address of its last byte. load_held: a piece that was taken has not been written yet.
     store_address: any byte; store_data: a row from there on, 4 cycles later. Of both, what lies in as many words as
     there are banks: see `gossamer.arch.activation.shifted_bytes`.
@@ -142,7 +142,6 @@ class ActivationBuffer(wiring.Component):
                 "load_valid": In(1),
                 "load_address": In(ADDRESS_BITS),
                 "load_last": In(ADDRESS_BITS),
-                "load_length": In(self.beat.bit_length()),
                 "load_data": In(8 * self.beat),
                 "load_ready": Out(1),
                 "load_held": Out(1),
@@ -216,9 +215,12 @@ class ActivationBuffer(wiring.Component):
         upper = Cat(Mux(each, cut.half(last_row), cut.half(row)) for each in late)
         place_bits = self.beat.bit_length() - 1
         near = self.load_address[: min(len(byte), place_bits)]
-        mask = (low_ones(self.load_length, self.beat) << byte)[:total]
+        last_byte, _, _ = cut.split(self.load_last)
+        before, until = low_ones(byte, cut.word_bytes), Cat(Const(1, 1), low_ones(last_byte, cut.word_bytes - 1))
+        # Bytes of a bank that are not the piece's, if it is used: a bank has one word of a piece.
+        outside = Cat(Mux(bank == each, before, 0) | Mux(last_bank == each, ~until, 0) for each in range(cut.banks))
         shown = {
-            "use": self._use(words, upper), "rows": Cat(row, last_row), "bank": bank, "mask": mask,
+            "use": self._use(words, upper), "rows": Cat(row, last_row), "bank": bank, "mask": ~outside,
             "data": rotate_left(m, "load_bytes", self.load_data, near, 8),
         }  # fmt: skip
         ready = Signal()
@@ -234,11 +236,8 @@ class ActivationBuffer(wiring.Component):
             ports.load_late.eq(cut.carry(first_bank)),
             ports.load_use.eq(Mux(held & ready, use, 0)),
             ports.load_data.eq(turned.replicate(8 * total // len(turned)) if 8 * total > len(turned) else turned),
-            ports.load_enable.eq(
-                rotate_left(m, "load_mask", _extended(m, "load_bytes_meant", held_mask, total), first_bank,
-                            cut.word_bytes)
-            ),
-        ]  # fmt: skip
+            ports.load_enable.eq(held_mask),
+        ]
 
 
 def _extended(m: Module, name: str, value: Value, width: int) -> Signal:

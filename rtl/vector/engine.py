@@ -11,6 +11,7 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.target import Target
 from gossamer.arch.timing import ceil_div, parameter_read_bytes
 from gossamer.dataflow.numerics import ADDEND_FACTOR_BITS
+from gossamer.rtl.array.byte_select import ByteSelect
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.engine import INSTRUCTION_BITS, EngineControl, instruction_fields
 from gossamer.rtl.vector.control import LaneControl
@@ -182,21 +183,21 @@ class VectorEngine(wiring.Component):
         """Return flags, one cycle late, any of which says that the header holds what the operation cannot use."""
         header = data.View(header_layout(), loader.header)
         channels = Signal(len(f["nc"]) + self.group_size.bit_length())
-        bad_shift, no_channels, many_channels, no_window, bad_norm, wide_factor = (
-            Signal(name=name)
-            for name in ("wrong_shift", "no_channels", "many_channels", "no_window", "bad_norm", "wide_factor")
+        bad_shift, no_channels, many_channels, no_window, bad_norm = (
+            Signal(name=name) for name in ("wrong_shift", "no_channels", "many_channels", "no_window", "bad_norm")
         )
         tops = [factor[ADDEND_FACTOR_BITS - 1 :] for factor in (header.mult_a, header.mult_b)]
+        some_ones, all_ones = Signal(len(tops)), Signal(len(tops))
         m.d.sync += [
             channels.eq(f["nc"] * self.group_size),
             bad_shift.eq(is_bad_shift(header.shift)), no_channels.eq(header.channels == 0),
             many_channels.eq(header.channels > channels), no_window.eq(header.extra[:8] == 0),
-            wide_factor.eq(Cat(top.any() & ~top.all() for top in tops).any()),
+            some_ones.eq(Cat(top.any() for top in tops)), all_ones.eq(Cat(top.all() for top in tops)),
             bad_norm.eq((header.channels > LARGEST_ROW) | (header.epsilon < 0)),
         ]  # fmt: skip
         return [
             self._held(m, f, "shifted", *SHIFTED) & bad_shift,
-            self._held(m, f, "summed", Opcode.REQUANTIZE_ADD) & wide_factor,
+            self._held(m, f, "summed", Opcode.REQUANTIZE_ADD) & (some_ones & ~all_ones).any(),
             self._held(m, f, "of_rows", *ROWS) & (no_channels | many_channels),
             self._held(m, f, "windowed_rows", Opcode.LRN) & no_window,
             self._held(m, f, "normed", Opcode.LAYER_NORM) & bad_norm,
@@ -280,8 +281,9 @@ class VectorEngine(wiring.Component):
         for name in VectorLane.SHARED:
             if name in steps.ports and name not in ("requantize", "adds", "multiply", "first"):
                 m.d.comb += getattr(lanes, name).eq(getattr(steps, name))
-        single = Signal(8)
+        m.submodules.single = single = Copies(ByteSelect(self.group_size, self.target))
         m.d.comb += [
-            single.eq(self.read_data[: 8 * self.group_size].word_select(steps.operand_byte, 8)),
-            lanes.operand.eq(Mux(steps.replicate, single.replicate(self.vector_lanes), self.read_data)),
+            single.word.eq(self.read_data[: 8 * self.group_size]),
+            single.select.eq(steps.operand_byte),
+            lanes.operand.eq(Mux(steps.replicate, single.chosen.replicate(self.vector_lanes), self.read_data)),
         ]

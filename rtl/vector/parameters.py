@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -100,18 +100,21 @@ class ParameterLoader(wiring.Component):
         channels_left = Signal(14 + self.group_size.bit_length())
         last_entries = Signal()
         count = Signal(range(TABLE_BYTES // TABLE_ROW_BYTES))
-        lead = Signal()
+        lead, ends = Signal(), Signal()  # `ends`: this is the last read of its kind, or of a round of entries
         m.d.comb += [
             self.valid.eq(kind.any()), self.may_start.eq(lead | (self.begin & ~self.with_header)),
         ]  # fmt: skip
         m.d.sync += [
-            lead.eq(0), entries_at.eq(self.address + HEADER_BYTES), table_at.eq(entries_at + entries_bytes),
+            lead.eq(0), ends.eq(0), entries_at.eq(self.address + HEADER_BYTES), table_at.eq(entries_at + entries_bytes),
             entries_bytes.eq(times_constant(self.words, REQUANTIZE_DTYPE.itemsize * self.group_size)),
             last_entries.eq(channels_left <= self.entry_count),
         ]  # fmt: skip
 
-        def go(step: int, last: Value) -> None:
-            m.d.sync += [self.read_address.eq(self.read_address + step), count.eq(Mux(last, 0, count + 1))]
+        def go(step: int, reads: int) -> None:
+            m.d.sync += [
+                self.read_address.eq(self.read_address + step), count.eq(Mux(ends, 0, count + 1)),
+                ends.eq(count == reads - 2),
+            ]  # fmt: skip
 
         with m.FSM(name="reading"):
             with m.State("IDLE"):
@@ -122,9 +125,9 @@ class ParameterLoader(wiring.Component):
                     m.next = "HEADER"
             with m.State("HEADER"):
                 m.d.comb += kind.eq(0b001)
-                go(TABLE_ROW_BYTES, count[0])
-                m.d.sync += lead.eq(~count[0] & ~(self.with_entries | self.with_table))
-                with m.If(count[0]):
+                go(TABLE_ROW_BYTES, HEADER_BYTES // TABLE_ROW_BYTES)
+                m.d.sync += lead.eq(~ends & ~(self.with_entries | self.with_table))
+                with m.If(ends):
                     m.next = "DONE"
                     with m.If(self.with_entries):
                         m.next = "ENTRIES"
@@ -132,8 +135,8 @@ class ParameterLoader(wiring.Component):
                         m.next = "TABLE"
             with m.State("ENTRIES"):
                 m.d.comb += kind.eq(0b010)
-                go(4 * self.entry_count, count == ENTRY_READS - 1)
-                with m.If(count == ENTRY_READS - 1):
+                go(4 * self.entry_count, ENTRY_READS)
+                with m.If(ends):
                     m.d.sync += channels_left.eq(channels_left - self.entry_count)
                     with m.If(last_entries):
                         m.d.sync += self.read_address.eq(table_at)
@@ -141,8 +144,8 @@ class ParameterLoader(wiring.Component):
             with m.State("TABLE"):
                 m.d.comb += kind.eq(0b100)
                 m.d.sync += lead.eq(count == VECTOR_TABLE_LEAD_CYCLES - 2)
-                go(TABLE_ROW_BYTES, count == TABLE_ROWS - 1)
-                with m.If(count == TABLE_ROWS - 1):
+                go(TABLE_ROW_BYTES, TABLE_ROWS)
+                with m.If(ends):
                     m.next = "DONE"
             with m.State("DONE"):
                 m.next = "IDLE"

@@ -17,6 +17,8 @@ STRIDE_BITS = 24
 ROW_COUNT_BITS = 16
 WORD_COUNT_BITS = 14
 TAP_COUNT_BITS = 10
+_FEW_BITS = 4
+"""Bits of a count of rows that are compared when it is used; the others before."""
 
 
 def row_bits(rows: int) -> int:
@@ -57,6 +59,7 @@ class BlockLoops(wiring.Component):
         """Return the counters of what is left, the current iteration included, and registers that tell of the last."""
         m = Module()
         rows_left = Signal(ROW_COUNT_BITS + 1)
+        few_rows = Signal()  # their bits from _FEW_BITS on are zero, known a row late, long before they reach 2
         columns_left = Signal(ROW_COUNT_BITS)
         words_left = Signal(WORD_COUNT_BITS)
         last_row = Signal()
@@ -69,7 +72,10 @@ class BlockLoops(wiring.Component):
         ]
         m.d.sync += [one_beat.eq(self.nc <= beat_words), one_column.eq(self.nx == 1)]
         with m.If(self.load):  # as if a row before the first ended
-            m.d.sync += [rows_left.eq(self.ny + 1), self.last_beat.eq(1), self.last_column.eq(1)]
+            m.d.sync += [
+                rows_left.eq(self.ny + 1), few_rows.eq((self.ny + 1)[_FEW_BITS:] == 0), self.last_beat.eq(1),
+                self.last_column.eq(1),
+            ]  # fmt: skip
         with m.Elif(self.advance):
             m.d.sync += [
                 words_left.eq(words_left - beat_words), self.beat.eq(self.beat + 1),
@@ -82,7 +88,7 @@ class BlockLoops(wiring.Component):
                 with m.If(self.last_column):
                     m.d.sync += [
                         columns_left.eq(self.nx), self.last_column.eq(one_column), rows_left.eq(rows_left - 1),
-                        last_row.eq(rows_left == 2),
+                        few_rows.eq(rows_left[_FEW_BITS:] == 0), last_row.eq(few_rows & (rows_left[:_FEW_BITS] == 2)),
                     ]  # fmt: skip
         return m
 

@@ -52,7 +52,7 @@ class Stubs:
         self.set("fetch_address", fault[1])
         for engine in ENGINES:
             self.set(f"{engine}__done", int(self.last[engine] == cycle >= 0))
-            self.set(f"{engine}__waiting", int(cycle in self.waits[engine]))
+            self.set(f"{engine}__waiting", int(cycle - 1 in self.waits[engine]))
             fault = self.case.get("faults", {}).get(engine) or (None, 0, 0)
             for port, value in zip(("fault", "cause", "address"), (int(fault[0] == cycle), *fault[1:]), strict=True):
                 self.set(f"{engine}__{port}", value)

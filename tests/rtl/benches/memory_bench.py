@@ -137,8 +137,7 @@ async def activation_buffer(dut: Any) -> None:
             piece = (first, rng.randbytes(min(size, banks * group - first % group)))
         dut.load_valid.value = int(piece is not None)
         if piece is not None:
-            dut.load_address.value, dut.load_length.value = piece[0], len(piece[1])
-            dut.load_last.value = piece[0] + len(piece[1]) - 1
+            dut.load_address.value, dut.load_last.value = piece[0], piece[0] + len(piece[1]) - 1
             dut.load_data.value = int.from_bytes(piece[1], "little")
         await ReadOnly()
         checks.compare(dut, cycle)
