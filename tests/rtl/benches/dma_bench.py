@@ -141,7 +141,8 @@ async def transfers(dut) -> None:
             if fault is not None and bench.see("quiet") and bench.now > begin + 8:
                 break
         durations.append(bench.now + 1 - begin)
-        waits.append(waiting)
+        await bench.cycle(**inputs)  # whether it waited in its last cycle is told in the next one
+        waits.append(waiting + bench.see(f"{name}__waiting"))
         faults.append((-1, -1) if fault is None else fault)
         if fault is not None:
             for _ in range(3):
