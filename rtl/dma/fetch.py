@@ -120,7 +120,7 @@ class Fetch(wiring.Component):
             only.eq(left <= to_end),
             any_left.eq(left != 0),
             freed.eq(Mux(self.dispatched, INSTRUCTION_BYTES // unit, 0)),
-            spare.eq(spare + freed - Mux(shows, to_end, 0)),
+            spare.eq(Mux(shows, spare + freed - to_end, spare + freed)),
         ]
         with m.If(self.start):
             m.d.comb += shows.eq(any_left)

@@ -35,20 +35,26 @@ class Fifo(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Return what is known of the words, and where they are."""
         m = Module()
-        # `before`: words a cycle ago, so that its sum does not wait for what enters and leaves in this one.
-        before, held = Signal(range(self.depth + 1)), Signal(range(self.depth + 1))
+        # `before`: words a cycle ago, so that no sum waits for what enters and leaves in this one.
+        before = Signal(range(self.depth + 1))
         entered, left = Signal(), Signal()
+
+        def holds(words: int) -> Value:
+            changed = Mux(entered, before == words - 1, before == words + 1)
+            return Mux(entered ^ left, changed, before == words)
+
         enters, leaves, grows = (Signal(name=name) for name in ("enters", "leaves", "grows"))
         m.d.comb += [
             enters.eq(self.w_en & self.w_rdy), leaves.eq(self.r_en & self.r_rdy),
             grows.eq(~leaves if self.late_in else enters),  # if anything changes
-            held.eq(Mux(entered ^ left, Mux(entered, before + 1, before - 1), before)),
         ]  # fmt: skip
-        m.d.sync += [entered.eq(enters), left.eq(leaves), before.eq(held)]
+        m.d.sync += [entered.eq(enters), left.eq(leaves)]
+        with m.If(entered ^ left):
+            m.d.sync += before.eq(Mux(entered, before + 1, before - 1))
         with m.If(enters ^ leaves):
             m.d.sync += [
-                self.r_rdy.eq(grows | ~self.r_last), self.r_last.eq(Mux(grows, ~self.r_rdy, held == 2)),
-                self.w_rdy.eq(~grows | (held != self.depth - 1)),
+                self.r_rdy.eq(grows | ~self.r_last), self.r_last.eq(Mux(grows, ~self.r_rdy, holds(2))),
+                self.w_rdy.eq(~grows | ~holds(self.depth - 1)),
             ]  # fmt: skip
         if not self.registered:
             m.d.comb += self.r_data.eq(self._words(m, 0, enters, leaves))

@@ -60,24 +60,25 @@ class BlockLoops(wiring.Component):
         m = Module()
         rows_left = Signal(ROW_COUNT_BITS + 1)
         few_rows = Signal()  # their bits from _FEW_BITS on are zero, known a row late, long before they reach 2
+        before_first = Signal()
         columns_left = Signal(ROW_COUNT_BITS)
         words_left = Signal(WORD_COUNT_BITS)
         last_row = Signal()
-        one_beat, one_column = (Signal(name=name) for name in ("one_beat", "one_column"))
+        one_beat, one_column, one_row = (Signal(name=name) for name in ("one_beat", "one_column", "one_row"))
         beat_words = Signal(range(self.beat_words + 1))
         m.d.comb += [
             beat_words.eq(Mux(self.single, 1, self.beat_words)),
             self.words.eq(Mux(self.last_beat, words_left, beat_words)),
             self.last.eq(self.last_beat & ~self.again & self.last_column & last_row),
         ]
-        m.d.sync += [one_beat.eq(self.nc <= beat_words), one_column.eq(self.nx == 1)]
+        m.d.sync += [one_beat.eq(self.nc <= beat_words), one_column.eq(self.nx == 1), one_row.eq(self.ny == 1)]
         with m.If(self.load):  # as if a row before the first ended
             m.d.sync += [
-                rows_left.eq(self.ny + 1), few_rows.eq((self.ny + 1)[_FEW_BITS:] == 0), self.last_beat.eq(1),
-                self.last_column.eq(1),
+                rows_left.eq(self.ny + 1), before_first.eq(1), self.last_beat.eq(1), self.last_column.eq(1),
             ]  # fmt: skip
         with m.Elif(self.advance):
             m.d.sync += [
+                before_first.eq(0),
                 words_left.eq(words_left - beat_words), self.beat.eq(self.beat + 1),
                 self.last_beat.eq(words_left <= Mux(self.single, 2, 2 * self.beat_words)),
             ]  # fmt: skip
@@ -88,7 +89,8 @@ class BlockLoops(wiring.Component):
                 with m.If(self.last_column):
                     m.d.sync += [
                         columns_left.eq(self.nx), self.last_column.eq(one_column), rows_left.eq(rows_left - 1),
-                        few_rows.eq(rows_left[_FEW_BITS:] == 0), last_row.eq(few_rows & (rows_left[:_FEW_BITS] == 2)),
+                        few_rows.eq(rows_left[_FEW_BITS:] == 0),
+                        last_row.eq(Mux(before_first, one_row, few_rows & (rows_left[:_FEW_BITS] == 2))),
                     ]  # fmt: skip
         return m
 
