@@ -1,7 +1,8 @@
 """Name the targets hardware is generated for, and state what each can build: the limits of its DSP cascades.
 
-Two lanes share a DSP48E2, or a DSP58, by packing: one product holds both, the low lane in `LOW_LANE_BITS` bits. A cascade must not
-let the low lane's sum leave its field, which bounds the stages of a segment. Ours, checked by tests/rtl/test_dsp.py.
+Two lanes share a DSP48E2, or a DSP58, by packing: one product holds both, the low lane in `LOW_LANE_BITS` bits. A
+cascade must not let the low lane's sum leave its field, which bounds the stages of a segment. Several segments of a
+chain share a DSP58 as terms of a dot product. Ours, checked by tests/rtl/test_dsp.py.
 """
 
 from enum import StrEnum

@@ -54,7 +54,10 @@ _LUT_SIXTEEN = """\
 endmodule
 """
 
-_VERSAL = {4: _ONE_LEVEL, 8: _QUARTERS + _LUT_EIGHT, 16: _QUARTERS + _LUT_SIXTEEN}
+_KEPT_QUARTERS = _QUARTERS.replace("  wire [{last}", "  (* keep *) wire [{last}")
+"""As synthesis would else split what a LUT6 does over two."""
+
+_VERSAL = {4: _ONE_LEVEL, 8: _KEPT_QUARTERS + _LUT_EIGHT, 16: _KEPT_QUARTERS + _LUT_SIXTEEN}
 
 _XCUP = {4: _ONE_LEVEL, 8: _QUARTERS + _EIGHT, 16: _QUARTERS + _SIXTEEN}
 

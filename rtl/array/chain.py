@@ -98,7 +98,6 @@ class Chain(wiring.Component):
             sums.append(cascade.sums)
         m.d.comb += self.sums.eq(Cat(sums))
 
-
     def _dot_products(self, m: Module) -> None:
         """Add the selection of every segment and stage, and a cascade per lane that takes all segments."""
         shape, stages, segments = self.shape, self.shape.segment_stages, self.shape.dot_segments

@@ -30,7 +30,8 @@ module dot_cascade(
         .INMODEREG(0), .OPMODEREG(0), .ALUMODEREG(0), .CARRYINREG(0), .CARRYINSELREG(0)
       ) dsp (
         .CLK(clk),
-        .A({{7'h0, {operands}}}),
+        .A({{7'h0,
+          {operands}}}),
         .B({{{factors}}}),
         .C(58'h0), .D(27'h0),
         // P = the three products of 9 bits of A and 8 of B + PCIN
@@ -44,6 +45,8 @@ module dot_cascade(
   endgenerate
 endmodule
 """
+
+_NINE_BITS = "operands[{at} + 8*n + 7], operands[{at} + 8*n +: 8]"
 
 
 class DotCascade(Leaf):
@@ -88,6 +91,6 @@ class DotCascade(Leaf):
         return _TEXT.format(
             bytes=8 * segments * stages - 1, weights=8 * segments - 1, stages=stages - 1, sums=bits - 1, bits=bits,
             cascade=58 * stages + 57, totals=58 * stages - 1, last=58 * (stages - 1), unused=DSP58.unused_pins,
-            operands=", ".join(["9'h0"] * absent + [f"operands[{at} + 8*n + 7], operands[{at} + 8*n +: 8]" for at in low]),
+            operands=",\n          ".join(["9'h0"] * absent + [_NINE_BITS.format(at=at) for at in low]),
             factors=", ".join(["8'h0"] * absent + ["weight"]),
         )  # fmt: skip

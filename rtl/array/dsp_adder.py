@@ -35,7 +35,8 @@ module {name}(
         .INMODEREG(0), .OPMODEREG(0), .ALUMODEREG(0), .CARRYINREG(0), .CARRYINSELREG(0)
       ) dsp (
         .CLK(clk),
-        .A({a}), .B(ports[96*n +: {b}]), .C({c}), .D(27'h0),
+        .A({{{above}ports[96*n + {b_bits} +: {a_bits}]}}), .B(ports[96*n +: {b_bits}]),
+        .C({{{above}ports[96*n + 48 +: 48]}}), .D(27'h0),
         // P = A:B + C, in the second DSP + PCIN
         .INMODE(5'b00000), .ALUMODE(4'b0000), .OPMODE(n == 0 ? 9'b000001111 : 9'b000011111),
         .CARRYIN(1'b0), .CARRYINSEL(3'b000),
@@ -83,19 +84,12 @@ class DspAdder(Leaf):
     def verilog(self) -> str:
         """Return the Verilog module."""
         dsps, bits, dsp = self.segments // 2, self.bits, SLICES[self.target]
-        p = dsp.sum_bits
-        above = f"{p - 2 * FIELD_BITS}'h0, " if p > 2 * FIELD_BITS else ""
+        p, pair = dsp.sum_bits, 2 * FIELD_BITS
         return _TEXT.format(
             name=self.module_name, inputs=self.segments * 2 * bits - 1, outputs=2 * self.total_bits - 1,
-            ports=self.segments * 2 * FIELD_BITS - 1, cascade=p * (dsps + 1) - 1, p=p, p_last=p - 1, fields=2 * self.segments,
+            ports=self.segments * pair - 1, cascade=p * (dsps + 1) - 1, p=p, p_last=p - 1, fields=2 * self.segments,
             sign=FIELD_BITS - bits, bits=bits, last=bits - 1, dsps=dsps, total_bits=self.total_bits,
             low=p * (dsps - 1), high=p * (dsps - 1) + FIELD_BITS, unused=dsp.unused_pins,
-            primitive=dsp.primitive, mode=dsp.mode, b=dsp.b_bits,
-            a=_padded(above, f"ports[96*n + {dsp.b_bits} +: {2 * FIELD_BITS - dsp.b_bits}]"),
-            c=_padded(above, "ports[96*n + 48 +: 48]"),
+            primitive=dsp.primitive, mode=dsp.mode, b_bits=dsp.b_bits, a_bits=pair - dsp.b_bits,
+            above=f"{p - pair}'h0, " if p > pair else "",
         )  # fmt: skip
-
-
-def _padded(above: str, bits: str) -> str:
-    """Return bits with zeros above them, as they are if there are none."""
-    return f"{{{above}{bits}}}" if above else bits

@@ -98,7 +98,8 @@ class DspCascade(Leaf):
         dsp = SLICES[self.shape.target]
         return _TEXT.format(
             name=self.module_name, bytes=8 * stages - 1, stages=stages - 1, sums=self.lanes * bits - 1,
-            cascade=dsp.sum_bits * (stages + 1) - 1, totals=dsp.sum_bits * stages - 1, p=dsp.sum_bits, p_last=dsp.sum_bits - 1,
+            cascade=dsp.sum_bits * (stages + 1) - 1, totals=dsp.sum_bits * stages - 1,
+            p=dsp.sum_bits, p_last=dsp.sum_bits - 1,
             primitive=dsp.primitive, mode=dsp.mode, one_sum=dsp.one_sum, a_sign=dsp.a_bits - 8, b_sign=dsp.b_bits - 8,
             high_port=f"  input [{8 * stages - 1}:0] high,\n" if packed else "",
             sum_bits=self._packed_sums() if packed else f"total[{bits - 1}:0]",

@@ -257,7 +257,10 @@ def test_foreign_folders_and_files_are_refused(run: Run, tmp_path: Path, text: s
         ),
         (("-c", "ecp5-tinny"), "did you mean"),
         (("-c", "ecp5-tiny", "--set", "array.chains=7"), "array.chains"),
-        (("-c", "ecp5-tiny", "--target", "stratix"), "--target must be one of generic, xcup, ecp5; not stratix"),
+        (
+            ("-c", "ecp5-tiny", "--target", "stratix"),
+            "--target must be one of generic, xcup, versal, ecp5; not stratix",
+        ),
         (
             ("-c", "kv260-edge", "--set", "array.weight_rows_per_cycle=1"),
             "must cut array.chain_length (8) into segments of at most 7 stages on target xcup, not 8: two lanes share "
@@ -278,6 +281,7 @@ def test_what_has_no_hardware_is_refused(run: Run, tmp_path: Path, arguments: tu
     ("arguments", "target", "primitive"),
     [
         ((), "ecp5", "MULT18X18D"), (("--target", "xcup"), "xcup", "DSP48E2"), (("--target", "generic"), "generic", ""),
+        (("--target", "versal"), "versal", "DSP58"),
     ],
 )  # fmt: skip
 def test_the_device_chooses_the_target_unless_it_is_named(
@@ -286,7 +290,7 @@ def test_the_device_chooses_the_target_unless_it_is_named(
     status, out, _ = run("-c", "ecp5-tiny", "-o", "core", "--json", *arguments)
     assert (status, json.loads(out)["target"]) == (0, target)
     text = "".join(path.read_text() for path in sorted((tmp_path / "core" / "verilog").iterdir()))
-    found = {name for name in ("DSP48E2", "MULT18X18D") if re.search(rf"^ *{name} #", text, re.M)}
+    found = {name for name in ("DSP48E2", "DSP58", "MULT18X18D") if re.search(rf"^ *{name} #", text, re.M)}
     assert found == ({primitive} if primitive else set())
     command = json.loads((tmp_path / "core" / "generation.json").read_text())["command"]
     assert command[4:] == [*arguments]

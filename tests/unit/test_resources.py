@@ -184,6 +184,15 @@ def test_two_lanes_share_a_dsp_and_an_odd_lane_takes_one(lanes: int, per_stage: 
     assert estimate_resources(narrow).components["array"].dsp == 128 * 16 * lanes
 
 
+@pytest.mark.parametrize(("rows", "per_dsp", "adders"), [(1, 2, 0), (2, 2, 0), (3, 3, 0), (4, 2, 1), (6, 3, 1)])
+def test_two_lanes_or_three_segments_share_a_dsp58(rows: int, per_dsp: int, adders: int) -> None:
+    """Of segments of four stages; what is left of more groups of segments than one is added in further DSP58."""
+    changes = ["array.chains=16", f"array.chain_length={4 * rows}", f"array.weight_rows_per_cycle={rows}"]
+    array = estimate_resources(sparse("kv260-edge", "device=vhk158", *changes)).components["array"]
+    products = 16 * 4 * rows * 2
+    assert array.dsp == products // per_dsp + 16 * adders
+
+
 def test_lutram_buffers_count_as_luts() -> None:
     block, small = (
         estimate_resources(sparse("ecp5-tiny", f"buffers.index.memory={kind}")).components["index buffer"]
