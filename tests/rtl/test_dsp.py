@@ -41,12 +41,27 @@ VERSAL = {
 }
 """Two lanes in a DSP58; three segments in one; two groups of three, of which one segment is absent, and their adder."""
 
+VERSAL_ARRAY = replace(VERSAL[3], chains=16, chain_length=12, lanes=4, vector_lanes=16)
+VERSAL_ARRAYS = (
+    (VERSAL_ARRAY, 3), (replace(VERSAL_ARRAY, weight_rows_per_cycle=2), 2),
+    (replace(VERSAL_ARRAY, weight_rows_per_cycle=6), 3), (replace(VERSAL_ARRAY, group_size=8), 3),
+    (replace(VERSAL_ARRAY, group_size=16), 3), (replace(VERSAL_ARRAY, chain_length=4, weight_rows_per_cycle=1), 2),
+    (replace(VERSAL_ARRAY, chain_length=4, weight_rows_per_cycle=1, group_size=8), 2),
+)  # fmt: skip
+"""Arrays of docs/decisions/0024, and products of each DSP58 that multiplies; `pytest -m slow -s` prints the counts."""
+
 VERSAL_NETLIST = replace(VERSAL[1], group_size=8, chain_length=8, weight_rows_per_cycle=4, lanes=1)
 """Two groups of two segments."""
 
 DSPS_256 = replace(SMALL, chains=32, chain_length=4, lanes=4)
 
 LUTS_PER_DSP = {4: 17, 8: 33, 16: 95}
+
+
+def shape_name(value: object) -> str | None:
+    if not isinstance(value, ArrayShape):
+        return None
+    return f"{value.group_size}-{value.chains}x{value.chain_length}x{value.lanes}-{value.weight_rows_per_cycle}"
 
 
 def array_of(shape: ArrayShape) -> tuple[VerilogModule, ...]:
@@ -271,11 +286,10 @@ def check_dot_products(netlist: Netlist, shape: ArrayShape) -> None:
     [
         (VERSAL[1], 2),
         (VERSAL[3], 3),
-        pytest.param(replace(VERSAL[3], chain_length=12, chains=32, lanes=4), 3, marks=pytest.mark.slow),
-        pytest.param(replace(VERSAL[3], group_size=16, vector_lanes=16), 3, marks=pytest.mark.slow),
         pytest.param(VERSAL[5], 2.5, marks=pytest.mark.slow),
+        *(pytest.param(shape, products, marks=pytest.mark.slow) for shape, products in VERSAL_ARRAYS),
     ],
-    ids=["lanes", "segments", "256 DSP", "16", "absent segment"],
+    ids=shape_name,
 )
 def test_a_dsp58_takes_two_lanes_or_three_segments(shape: ArrayShape, products_per_dsp: float, tmp_path: Path) -> None:
     netlist = synthesize(array_of(shape), tmp_path)
@@ -286,6 +300,7 @@ def test_a_dsp58_takes_two_lanes_or_three_segments(shape: ArrayShape, products_p
     else:
         cascades = shape.chains * shape.lanes // 2
         assert cascade_links(netlist) == (products // 2 - cascades, cascades)
+        assert netlist.cells["DSP48E2"] == netlist.cells["MUXF7"] == netlist.cells["CARRY4"] == 0
     assert products / multipliers == products_per_dsp
 
 
@@ -299,13 +314,14 @@ def test_a_dsp58_takes_two_lanes_or_three_segments(shape: ArrayShape, products_p
         replace(SMALL, group_size=8, chain_length=8, weight_rows_per_cycle=2, lanes=4),
         replace(SMALL, group_size=16, chain_length=16, weight_rows_per_cycle=4, vector_lanes=16),
         pytest.param(SEGMENTS[5], marks=pytest.mark.slow),
+        pytest.param(replace(VERSAL_ARRAY, target=Target.XCUP), marks=pytest.mark.slow),
+        pytest.param(replace(VERSAL_ARRAY, target=Target.XCUP, weight_rows_per_cycle=2), marks=pytest.mark.slow),
+        pytest.param(replace(VERSAL_ARRAY, target=Target.XCUP, group_size=8), marks=pytest.mark.slow),
         pytest.param(replace(DSPS_256, group_size=8), marks=pytest.mark.slow),
         pytest.param(replace(DSPS_256, group_size=16, vector_lanes=16), marks=pytest.mark.slow),
         pytest.param(replace(SMALL, group_size=8, chains=32, chain_length=7), marks=pytest.mark.slow),
     ],
-    ids=lambda shape: (
-        f"{shape.group_size}-{shape.chains}x{shape.chain_length}x{shape.lanes}-{shape.weight_rows_per_cycle}"
-    ),
+    ids=shape_name,
 )
 def test_the_whole_array_takes_few_luts(shape: ArrayShape, tmp_path: Path) -> None:
     check_counts(synthesize(array_of(shape), tmp_path), shape)
@@ -350,6 +366,7 @@ COUNT_MUTANTS = {
     "fabric adder in a link": ("dsp_cascade", r"\.PCIN\((cascade\[48\*n \+: 48\])\)", r".PCIN(\1 + 48'h1)", "PCOUT"),
     "PCOUT used in fabric": ("dsp_cascade", r"assign sums = \{", r"\g<0>cascade[95:48] ^ ", "PCOUT reaches pin"),
     "cascade cut": ("dsp_cascade", LINK, ".PCIN(48'h0)", r"assert 8 == \(16 \+ 0\)"),
+    "dot cascade cut": ("dot_cascade", LINK.replace("48", "58"), ".PCIN(58'h0)", r"assert 16 == \(32 \+ 0\)"),
     "link between adders cut": ("dsp_adder_4_16_18", LINK, ".PCIN(48'h0)", r"assert 24 == \(32 \+ 16\)"),
 }
 """Synthesis removes what stands before a cut: half of the stages, and half of the adders with the stages they add."""
@@ -402,4 +419,4 @@ def test_mutants_fail_the_counts(mutant: str, tmp_path: Path) -> None:
     shape = shape_of(name)
     netlist = synthesize(mutated(array_of(shape), name, pattern, replacement), tmp_path)
     with pytest.raises(AssertionError, match=message):
-        check_counts(netlist, shape)
+        (check_dot_products if shape.dot_segments > 1 else check_counts)(netlist, shape)

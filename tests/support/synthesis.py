@@ -68,6 +68,7 @@ def synthesize(modules: Sequence[VerilogModule], folder: Path) -> Netlist:
     assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-2000:]
     module = json.loads((folder / "netlist.json").read_text())["modules"][top]
     cells = Counter(cell["type"] for cell in module["cells"].values() if not cell["type"].startswith("$"))
+    print(f"{folder.name}: {dict(cells)}")
     return Netlist(cells=cells, verilog=(folder / "netlist.v").read_text(), module=module)
 
 
