@@ -91,6 +91,7 @@ def test_extremes_fill_the_longest_segment(target: Target, activation: int, weig
     simulate(modules(shape), tmp_path, "extremes", "instructions", tmp_path / "case.npz")
 
 
+@pytest.mark.slow
 def test_extremes_fill_dot_products(tmp_path: Path) -> None:
     """Nine bits of A hold every operand, and a group that lacks a segment adds nothing in its place."""
     for activation, weight in ((0x80, 0x80), (0x80, 0x7F)):
@@ -237,6 +238,8 @@ def test_the_netlist_of_dot_products_passes_the_bench(tmp_path: Path) -> None:
     random_case(VERSAL_NETLIST, 10, tmp_path / "case.npz")
     sources = (*rest, VerilogModule(name="sparse_array", text=netlist.verilog), cell_models())
     simulate(sources, tmp_path, "netlist", "instructions", tmp_path / "case.npz")
+    extremes(VERSAL_NETLIST, tmp_path / "extremes.npz", 0x80, 0x80)
+    simulate(sources, tmp_path, "extremes", "instructions", tmp_path / "extremes.npz")
 
 
 # What synthesis counts.
