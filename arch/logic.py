@@ -14,6 +14,7 @@ from gossamer.arch.banking import WindowSizes, index_window, parameter_window, w
 from gossamer.arch.isa import FIELDS, INSTRUCTION_BYTES, Opcode
 from gossamer.arch.primitives import memory_primitives
 from gossamer.arch.spec import Family, MemoryKind, SparseAccelerator
+from gossamer.arch.target import default_target, dot_segments
 from gossamer.arch.timing import (
     FETCH_BUFFER_BYTES,
     FETCH_BURST_BYTES,
@@ -208,8 +209,10 @@ def sum_bits(products: int) -> int:
 
 
 BYTE_SELECT_LUTS = {4: 1, 8: 2, 16: 4}
+BYTE_SELECT_LUTS_ALONE = {4: 1, 8: 3, 16: 5}
 BYTE_SELECT_LUT4S = {4: 2, 8: 4, 16: 9}
-"""LUTs per bit of the choice of one of group_size bytes, as rtl/array/byte_select.py instantiates it."""
+"""LUTs per bit of the choice of one of group_size bytes, as rtl/array/byte_select.py instantiates it; Versal has no
+multiplexers behind its LUTs."""
 
 
 def _array(spec: SparseAccelerator) -> Demand:
@@ -217,7 +220,8 @@ def _array(spec: SparseAccelerator) -> Demand:
     array, family = spec.array, spec.device.family
     rows, stages = array.weight_rows_per_cycle, array.chain_length // array.weight_rows_per_cycle
     select_bits, sums = _levels(array.group_size), array.chains * array.lanes
-    byte_luts = (BYTE_SELECT_LUT4S if family is Family.ECP5 else BYTE_SELECT_LUTS)[array.group_size]
+    luts = {Family.ECP5: BYTE_SELECT_LUT4S, Family.VERSAL: BYTE_SELECT_LUTS_ALONE}.get(family, BYTE_SELECT_LUTS)
+    byte_luts = luts[array.group_size]
     feed = array.lanes * 8 * array.group_size * rows * (stages + stages * (stages + 1) // 2)
     selections = array.chains * (array.chain_length + rows) * select_bits
     controls = 5 + stages + 2 * array.chain_length.bit_length() + array.chain_length + 3 * select_bits
@@ -233,12 +237,15 @@ def _array(spec: SparseAccelerator) -> Demand:
             lut += sums * rows * bits
             bits = min(bits + 1, sum_bits(array.chain_length))
             ff += sums * rows * bits
+    elif (shared := dot_segments(default_target(family), rows)) > 1:
+        # Sums that DSP slices have added by themselves wait for as long as adding would have taken.
+        ff += sums * sum_bits(array.chain_length) * (adder_levels(rows) - adder_levels(ceil_div(rows, shared)))
     return Demand(lut=lut, ff=ff, lut_of={"selection": array.chains * array.weight_rows_per_cycle * select_bits})
 
 
 def cascaded(family: Family) -> bool:
     """Return whether the array is built of DSP cascades that add, with the byte's register inside."""
-    return family is Family.ULTRASCALE_PLUS
+    return family in (Family.ULTRASCALE_PLUS, Family.VERSAL)
 
 
 def _accumulator(spec: SparseAccelerator) -> Demand:

@@ -69,7 +69,7 @@ def adder_groups(segments: int) -> list[tuple[int, int]]:
 
 
 def adder_dsps(sums: int, segments: int) -> int:
-    """Return the DSP48E2 that add the segments of so many sums: two sums share a slice of two 24-bit adders."""
+    """Return the DSP slices that add the segments of so many sums: two sums share a slice of two 24-bit adders."""
     return ceil_div(sums, 2) * sum(groups * size // 2 for groups, size in adder_groups(segments))
 
 

@@ -17,6 +17,7 @@ from gossamer.arch.logic import LOGIC, LRN_HISTORY, LRN_READERS, Demand, cascade
 from gossamer.arch.logic_coefficients import FLIP_FLOPS, HELD_OUT_FF_PCT, HELD_OUT_LUT_PCT, HELD_OUT_POINTS, LUTS
 from gossamer.arch.primitives import adder_dsps, memory_primitives, multiplier_dsps
 from gossamer.arch.spec import DeviceSpec, Family, MemoryKind, SparseAccelerator
+from gossamer.arch.target import default_target, dot_segments
 from gossamer.arch.timing import ceil_div
 
 TIER = "estimated"
@@ -30,7 +31,7 @@ BAND = (
 
 LANES_PER_DSP = {Family.ULTRASCALE_PLUS: 2, Family.VERSAL: 2, Family.SERIES7: 1, Family.ECP5: 1}
 """Two positions share one DSP where its multiplier is 27 bits wide (docs/decisions/0010); the 25-bit DSP48E1 and the
-18-bit ECP5 multiplier take one each."""
+18-bit ECP5 multiplier take one each. A DSP58 that takes several segments of a chain takes one (docs/decisions/0024)."""
 
 VECTOR_PRODUCTS = ((18, 18),) * 7
 """Signed factors' bits of the products of a vector lane: four parts of 32 x 32, two operands of MULTIPLY, both
@@ -140,9 +141,12 @@ def _place_dsps(spec: SparseAccelerator) -> Resources:
 
 def _array_dsps(spec: SparseAccelerator) -> Resources:
     """Return the multipliers of the chains, an odd lane in a DSP of its own, and the adders of their segments."""
-    array, family = spec.array, spec.device.family
-    adders = adder_dsps(array.chains * array.lanes, array.weight_rows_per_cycle) if cascaded(family) else 0
-    return Resources(dsp=array.chains * array.chain_length * ceil_div(array.lanes, LANES_PER_DSP[family]) + adders)
+    array, family, rows = spec.array, spec.device.family, spec.array.weight_rows_per_cycle
+    shared = dot_segments(default_target(family), rows)
+    groups, lanes = ceil_div(rows, shared), LANES_PER_DSP[family] if shared == 1 else 1
+    adders = adder_dsps(array.chains * array.lanes, groups) if cascaded(family) else 0
+    stages = groups * array.chain_length // rows
+    return Resources(dsp=array.chains * stages * ceil_div(array.lanes, lanes) + adders)
 
 
 def _sum_memories(spec: SparseAccelerator) -> Resources:

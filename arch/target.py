@@ -1,13 +1,15 @@
 """Name the targets hardware is generated for, and state what each can build: the limits of its DSP cascades.
 
-Two lanes share a DSP48E2 by packing: one product holds both, the low lane in `LOW_LANE_BITS` bits. A cascade must not
-let the low lane's sum leave its field, which bounds the stages of a segment. Ours, checked by tests/rtl/test_dsp.py.
+Two lanes share a DSP48E2, or a DSP58, by packing: one product holds both, the low lane in `LOW_LANE_BITS` bits. A
+cascade must not let the low lane's sum leave its field, which bounds the stages of a segment. Several segments of a
+chain share a DSP58 as terms of a dot product. Ours, checked by tests/rtl/test_dsp.py.
 """
 
 from enum import StrEnum
 
 from gossamer.arch.errors import ConfigError
 from gossamer.arch.spec import AcceleratorSpec, Family, SparseAccelerator
+from gossamer.arch.timing import ceil_div
 
 
 class Target(StrEnum):
@@ -15,13 +17,18 @@ class Target(StrEnum):
 
     GENERIC = "generic"
     XCUP = "xcup"
+    VERSAL = "versal"
     ECP5 = "ecp5"
 
 
-_OF_FAMILY = {Family.ULTRASCALE_PLUS: Target.XCUP, Family.ECP5: Target.ECP5}
+_OF_FAMILY = {Family.ULTRASCALE_PLUS: Target.XCUP, Family.VERSAL: Target.VERSAL, Family.ECP5: Target.ECP5}
 
 LOW_LANE_BITS = 18
-"""Bits of a packed product below those of the high lane."""
+"""Bits of a packed product below those of the high lane. The pre-adder's 27 bits hold no more: a high lane of -128 at
+bit 19 is -2**26, and a negative low lane would go below it. The wider factor and sum of a DSP58 do not change that."""
+
+DOT_PRODUCTS = 3
+"""Products of 9 x 8 bits that a DSP58 adds, in mode INT8 (AMD AM004)."""
 
 LARGEST_PRODUCT = 128 * 128
 """Of two int8, from -128 x -128. The quantizer clips constant weights to -127, which would allow one stage more; but
@@ -32,7 +39,7 @@ CASCADE_STAGES = 20
 
 
 def default_target(family: Family) -> Target:
-    """Return the target of a device family; generic where no primitive is built in (Versal, 7 series)."""
+    """Return the target of a device family; generic where no primitive is built in (7 series)."""
     return _OF_FAMILY.get(family, Target.GENERIC)
 
 
@@ -53,11 +60,20 @@ def packed_stages(largest_product: int = LARGEST_PRODUCT) -> int:
     return ((1 << LOW_LANE_BITS - 1) - 1) // largest_product
 
 
-def segment_limit(target: Target, lanes: int) -> int | None:
+def dot_segments(target: Target, segments: int) -> int:
+    """Return how many segments of a chain share DSP slices, each a term of their dot products; 1 where lanes do."""
+    return ceil_div(segments, ceil_div(segments, DOT_PRODUCTS)) if target is Target.VERSAL else 1
+
+
+def _packs_lanes(target: Target, lanes: int, segments: int) -> bool:
+    return lanes > 1 and dot_segments(target, segments) == 1
+
+
+def segment_limit(target: Target, lanes: int, segments: int) -> int | None:
     """Return the most stages of a segment, None if there is no limit: only packed cascades, and cascades, have one."""
-    if target is not Target.XCUP:
+    if target not in (Target.XCUP, Target.VERSAL):
         return None
-    return packed_stages() if lanes > 1 else CASCADE_STAGES
+    return packed_stages() if _packs_lanes(target, lanes, segments) else CASCADE_STAGES
 
 
 def segment_problem(*, chain_length: int, segments: int, lanes: int, target: Target) -> str | None:
@@ -65,10 +81,10 @@ def segment_problem(*, chain_length: int, segments: int, lanes: int, target: Tar
 
     Says what must be, what is, the arithmetic, and what to do.
     """
-    stages, limit = chain_length // segments, segment_limit(target, lanes)
+    stages, limit = chain_length // segments, segment_limit(target, lanes, segments)
     if limit is None or stages <= limit:
         return None
-    if lanes > 1:
+    if _packs_lanes(target, lanes, segments):
         field = (1 << LOW_LANE_BITS - 1) - 1
         why = (
             f"two lanes share a DSP and the low one has {LOW_LANE_BITS} bits: {stages} products of up to "
@@ -77,7 +93,8 @@ def segment_problem(*, chain_length: int, segments: int, lanes: int, target: Tar
         )
     else:
         why = f"a DSP cascade longer than {limit} does not fit a column wherever it starts"
-    rows = next(r for r in range(1, chain_length + 1) if not chain_length % r and chain_length // r <= limit)
+    limits = {r: segment_limit(target, lanes, r) for r in range(1, chain_length + 1) if not chain_length % r}
+    rows = next(r for r, most in limits.items() if most is None or chain_length // r <= most)
     return (
         f"must cut array.chain_length ({chain_length}) into segments of at most {limit} stages on target {target}, not "
         f"{stages}: {why}; try {rows}, or a shorter chain"

@@ -39,8 +39,35 @@ class Adder(wiring.Component):
         return m
 
 
+class SumDelay(wiring.Component):
+    """Delay a sum that needs no adding.
+
+    Members
+    -------
+    number, delayed: of `sum_bits`.
+
+    Latency and throughput
+    ----------------------
+    `delay_levels` cycles, at least 1; one sum per cycle.
+    """
+
+    def __init__(self, shape: ArrayShape) -> None:
+        self.cycles, self.bits = shape.delay_levels, shape.sum_bits
+        super().__init__({"number": In(self.bits), "delayed": Out(self.bits)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        number: Value = self.number
+        for cycle in range(self.cycles):
+            held = Signal(self.bits, reset_less=True, name=f"held_{cycle}")
+            m.d.sync += held.eq(number)
+            number = held
+        m.d.comb += self.delayed.eq(number)
+        return m
+
+
 class DspAdderTree(wiring.Component):
-    """Add the partial sums of all segments in DSP48E2, each of which adds for two sums at a time.
+    """Add the partial sums of all groups of segments in DSP slices, each of which adds for two sums at a time.
 
     Members, Protocol, Latency and throughput
     -----------------------------------------
@@ -60,8 +87,8 @@ class DspAdderTree(wiring.Component):
         m = Module()
         total_bits, pairs = self.shape.sum_bits, self.width // 2  # the chains are a multiple of 8
         bits, level = self.shape.segment_sum_bits, self.sums
-        for number, (groups, size) in enumerate(adder_groups(self.shape.weight_rows_per_cycle)):
-            adders = Copies(DspAdder(size, bits, total_bits), groups * pairs)
+        for number, (groups, size) in enumerate(adder_groups(self.shape.segment_groups)):
+            adders = Copies(DspAdder(size, bits, total_bits, self.shape.target), groups * pairs)
             m.submodules[f"level{number}"] = adders
             numbers = Signal(groups * size * self.width * bits, name=f"level{number}_numbers")
             m.d.comb += numbers.eq(level)
@@ -79,7 +106,7 @@ def _tree_members(shape: ArrayShape) -> dict[str, wiring.Member]:
     """Return the members of either tree."""
     width = shape.chains * shape.lanes
     return {
-        "sums": In(shape.weight_rows_per_cycle * width * shape.segment_sum_bits),
+        "sums": In(shape.segment_groups * width * shape.segment_sum_bits),
         "totals": Out(width * shape.sum_bits),
     }
 

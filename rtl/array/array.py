@@ -1,13 +1,13 @@
 """Generate the sparse chain array: feeds of all lanes, segments of chains, adder tree."""
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from gossamer.arch.target import Target
 from gossamer.rtl.array.activation_feed import ActivationFeed
-from gossamer.rtl.array.adder_tree import AdderTree, DspAdderTree
+from gossamer.rtl.array.adder_tree import AdderTree, DspAdderTree, SumDelay
 from gossamer.rtl.array.chain import Segment
+from gossamer.rtl.array.dsp_slice import SLICES
 from gossamer.rtl.array.shape import ArrayShape
 from gossamer.rtl.array.weight_rows import INDEX_BITS, WeightRows
 from gossamer.rtl.copies import Copies
@@ -73,13 +73,17 @@ class SparseArray(wiring.Component):
         m.submodules.feed = feed = Copies(ActivationFeed(shape), shape.lanes, shared=("mask",))
         m.submodules.rows = rows = Copies(WeightRows(shape))
         shared = ("load_weight", "load_select")
-        m.submodules.segments = segments = Copies(Segment(shape), shape.weight_rows_per_cycle, shared=shared)
+        m.submodules.segments = segments = Copies(Segment(shape), shape.segment_groups, shared=shared)
         totals = segments.sums
-        if shape.adder_levels:
-            tree = Copies((DspAdderTree if shape.target is Target.XCUP else AdderTree)(shape))
+        if shape.segment_groups > 1:
+            tree = Copies((DspAdderTree if shape.target in SLICES else AdderTree)(shape))
             m.submodules.tree = tree
             m.d.comb += tree.sums.eq(segments.sums)
             totals = tree.totals
+        if shape.delay_levels:
+            m.submodules.delay = delay = Copies(SumDelay(shape), shape.chains * shape.lanes)
+            m.d.comb += delay.number.eq(totals)
+            totals = delay.delayed
 
         words_before = Signal(2 * self.words_bits, reset_less=True)
         mask = Signal(shape.chain_length, reset_less=True)
@@ -100,8 +104,8 @@ class SparseArray(wiring.Component):
             rows.index_bits.eq(self.index_bits),
             rows.select_base.eq(base_before[-shape.select_bits :]),
             segments.words.eq(self._segment_words(feed)),
-            segments.weight.eq(rows.weights),
-            segments.select.eq(rows.selects),
+            segments.weight.eq(self._by_group(rows.weights, 8)),
+            segments.select.eq(self._by_group(rows.selects, shape.select_bits)),
             segments.load_select.eq(wave[first:]),
             segments.load_weight.eq(wave[first + WEIGHT_LAG_CYCLES :]),
         ]
@@ -110,7 +114,7 @@ class SparseArray(wiring.Component):
         return m
 
     def _segment_words(self, feed: Copies) -> Cat:
-        """Return all lanes' words, [lane][word], in the order [segment][stage][lane]."""
+        """Return all lanes' words, [lane][word], in the order [segment][stage][lane]; absent segments are above."""
         shape = self.shape
         order = [
             lane * shape.chain_length + stage * shape.weight_rows_per_cycle + segment
@@ -119,3 +123,16 @@ class SparseArray(wiring.Component):
             for lane in range(shape.lanes)
         ]
         return Cat(feed.skewed.word_select(at, shape.word_bits) for at in order)
+
+    def _by_group(self, rows: Value, bits: int) -> Value:
+        """Return rows of weights or selections, [segment][chain], in the order [group][chain][segment of the group]."""
+        shape = self.shape
+        if shape.dot_segments == 1:
+            return rows
+        order = [
+            (group * shape.dot_segments + segment) * shape.chains + chain
+            for group in range(shape.segment_groups)
+            for chain in range(shape.chains)
+            for segment in range(shape.dot_segments)
+        ]
+        return Cat(rows.word_select(at, bits) if at < len(rows) // bits else Const(0, bits) for at in order)

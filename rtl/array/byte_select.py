@@ -43,6 +43,23 @@ _SIXTEEN = """\
 endmodule
 """
 
+_LUT_EIGHT = """\
+  assign chosen = select[2] ? quarter[15:8] : quarter[7:0];
+endmodule
+"""
+
+_LUT_SIXTEEN = """\
+  assign chosen = quarter[{{select[3:2], 3'b000}} +: 8];
+endmodule
+"""
+
+_KEPT_QUARTERS = _QUARTERS.replace("  wire [{last}", "  (* keep *) wire [{last}")
+"""As synthesis would else split what a LUT6 does over two."""
+
+_GENERIC = dict.fromkeys((4, 8, 16), _ONE_LEVEL)
+
+_VERSAL = {4: _ONE_LEVEL, 8: _KEPT_QUARTERS + _LUT_EIGHT, 16: _KEPT_QUARTERS + _LUT_SIXTEEN}
+
 _XCUP = {4: _ONE_LEVEL, 8: _QUARTERS + _EIGHT, 16: _QUARTERS + _SIXTEEN}
 
 _ECP5_QUARTERS = """\
@@ -89,11 +106,12 @@ class ByteSelect(Leaf):
 
     Latency and throughput
     ----------------------
-    Combinational: one level of LUTs, and the dedicated multiplexers behind them.
+    Combinational: one level of LUTs, and what is behind them.
 
     Resources
     ---------
-    UltraScale+, per bit: one LUT6 at group_size 4, two and a MUXF7 at 8, four with two MUXF7 and a MUXF8 at 16. ECP5:
+    UltraScale+, per bit: one LUT6 at group_size 4, two and a MUXF7 at 8, four with two MUXF7 and a MUXF8 at 16. Versal,
+    which has LUTs only (AMD UG1273): one, three and five, the last two on two levels. ECP5:
     two LUT4 and a PFUMX at 4, twice that and an L6MUX21 at 8, twice that and a LUT4 at 16. The multiplexers are
     instances, since Yosys 0.70 takes half as many LUTs again, and on the ECP5 two levels of them.
     """
@@ -108,10 +126,7 @@ class ByteSelect(Leaf):
     def verilog(self) -> str:
         """Return the Verilog module."""
         size = self.group_size
-        if self.target is Target.GENERIC:
-            levels = _ONE_LEVEL
-        else:
-            levels = (_ECP5 if self.target is Target.ECP5 else _XCUP)[size]
-        return (_HEAD + levels).format(
+        levels = {Target.GENERIC: _GENERIC, Target.ECP5: _ECP5, Target.VERSAL: _VERSAL}.get(self.target, _XCUP)
+        return (_HEAD + levels[size]).format(
             word=8 * size - 1, select=self.select_bits - 1, last=2 * size - 1, count=size // 4
         )

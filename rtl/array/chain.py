@@ -5,7 +5,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gossamer.arch.target import Target
+from gossamer.rtl.array.dot_cascade import DotCascade
 from gossamer.rtl.array.dsp_cascade import DspCascade
+from gossamer.rtl.array.dsp_slice import SLICES
 from gossamer.rtl.array.multiplier import MultiplierStage
 from gossamer.rtl.array.select_stage import SelectStage
 from gossamer.rtl.array.shape import ArrayShape
@@ -17,12 +19,13 @@ class Chain(wiring.Component):
     """Add one product per stage: the partial sums run down the chain, one stage per cycle.
 
     What multiplies and adds is the target's: stages of plain arithmetic, stages around the ECP5's multiplier, or
-    cascades of DSP48E2 that take two lanes each. Values and cycles are the same.
+    cascades of DSP48E2 or DSP58 that take two lanes each. Cascades of DSP58 can take several segments instead, which
+    then are one chain that adds them too. Values and cycles are the same.
 
     Members
     -------
-    words: one word per stage and lane, [stage][lane]; stage k's words come k cycles after stage 0's.
-    weight, select: one weight per cycle, on a bus that all stages see.
+    words: one word per segment, stage and lane, [segment][stage][lane]; stage k's words come k cycles after stage 0's.
+    weight, select: one weight per segment and cycle, on a bus that all stages see.
     load_weight, load_select: one bit per stage; stage k's bit comes k cycles after stage 0's.
     sums: one signed sum per lane.
 
@@ -41,7 +44,9 @@ class Chain(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        if self.shape.target is Target.XCUP:
+        if self.shape.dot_segments > 1:
+            self._dot_products(m)
+        elif self.shape.target in SLICES:
             self._cascades(m)
         else:
             self._stages(m)
@@ -93,13 +98,32 @@ class Chain(wiring.Component):
             sums.append(cascade.sums)
         m.d.comb += self.sums.eq(Cat(sums))
 
+    def _dot_products(self, m: Module) -> None:
+        """Add the selection of every segment and stage, and a cascade per lane that takes all segments."""
+        shape, stages, segments = self.shape, self.shape.segment_stages, self.shape.dot_segments
+        m.submodules.selects = selects = Copies(SelectStage(shape), segments * stages)
+        m.submodules.cascades = cascades = Copies(DotCascade(shape), shape.lanes, shared=("weight", "load_weight"))
+        rows = [self.select.word_select(segment, shape.select_bits) for segment in range(segments)]
+        m.d.comb += [
+            selects.words.eq(self.words),
+            selects.select.eq(Cat(row for row in rows for _ in range(stages))),
+            selects.load_select.eq(Cat(self.load_select for _ in range(segments))),
+            cascades.operands.eq(Cat(
+                selects.chosen.word_select(at * shape.lanes + lane, 8)
+                for lane in range(shape.lanes) for at in range(segments * stages)
+            )),
+            cascades.weight.eq(self.weight),
+            cascades.load_weight.eq(self.load_weight),
+            self.sums.eq(cascades.sums),
+        ]  # fmt: skip
+
 
 class Segment(wiring.Component):
     """The chains of all output channels: they share activations and load waves, each has weights of its own.
 
     Members
     -------
-    As `Chain`; weight, select and sums are [chain] and [chain][lane], chain 0 in the least significant bits.
+    As `Chain`; weight, select and sums are [chain][segment] and [chain][lane], chain 0 in the least significant bits.
 
     Protocol, Latency and throughput
     --------------------------------
@@ -121,9 +145,9 @@ class Segment(wiring.Component):
 
 def _chain_members(shape: ArrayShape, *, chains: int) -> dict[str, wiring.Member]:
     return {
-        "words": In(shape.segment_stages * shape.lanes * shape.word_bits),
-        "weight": In(chains * 8),
-        "select": In(chains * shape.select_bits),
+        "words": In(shape.dot_segments * shape.segment_stages * shape.lanes * shape.word_bits),
+        "weight": In(chains * shape.dot_segments * 8),
+        "select": In(chains * shape.dot_segments * shape.select_bits),
         "load_weight": In(shape.segment_stages),
         "load_select": In(shape.segment_stages),
         "sums": Out(chains * shape.lanes * shape.segment_sum_bits),

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from gossamer.arch.accumulator import accumulator_entries, accumulator_rows, half_depths
 from gossamer.arch.errors import GossamerError
 from gossamer.arch.spec import MemoryKind, SparseAccelerator
-from gossamer.arch.target import Target, segment_limit
-from gossamer.arch.timing import adder_levels
+from gossamer.arch.target import Target, dot_segments, segment_limit
+from gossamer.arch.timing import adder_levels, ceil_div
 
 PRODUCT_LIMIT_BITS = 14
 """The largest product of two int8 is 2**14, of -128 and -128."""
@@ -50,7 +50,7 @@ class ArrayShape:
                 f"`chain_length` must be a multiple of `weight_rows_per_cycle` ({self.weight_rows_per_cycle}), "
                 f"not {self.chain_length}"
             )
-        limit = segment_limit(self.target, self.lanes)
+        limit = segment_limit(self.target, self.lanes, self.weight_rows_per_cycle)
         if limit is not None and self.segment_stages > limit:
             raise ArrayShapeError(
                 f"`chain_length` must be at most {limit} x `weight_rows_per_cycle` "
@@ -92,9 +92,19 @@ class ArrayShape:
         return self.chain_length // self.weight_rows_per_cycle
 
     @property
+    def dot_segments(self) -> int:
+        """Segments that share DSP slices, each a term of their dot products; 1 where none do."""
+        return dot_segments(self.target, self.weight_rows_per_cycle)
+
+    @property
+    def segment_groups(self) -> int:
+        """Groups of `dot_segments` segments; the last may lack some."""
+        return ceil_div(self.weight_rows_per_cycle, self.dot_segments)
+
+    @property
     def segment_sum_bits(self) -> int:
-        """Bits of a signed sum of one product per stage of a segment."""
-        return sum_bits(self.segment_stages)
+        """Bits of a signed sum of one product per stage of a group of segments."""
+        return sum_bits(self.segment_stages * self.dot_segments)
 
     @property
     def sum_bits(self) -> int:
@@ -103,8 +113,13 @@ class ArrayShape:
 
     @property
     def adder_levels(self) -> int:
-        """Registered levels of the tree that adds the segments of a chain."""
+        """Cycles to add the segments of a chain: registered levels of a tree, whatever adds."""
         return adder_levels(self.weight_rows_per_cycle)
+
+    @property
+    def delay_levels(self) -> int:
+        """Cycles among these for which there is nothing left to add: DSP slices have added segments by themselves."""
+        return self.adder_levels - adder_levels(self.segment_groups)
 
     @property
     def half_rows(self) -> int:

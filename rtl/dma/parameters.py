@@ -30,7 +30,7 @@ BURST_LENGTH_BITS = 8
 """Of arlen and awlen."""
 
 
-MULTIPLIER_BITS = {Target.GENERIC: LENGTH_BITS, Target.ECP5: 18, Target.XCUP: LENGTH_BITS}
+MULTIPLIER_BITS = {target: 18 if target is Target.ECP5 else LENGTH_BITS for target in Target}
 """Of the wide operand of a DSP slice, unsigned."""
 
 

@@ -135,6 +135,7 @@ def _resources(spec: SparseAccelerator) -> str:
 _BUILT = {
     Target.GENERIC: "plain Verilog; synthesis chooses the multipliers",
     Target.XCUP: "cascades of DSP48E2 that take two lanes each",
+    Target.VERSAL: "cascades of DSP58 that take up to three segments of a chain, or two lanes, each",
     Target.ECP5: "MULT18X18D with their registers, one per lane and stage",
 }
 

@@ -21,6 +21,7 @@ _WAIVERS = (
 _PRIMITIVE_WAIVERS = (
     ("PINCONNECTEMPTY", "dsp_cascade*", "outputs of a DSP slice that are not used"),
     ("PINCONNECTEMPTY", "dsp_adder*", "the same"),
+    ("PINCONNECTEMPTY", "dot_cascade*", "the same"),
     ("PINMISSING", "registered_multiplier", "C, shift inputs, which only a multiplier can drive, and unused outputs"),
     ("PINMISSING", "part_product", "the same"),
 )

@@ -37,7 +37,8 @@ CalibrationOption = Annotated[
 RangeOption = Annotated[str, typer.Option("--range", help="Activation range: min-max, percentile or mse")]
 BatchOption = Annotated[int, typer.Option("--batch", "-b", min=1, max=4096, help="Inputs processed together")]
 TargetOption = Annotated[
-    str | None, typer.Option("--target", help="Whose DSPs to build from: generic, xcup, ecp5; default: the device's")
+    str | None,
+    typer.Option("--target", help="Whose DSPs to build from: generic, xcup, versal, ecp5; default: the device's"),
 ]
 ObjectiveOption = Annotated[
     str, typer.Option("--objective", help="What mappings are chosen for: latency, energy, edp or bytes (off chip)")

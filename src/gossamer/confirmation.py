@@ -196,10 +196,11 @@ def _on_rtl(spec: SparseAccelerator, program: Program, stage: Stage) -> dict[str
 
 def _synthesized(spec: SparseAccelerator, stage: Stage) -> dict[str, Any]:
     """Return what Yosys says a config takes; nothing for a family it cannot map."""
-    from gossamer.arch.target import Target, default_target
+    from gossamer.arch.target import default_target
+    from gossamer.rtl.synthesis.cells import FAMILY
     from gossamer.synthesis import SynthesisRequest, run_synthesis
 
-    if default_target(spec.device.family) is Target.GENERIC:
+    if default_target(spec.device.family) not in FAMILY:
         return {}
     with tempfile.TemporaryDirectory(prefix="gossamer-confirm-") as folder:
         config = Path(folder) / "config.yaml"

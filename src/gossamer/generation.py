@@ -62,10 +62,10 @@ def generate(
 ) -> GenerationReport:  # fmt: skip
     """Write the Verilog of a config, and what other tools and people need with it, to a folder.
 
-    `settings`: `KEY=VALUE` overrides. `target`: generic, xcup or ecp5, whose primitives the array is built from;
-    absent: that of the config's device. `vivado`: also Vivado projects for that device, in `vivado/`. A folder that
-    holds anything but an earlier generation is refused. Raises ConfigError for a config that is wrong, has no hardware
-    or is for a device that Vivado does not support, GossamerError for a folder that cannot be written.
+    `settings`: `KEY=VALUE` overrides. `target`: generic, xcup, versal or ecp5, whose primitives the array is built
+    from; absent: that of the config's device. `vivado`: also Vivado projects for that device, in `vivado/`. A folder
+    that holds anything but an earlier generation is refused. Raises ConfigError for a config that is wrong, has no
+    hardware or is for a device that Vivado does not support, GossamerError for a folder that cannot be written.
     """
     from gossamer.arch.config import fingerprint, load_config, require_hardware, resolved_yaml
     from gossamer.arch.cores import require_one_core

@@ -41,8 +41,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("compute")
 
 
-@pytest.mark.parametrize("target", Target)
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        pytest.param(name, target, marks=pytest.mark.slow if (name, target) == ("wide", Target.VERSAL) else ())
+        for name in SHAPES
+        for target in Target
+    ],
+)
 def test_random_instructions(name: str, target: Target, folder: Path) -> None:
     case = folder / f"{name}-{target}.npz"
     shape = replace(SHAPES[name], target=target)
@@ -114,7 +120,9 @@ def test_the_small_array_that_mutants_change_is_right(folder: Path) -> None:
     simulate(modules(SMALL), folder, "small", "instructions", folder / "small.npz")
 
 
-@pytest.mark.parametrize("target", Target)
+@pytest.mark.parametrize(
+    "target", [pytest.param(each, marks=pytest.mark.slow if each is Target.VERSAL else ()) for each in Target]
+)
 def test_lines_do_not_grow_with_the_array(target: Target) -> None:
     def lines(shape: ArrayShape) -> int:
         return sum(

@@ -1,5 +1,5 @@
-"""Cascades of DSP48E2 and stages of MULT18X18D: the bench of the COMPUTE engine on the primitives' models and on the
-netlist, and what synthesis makes of the array.
+"""Cascades of DSP48E2 and DSP58, and stages of MULT18X18D: the bench of the COMPUTE engine on the primitives' models
+and on the netlist, and what synthesis makes of the array.
 """
 
 import re
@@ -15,7 +15,7 @@ from synthesis import Netlist, cascade_links, cell_models, synthesize
 
 from gossamer.arch.primitives import adder_dsps
 from gossamer.arch.spec import Family
-from gossamer.arch.target import LOW_LANE_BITS, Target, default_target, packed_stages, segment_problem
+from gossamer.arch.target import LOW_LANE_BITS, Target, default_target, dot_segments, packed_stages, segment_problem
 from gossamer.rtl.array.array import SparseArray
 from gossamer.rtl.array.chain import Chain
 from gossamer.rtl.array.shape import ArrayShape, ArrayShapeError
@@ -36,9 +36,32 @@ NETLIST = replace(SMALL, group_size=8, chain_length=8, weight_rows_per_cycle=2, 
 SEGMENTS = {count: replace(SMALL, chain_length=count, weight_rows_per_cycle=count) for count in (2, 3, 4, 5, 16)}
 """Up to four segments are added by two DSPs, more by groups of four and what adds the groups."""
 
+VERSAL = {
+    rows: replace(SMALL, chain_length=2 * rows, weight_rows_per_cycle=rows, target=Target.VERSAL) for rows in (1, 3, 5)
+}
+"""Two lanes in a DSP58; three segments in one; two groups of three, of which one segment is absent, and their adder."""
+
+VERSAL_ARRAY = replace(VERSAL[3], chains=16, chain_length=12, lanes=4, vector_lanes=16)
+VERSAL_ARRAYS = (
+    (VERSAL_ARRAY, 3), (replace(VERSAL_ARRAY, weight_rows_per_cycle=2), 2),
+    (replace(VERSAL_ARRAY, weight_rows_per_cycle=6), 3), (replace(VERSAL_ARRAY, group_size=8), 3),
+    (replace(VERSAL_ARRAY, group_size=16), 3), (replace(VERSAL_ARRAY, chain_length=4, weight_rows_per_cycle=1), 2),
+    (replace(VERSAL_ARRAY, chain_length=4, weight_rows_per_cycle=1, group_size=8), 2),
+)  # fmt: skip
+"""Arrays of docs/decisions/0024, and products of each DSP58 that multiplies; `pytest -m slow -s` prints the counts."""
+
+VERSAL_NETLIST = replace(VERSAL[1], group_size=8, chain_length=8, weight_rows_per_cycle=4, lanes=1)
+"""Two groups of two segments."""
+
 DSPS_256 = replace(SMALL, chains=32, chain_length=4, lanes=4)
 
 LUTS_PER_DSP = {4: 17, 8: 33, 16: 95}
+
+
+def shape_name(value: object) -> str | None:
+    if not isinstance(value, ArrayShape):
+        return None
+    return f"{value.group_size}-{value.chains}x{value.chain_length}x{value.lanes}-{value.weight_rows_per_cycle}"
 
 
 def array_of(shape: ArrayShape) -> tuple[VerilogModule, ...]:
@@ -66,6 +89,14 @@ def test_extremes_fill_the_longest_segment(target: Target, activation: int, weig
     shape = replace(LONGEST, target=target)
     extremes(shape, tmp_path / "case.npz", activation, weight)
     simulate(modules(shape), tmp_path, "extremes", "instructions", tmp_path / "case.npz")
+
+
+@pytest.mark.slow
+def test_extremes_fill_dot_products(tmp_path: Path) -> None:
+    """Nine bits of A hold every operand, and a group that lacks a segment adds nothing in its place."""
+    for activation, weight in ((0x80, 0x80), (0x80, 0x7F)):
+        extremes(VERSAL[5], tmp_path / "case.npz", activation, weight)
+        simulate(modules(VERSAL[5]), tmp_path, f"extremes-{weight}", "instructions", tmp_path / "case.npz")
 
 
 @pytest.mark.parametrize("count", [2, 4, 5])
@@ -100,6 +131,9 @@ def test_lanes_stay_apart_up_to_the_limit_and_not_beyond() -> None:
     def fits(stages: int) -> bool:
         return all(0 <= start + stages * value < field for value in (min(corners), max(corners)))
 
+    operand = 1 << 26
+    assert -operand <= (-128 << LOW_LANE_BITS) - 128, "what the pre-adder holds"
+    assert -operand > (-128 << LOW_LANE_BITS + 1) - 1, "it does not hold a wider field"
     limit = packed_stages()
     assert (limit, packed_stages(127 * 128), packed_stages(255 * 128)) == (7, 8, 4)
     assert fits(limit)
@@ -136,10 +170,22 @@ def test_segments_no_cascade_can_hold_are_refused(sizes: dict[str, int], message
             replace(SMALL, **sizes)
 
 
+@pytest.mark.parametrize(
+    ("segments", "shared", "longest"), [(1, 1, 7), (2, 2, 20), (3, 3, 20), (4, 2, 20), (5, 3, 20), (8, 3, 20)]
+)
+def test_segments_share_a_dsp58_and_fill_no_field(segments: int, shared: int, longest: int) -> None:
+    assert dot_segments(Target.VERSAL, segments) == shared
+    assert dot_segments(Target.XCUP, segments) == 1
+    for stages in (longest, longest + 1):
+        shape = {"chain_length": segments * stages, "segments": segments, "lanes": 2, "target": Target.VERSAL}
+        assert (segment_problem(**shape) is None) == (stages == longest)
+    assert "; try 2," in str(segment_problem(chain_length=8, segments=1, lanes=2, target=Target.VERSAL))
+
+
 def test_families_have_the_target_that_is_built_for_them() -> None:
     targets = {family: default_target(family) for family in Family}
     assert targets == {
-        Family.ULTRASCALE_PLUS: Target.XCUP, Family.ECP5: Target.ECP5, Family.VERSAL: Target.GENERIC,
+        Family.ULTRASCALE_PLUS: Target.XCUP, Family.ECP5: Target.ECP5, Family.VERSAL: Target.VERSAL,
         Family.SERIES7: Target.GENERIC,
     }  # fmt: skip
 
@@ -148,6 +194,7 @@ def test_models_are_added_where_primitives_are_used_and_not_defined() -> None:
     array = array_of(NETLIST)
     assert [each.name for each in primitive_models(array)] == ["DSP48E2", "MUXF7"]
     assert [each.name for each in primitive_models((*array, model("MUXF7")))] == ["DSP48E2"]
+    assert [each.name for each in primitive_models(array_of(VERSAL_NETLIST))] == ["DSP58"]
     assert primitive_models(array_of(replace(NETLIST, target=Target.GENERIC))) == ()
     for name in PRIMITIVES:
         assert re.search(rf"^module {name}\b", model(name).text, re.M)
@@ -183,6 +230,18 @@ def test_the_netlist_passes_the_bench(netlist: Netlist, tmp_path: Path) -> None:
     simulate(netlist_modules(netlist), tmp_path, "extremes", "instructions", tmp_path / "extremes.npz")
 
 
+def test_the_netlist_of_dot_products_passes_the_bench(tmp_path: Path) -> None:
+    netlist = synthesize(array_of(VERSAL_NETLIST), tmp_path / "netlist")
+    check_dot_products(netlist, VERSAL_NETLIST)
+    engine, array = modules(VERSAL_NETLIST), {each.name for each in array_of(VERSAL_NETLIST)}
+    rest = [each for each in engine if each.name not in array]
+    random_case(VERSAL_NETLIST, 10, tmp_path / "case.npz")
+    sources = (*rest, VerilogModule(name="sparse_array", text=netlist.verilog), cell_models())
+    simulate(sources, tmp_path, "netlist", "instructions", tmp_path / "case.npz")
+    extremes(VERSAL_NETLIST, tmp_path / "extremes.npz", 0x80, 0x80)
+    simulate(sources, tmp_path, "extremes", "instructions", tmp_path / "extremes.npz")
+
+
 # What synthesis counts.
 
 
@@ -206,6 +265,48 @@ def check_counts(netlist: Netlist, shape: ArrayShape) -> None:
     assert netlist.cells["CARRY4"] == 0, "an adder in fabric"
 
 
+LUTS_PER_BYTE_ALONE = {4: 8, 8: 24, 16: 40}
+"""Without multiplexers behind the LUTs."""
+
+
+def check_dot_products(netlist: Netlist, shape: ArrayShape) -> None:
+    """One DSP58 for a stage of each group of segments, and lane; cascades as in `check_counts`. LUTs choose bytes, and
+    two for each bit of the selections that are widened from indices in a cycle.
+    """
+    sums, groups = shape.chains * shape.lanes, shape.segment_groups
+    dsps = sums * groups * shape.segment_stages
+    adders, heads = (sums // 2 * count for count in ADDERS[groups])
+    assert netlist.cells["DSP58"] == dsps + adders
+    assert cascade_links(netlist) == (dsps + adders - sums * groups - heads, sums * groups + heads)
+    assert netlist.cells["DSP48E2"] == netlist.cells["MUXF7"] == netlist.cells["CARRY4"] == 0
+    selected = LUTS_PER_BYTE_ALONE[shape.group_size] * sums * shape.chain_length
+    widened = shape.chains * shape.weight_rows_per_cycle * shape.select_bits
+    assert selected <= netlist.luts <= selected + 2 * widened, netlist.cells
+
+
+@pytest.mark.parametrize(
+    ("shape", "products_per_dsp"),
+    [
+        (VERSAL[1], 2),
+        (VERSAL[3], 3),
+        pytest.param(VERSAL[5], 2.5, marks=pytest.mark.slow),
+        *(pytest.param(shape, products, marks=pytest.mark.slow) for shape, products in VERSAL_ARRAYS),
+    ],
+    ids=shape_name,
+)
+def test_a_dsp58_takes_two_lanes_or_three_segments(shape: ArrayShape, products_per_dsp: float, tmp_path: Path) -> None:
+    netlist = synthesize(array_of(shape), tmp_path)
+    products = shape.chains * shape.chain_length * shape.lanes
+    multipliers = netlist.cells["DSP58"] - adder_dsps(shape.chains * shape.lanes, shape.segment_groups)
+    if shape.dot_segments > 1:
+        check_dot_products(netlist, shape)
+    else:
+        cascades = shape.chains * shape.lanes // 2
+        assert cascade_links(netlist) == (products // 2 - cascades, cascades)
+        assert netlist.cells["DSP48E2"] == netlist.cells["MUXF7"] == netlist.cells["CARRY4"] == 0
+    assert products / multipliers == products_per_dsp
+
+
 @pytest.mark.parametrize(
     "shape",
     [
@@ -216,13 +317,14 @@ def check_counts(netlist: Netlist, shape: ArrayShape) -> None:
         replace(SMALL, group_size=8, chain_length=8, weight_rows_per_cycle=2, lanes=4),
         replace(SMALL, group_size=16, chain_length=16, weight_rows_per_cycle=4, vector_lanes=16),
         pytest.param(SEGMENTS[5], marks=pytest.mark.slow),
+        pytest.param(replace(VERSAL_ARRAY, target=Target.XCUP), marks=pytest.mark.slow),
+        pytest.param(replace(VERSAL_ARRAY, target=Target.XCUP, weight_rows_per_cycle=2), marks=pytest.mark.slow),
+        pytest.param(replace(VERSAL_ARRAY, target=Target.XCUP, group_size=8), marks=pytest.mark.slow),
         pytest.param(replace(DSPS_256, group_size=8), marks=pytest.mark.slow),
         pytest.param(replace(DSPS_256, group_size=16, vector_lanes=16), marks=pytest.mark.slow),
         pytest.param(replace(SMALL, group_size=8, chains=32, chain_length=7), marks=pytest.mark.slow),
     ],
-    ids=lambda shape: (
-        f"{shape.group_size}-{shape.chains}x{shape.chain_length}x{shape.lanes}-{shape.weight_rows_per_cycle}"
-    ),
+    ids=shape_name,
 )
 def test_the_whole_array_takes_few_luts(shape: ArrayShape, tmp_path: Path) -> None:
     check_counts(synthesize(array_of(shape), tmp_path), shape)
@@ -248,6 +350,8 @@ LOGIC_MUTANTS = {
     "segments below not added": ("dsp_adder_4_16_18", r"9'b000011111", "9'b000001111"),
     "carry between two sums": ("dsp_adder_4_16_18", r'USE_SIMD\("TWO24"\)', 'USE_SIMD("ONE48")'),
     "segments a cycle early": ("dsp_adder_4_16_18", r"\.CREG\(n\)", ".CREG(0)"),
+    "dot product without its middle": ("dot_cascade", r"operands\[16 \+ 8\*n \+: 8\]", "8'h0"),
+    "one register of A": ("dot_cascade", r"AREG\(2\), \.ACASCREG\(2\)", "AREG(1), .ACASCREG(1)"),
     "weight not held in ECP5": ("registered_multiplier", r"CE1\(load_weight\)", "CE1(1'b1)"),
     "output register lost": ("registered_multiplier", r'OUTPUT_CLK\("CLK0"\)', 'OUTPUT_CLK("NONE")'),
     "bytes of a word swapped": ("byte_select", r"BLUT\(low\), \.ALUT\(high\)", "BLUT(high), .ALUT(low)"),
@@ -257,6 +361,7 @@ UNCOVERED = {
     "quarters": ("dsp_adder_4_16_18", r'USE_SIMD\("TWO24"\)', 'USE_SIMD("FOUR12")', "neither SIMD in quarters"),
     "carry": ("dsp_adder_4_16_18", r"\.CARRYIN\(1'b0\)", ".CARRYIN(1'b1)", "only sums without carry in SIMD"),
     "logic": ("dsp_cascade", r"ALUMODE\(4'b0000\)", "ALUMODE(4'b0100)", "no logic functions"),
+    "pre-adder of a dot product": ("dot_cascade", r'AMULTSEL\("A"\)', 'AMULTSEL("AD")', "no pre-adder in INT8"),
     "bypass": ("registered_multiplier", r'BYPASS\("DISABLED"\)', 'BYPASS("ENABLED")', "no bypass"),
 }
 LINK = r"\.PCIN\(cascade\[48\*n \+: 48\]\)"
@@ -264,6 +369,7 @@ COUNT_MUTANTS = {
     "fabric adder in a link": ("dsp_cascade", r"\.PCIN\((cascade\[48\*n \+: 48\])\)", r".PCIN(\1 + 48'h1)", "PCOUT"),
     "PCOUT used in fabric": ("dsp_cascade", r"assign sums = \{", r"\g<0>cascade[95:48] ^ ", "PCOUT reaches pin"),
     "cascade cut": ("dsp_cascade", LINK, ".PCIN(48'h0)", r"assert 8 == \(16 \+ 0\)"),
+    "dot cascade cut": ("dot_cascade", LINK.replace("48", "58"), ".PCIN(58'h0)", r"assert 16 == \(32 \+ 0\)"),
     "link between adders cut": ("dsp_adder_4_16_18", LINK, ".PCIN(48'h0)", r"assert 24 == \(32 \+ 16\)"),
 }
 """Synthesis removes what stands before a cut: half of the stages, and half of the adders with the stages they add."""
@@ -285,6 +391,8 @@ def mutated(sources: tuple[VerilogModule, ...], name: str, pattern: str, replace
 def shape_of(module: str) -> ArrayShape:
     if module.startswith("dsp_adder"):
         return SEGMENTS[4]
+    if module == "dot_cascade":
+        return VERSAL[3]
     return SMALL if module == "dsp_cascade" else replace(SMALL, target=Target.ECP5)
 
 
@@ -314,4 +422,4 @@ def test_mutants_fail_the_counts(mutant: str, tmp_path: Path) -> None:
     shape = shape_of(name)
     netlist = synthesize(mutated(array_of(shape), name, pattern, replacement), tmp_path)
     with pytest.raises(AssertionError, match=message):
-        check_counts(netlist, shape)
+        (check_dot_products if shape.dot_segments > 1 else check_counts)(netlist, shape)

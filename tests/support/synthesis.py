@@ -1,6 +1,7 @@
 """Synthesize generated Verilog with Yosys, and tell what became of it: cells, DSP cascades, a netlist to simulate."""
 
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -10,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from gossamer.rtl.primitives import primitive_models
 from gossamer.rtl.verilog import VerilogModule
 
 LUTS = ("LUT1", "LUT2", "LUT3", "LUT4", "LUT5", "LUT6", "INV", "SRL16E", "SRLC32E")
@@ -39,14 +41,23 @@ class Netlist:
 
 
 def synthesize(modules: Sequence[VerilogModule], folder: Path) -> Netlist:
-    """Return the first module and all below it, flat, in cells of UltraScale+."""
+    """Return the first module and all below it, flat, in cells of UltraScale+.
+
+    Yosys 0.70 has no Versal family: DSP58 are boxes it does not look into, and the LUTs and flip-flops around them
+    those of UltraScale+ without the multiplexers behind LUTs, which Versal lacks.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     top = modules[0].name
+    boxes = [each for each in primitive_models(modules) if each.name == "DSP58"]
     for module in modules:
         (folder / f"{module.name}.v").write_text(module.text)
+    for box in boxes:  # parameters and ports only
+        head = re.sub(r"^\);\n.*?^endmodule", ");\nendmodule", box.text, flags=re.M | re.S)
+        (folder / f"{box.name}.v").write_text(head)
     script = [
         "read_verilog " + " ".join(f"{module.name}.v" for module in modules),
-        f"synth_xilinx -family xcup -flatten -noiopad -noclkbuf -top {top}",
+        *(f"read_verilog -lib {box.name}.v" for box in boxes),
+        f"synth_xilinx -family xcup {'-nowidelut ' if boxes else ''}-flatten -noiopad -noclkbuf -top {top}",
         "write_json netlist.json",
         "write_verilog -noattr netlist.v",
     ]
@@ -57,6 +68,7 @@ def synthesize(modules: Sequence[VerilogModule], folder: Path) -> Netlist:
     assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-2000:]
     module = json.loads((folder / "netlist.json").read_text())["modules"][top]
     cells = Counter(cell["type"] for cell in module["cells"].values() if not cell["type"].startswith("$"))
+    print(f"{folder.name}: {dict(cells)}")
     return Netlist(cells=cells, verilog=(folder / "netlist.v").read_text(), module=module)
 
 
@@ -65,7 +77,7 @@ def cascade_links(netlist: Netlist) -> tuple[int, int]:
 
     Fails if a PCIN is anything else, or a PCOUT drives anything but one PCIN.
     """
-    dsps = netlist.of_type("DSP48E2")
+    dsps = netlist.of_type("DSP48E2") + netlist.of_type("DSP58")
     driver = {tuple(dsp["connections"]["PCOUT"]): number for number, dsp in enumerate(dsps)}
     assert len(driver) == len(dsps)
     heads, links = 0, []

@@ -162,7 +162,8 @@ def test_vivado_script_is_tcl_and_declares_every_interface(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("target", Target)
 def test_lint_is_clean_with_the_waivers(target: Target, tmp_path: Path) -> None:
-    report = gossamer.generate("ecp5-tiny", tmp_path / "core", target=target)
+    settings = ["array.weight_rows_per_cycle=2"] if target is Target.VERSAL else []  # dot products
+    report = gossamer.generate("ecp5-tiny", tmp_path / "core", settings=settings, target=target)
     environment = {**os.environ, "PATH": f"{verilator_folder()}{os.pathsep}{os.environ['PATH']}"}
     command = ["verilator", "--lint-only", "-Wall", "--top-module", report.top, "waivers.vlt", "-f", "filelist.f"]
     command += ["-f", "simulation.f"]
@@ -257,7 +258,10 @@ def test_foreign_folders_and_files_are_refused(run: Run, tmp_path: Path, text: s
         ),
         (("-c", "ecp5-tinny"), "did you mean"),
         (("-c", "ecp5-tiny", "--set", "array.chains=7"), "array.chains"),
-        (("-c", "ecp5-tiny", "--target", "stratix"), "--target must be one of generic, xcup, ecp5; not stratix"),
+        (
+            ("-c", "ecp5-tiny", "--target", "stratix"),
+            "--target must be one of generic, xcup, versal, ecp5; not stratix",
+        ),
         (
             ("-c", "kv260-edge", "--set", "array.weight_rows_per_cycle=1"),
             "must cut array.chain_length (8) into segments of at most 7 stages on target xcup, not 8: two lanes share "
@@ -278,6 +282,7 @@ def test_what_has_no_hardware_is_refused(run: Run, tmp_path: Path, arguments: tu
     ("arguments", "target", "primitive"),
     [
         ((), "ecp5", "MULT18X18D"), (("--target", "xcup"), "xcup", "DSP48E2"), (("--target", "generic"), "generic", ""),
+        (("--target", "versal"), "versal", "DSP58"),
     ],
 )  # fmt: skip
 def test_the_device_chooses_the_target_unless_it_is_named(
@@ -286,7 +291,7 @@ def test_the_device_chooses_the_target_unless_it_is_named(
     status, out, _ = run("-c", "ecp5-tiny", "-o", "core", "--json", *arguments)
     assert (status, json.loads(out)["target"]) == (0, target)
     text = "".join(path.read_text() for path in sorted((tmp_path / "core" / "verilog").iterdir()))
-    found = {name for name in ("DSP48E2", "MULT18X18D") if re.search(rf"^ *{name} #", text, re.M)}
+    found = {name for name in ("DSP48E2", "DSP58", "MULT18X18D") if re.search(rf"^ *{name} #", text, re.M)}
     assert found == ({primitive} if primitive else set())
     command = json.loads((tmp_path / "core" / "generation.json").read_text())["command"]
     assert command[4:] == [*arguments]

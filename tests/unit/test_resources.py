@@ -184,6 +184,39 @@ def test_two_lanes_share_a_dsp_and_an_odd_lane_takes_one(lanes: int, per_stage: 
     assert estimate_resources(narrow).components["array"].dsp == 128 * 16 * lanes
 
 
+@pytest.mark.parametrize(("rows", "per_dsp", "adders"), [(1, 2, 0), (2, 2, 0), (3, 3, 0), (4, 2, 1), (6, 3, 1)])
+def test_two_lanes_or_three_segments_share_a_dsp58(rows: int, per_dsp: int, adders: int) -> None:
+    """Of segments of four stages; what is left of more groups of segments than one is added in further DSP58."""
+    changes = ["array.chains=16", f"array.chain_length={4 * rows}", f"array.weight_rows_per_cycle={rows}"]
+    array = estimate_resources(sparse("kv260-edge", "device=vhk158", *changes)).components["array"]
+    products = 16 * 4 * rows * 2
+    assert array.dsp == products // per_dsp + 16 * adders
+
+
+@pytest.mark.parametrize(
+    ("group_size", "stages", "rows", "dsp", "lut", "ff"),
+    [
+        (4, 12, 3, 256, 6265, 8701),
+        (4, 12, 2, 384, 6233, 8863),
+        (4, 12, 6, 288, 6361, 7643),
+        (8, 12, 3, 256, 18650, 14317),
+        (4, 4, 1, 128, 2121, 2099),
+        (8, 4, 1, 128, 6249, 3971),
+        (16, 12, 3, 256, 31046, 25309),
+    ],
+)
+def test_an_array_of_dsp58_takes_what_synthesis_counts(
+    group_size: int, stages: int, rows: int, dsp: int, lut: int, ff: int
+) -> None:
+    """Against the arrays of docs/decisions/0024 that have 16 chains and 4 lanes, no coefficient fitted to them."""
+    changes = [f"array.group_size={group_size}", f"array.chain_length={stages}", f"array.weight_rows_per_cycle={rows}"]
+    spec = sparse("kv260-edge", "device=vhk158", "array.chains=16", "array.lanes=4", *changes)
+    array = estimate_resources(spec).components["array"]
+    assert array.dsp == dsp
+    assert abs(array.lut - lut) < 0.015 * lut
+    assert abs(array.ff - ff) < 0.005 * ff
+
+
 def test_lutram_buffers_count_as_luts() -> None:
     block, small = (
         estimate_resources(sparse("ecp5-tiny", f"buffers.index.memory={kind}")).components["index buffer"]

@@ -161,7 +161,7 @@ def test_any_number_of_masters_is_connected(made: Make, config: str, settings: t
     assert model.steps[-1] == "write_bitstream"
 
 
-@pytest.mark.parametrize("device", ["zcu104", "vcu1525"])
+@pytest.mark.parametrize("device", ["zcu104", "vcu1525", "vhk158"])
 def test_other_devices_are_built_out_of_context(made: Make, device: str) -> None:
     folder = made("kv260-edge", f"device={device}")
     model = built(folder, boards=())
@@ -365,6 +365,7 @@ def test_same_bytes_from_the_command_line(
             ("-c", "kv260-edge", "--set", "device=vhk158", "--target", "xcup"),
             "--vivado needs primitives that vhk158 (versal) has, and target xcup builds from DSP48E2",
         ),
+        (("-c", "kv260-edge", "--target", "versal"), "target versal builds from DSP58; leave --target out"),
         (("-c", "kv260-edge", "--target", "ecp5"), "target ecp5 builds from MULT18X18D; leave --target out"),
         (
             ("-c", "kv260-edge", "--set", "device.part='a [exit]'"),

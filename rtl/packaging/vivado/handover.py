@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gossamer.arch.errors import ConfigError
 from gossamer.arch.spec import DeviceSpec, Family, SparseAccelerator
-from gossamer.arch.target import Target
+from gossamer.arch.target import Target, default_target
 from gossamer.rtl.packaging.interfaces import INTERRUPT, Bus
 from gossamer.rtl.packaging.vivado.boards import BOARD_DESIGNS, BoardDesign, hbm_ports, zynq_ports
 from gossamer.rtl.packaging.vivado.templates import filled
@@ -26,8 +26,8 @@ def require_vivado(spec: SparseAccelerator, target: Target, where: str) -> None:
             f"{where}: --vivado needs a device that Vivado supports, of family {', '.join(_FAMILIES)}, not "
             f"{device.name} ({device.family}); leave --vivado out, or choose another config"
         )
-    if target is Target.ECP5 or (target is Target.XCUP and device.family is not Family.ULTRASCALE_PLUS):
-        primitive = "MULT18X18D" if target is Target.ECP5 else "DSP48E2"
+    if target not in (Target.GENERIC, default_target(device.family)):
+        primitive = {Target.XCUP: "DSP48E2", Target.VERSAL: "DSP58"}.get(target, "MULT18X18D")
         raise ConfigError(
             f"{where}: --vivado needs primitives that {device.name} ({device.family}) has, and target {target} builds "
             f"from {primitive}; leave --target out"
