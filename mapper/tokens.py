@@ -16,18 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.arch.accumulator import accumulator_entries, half_entries
+from gossamer.arch.activation import half_bytes
 from gossamer.arch.isa import ENGINE_OF, ENGINES, REQUANTIZING, TWO_SOURCES, Opcode, Space
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.mapper.allocate import ACTIVATION_BASE
-from gossamer.mapper.emit import PARAMETER_BYTES
+from gossamer.mapper.emit import HELD_FROM, PARAMETER_BYTES
 from gossamer.sim.kernels import kernel
 
 ACCUMULATOR = 4
 OFF_CHIP = 5
-"""Spaces of accesses beyond those of `Space`."""
+WRITE_PORTS = 6
+"""Spaces of accesses beyond those of `Space`. WRITE_PORTS: those of the halves of the activation buffer (`_ports`)."""
 
-ACCESSES = 4
-"""Most ranges one instruction reads or writes: COMPUTE and VECTOR three sources and a destination."""
+ACCESSES = 5
+"""Most ranges one instruction reads or writes: VECTOR three sources, a destination and its write ports."""
 
 SCAN_LIMIT = 2048
 """Instructions of another engine searched for a conflict. A conflict with an older one becomes one with the oldest
@@ -74,7 +76,7 @@ def derive_accesses(opcodes: Ints, columns: Columns, spec: SparseAccelerator) ->
     Constants are never written, so reading them is no access.
     """
     result = Accesses(len(opcodes))
-    _load_accesses(result, np.flatnonzero(opcodes == Opcode.LOAD), columns)
+    _load_accesses(result, np.flatnonzero(opcodes == Opcode.LOAD), columns, spec)
     _store_accesses(result, np.flatnonzero(opcodes == Opcode.STORE), columns)
     _compute_accesses(result, np.flatnonzero(opcodes == Opcode.COMPUTE), columns, spec)
     _vector_accesses(result, opcodes, np.flatnonzero(opcodes >= Opcode.REQUANTIZE), columns, spec)
@@ -86,14 +88,31 @@ def _at(columns: Columns, rows: Ints, *names: str) -> list[Ints]:
     return [columns[name][rows] if name in columns else zero for name in names]
 
 
-def _load_accesses(result: Accesses, rows: Ints, columns: Columns) -> None:
+def _ports(result: Accesses, rows: Ints, written: int, columns: Columns, spec: SparseAccelerator) -> None:
+    """Set the write ports that instructions use, whose access number `written` is to the activation buffer.
+
+    Each half has one of LOAD's and VECTOR's writes at a time; LOAD waits for the other. What a tensor that stays on
+    chip takes does not keep to the half of who writes it: those accesses write, the others read.
+    """
+    if HELD_FROM not in columns:
+        return
+    held_from = columns[HELD_FROM][rows]
+    low, high, middle = result.low[rows, written], result.high[rows, written], half_bytes(spec)
+    first, end = np.where(low < middle, 0, 1), np.where(high <= middle, 1, 2)
+    result.add(rows, ACCESSES - 1, WRITE_PORTS, first, end - first, writes=False)
+    result.writes[rows, ACCESSES - 1] = low >= held_from
+
+
+def _load_accesses(result: Accesses, rows: Ints, columns: Columns, spec: SparseAccelerator) -> None:
     dram, dram_y, dram_x, ny, nx, run = _at(columns, rows, "dram", "dram_y", "dram_x", "ny", "nx", "run_bytes")
     space, dst, dst_y, dst_x, dst_e = _at(columns, rows, "space", "dst", "dst_y", "dst_x", "dst_e")
     top, bottom, left, right = _at(columns, rows, "pad_top", "pad_bottom", "pad_left", "pad_right")
     varying = np.where(dram >= ACTIVATION_BASE, OFF_CHIP, -1)
     result.add(rows, 0, varying, dram, (ny - 1) * dram_y + (nx - 1) * dram_x + run, writes=False)
     line = left + (nx - 1) * dst_x + (run - 1) * dst_e + 1 + right
-    result.add(rows, 1, space, dst, (top + ny + bottom - 1) * dst_y + line, writes=True)
+    length = (top + ny + bottom - 1) * dst_y + line
+    result.add(rows, 1, space, dst, length, writes=True)
+    _ports(result, rows[space == Space.ACTIVATION], 1, columns, spec)
 
 
 def _store_accesses(result: Accesses, rows: Ints, columns: Columns) -> None:
@@ -150,6 +169,7 @@ def _vector_accesses(
     result.add(rows, 1, np.where(two, int(Space.ACTIVATION), -1), b, reach, writes=False)
     result.add(rows, 2, np.where(par_bytes > 0, int(Space.PARAMETER), -1), par, par_bytes, writes=False)
     result.add(rows, 3, Space.ACTIVATION, d, (ny - 1) * d_y + (nx - 1) * d_x + nc * group, writes=True)
+    _ports(result, rows, 3, columns, spec)
 
 
 @kernel

@@ -1,0 +1,233 @@
+"""Choose tensors that stay on chip from the layer that makes them to those that read them, and place them there.
+
+A tensor can stay if convolutions make it and read it, as their input or as what is added to their result: their
+instructions find any part of a tensor in the activation buffer, padding included. It then is neither stored nor loaded,
+but takes its place for as long as it is needed, which leaves less for the tiles of layers that run meanwhile. Tensors
+are taken in the order of the network, each if the layers that run while it is alive take fewer cycles together, each
+with the best mapping that the rest of the buffer allows.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from gossamer.arch.activation import half_bytes
+from gossamer.arch.isa import Space
+from gossamer.arch.spec import SparseAccelerator
+from gossamer.dataflow.mapping import Objective, input_extent
+from gossamer.dataflow.network import Binary, Conv2d, Network
+from gossamer.dataflow.numerics import QuantParams
+from gossamer.mapper.allocate import OffChip, TensorPlace, align
+from gossamer.mapper.codegen.convolution_loads import Row, fill_lines
+from gossamer.mapper.codegen.mac_layers import convolution_of
+from gossamer.mapper.codegen.wide_pixels import best_width
+from gossamer.mapper.placement import place_tensors
+
+ALIGN_BYTES = 64
+"""Of the sizes of tensors on chip, which are counted from the end of the buffer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A tensor that stays on chip: its place there, and that of the first byte of its padding.
+
+    Rows of an image lie so far apart that the padding on the right of one is that on the left of the next; images
+    likewise. `first`, `last`: of the layers, the one that makes it and the last that reads it.
+    """
+
+    place: TensorPlace
+    base: int
+    size_bytes: int
+    first: int
+    last: int
+
+    def at(self, base: int) -> "Held":
+        """Return it elsewhere."""
+        return replace(self, base=base, place=replace(self.place, address=self.place.address - self.base + base))
+
+    def looks_like(self, other: "Held") -> bool:
+        """Return whether the bytes of another one's padding are the same, at the same addresses."""
+        ours, theirs = (
+            (
+                each.base,
+                each.size_bytes,
+                replace(each.place, name="", quant=QuantParams(1.0, each.place.quant.zero_point)),
+            )
+            for each in (self, other)
+        )
+        return ours == theirs
+
+    def overlaps(self, other: "Held") -> bool:
+        """Return whether it shares bytes with another one, at whatever time."""
+        return self.base < other.base + other.size_bytes and other.base < self.base + self.size_bytes
+
+    def padding_loads(self) -> list[Row]:
+        """Return the LOADs that fill its padding with its zero point."""
+        place, result = self.place, []
+        batch, rows, columns, _ = place.shape
+        gap = place.row_bytes - columns * place.column_bytes
+        below = place.batch_bytes - rows * place.row_bytes
+        areas = [(self.base, 1, place.address - self.base)]
+        for image in range(batch):
+            areas += [(place.at(image, 0, columns), rows, gap), (place.at(image, rows), 1, below)]
+        for address, lines, size in areas:
+            if size:
+                fill = place.quant.zero_point & 0xFF
+                result += fill_lines(Space.ACTIVATION, address, lines, size, place.row_bytes, fill)
+        return result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """The tensors of a network that stay on chip, by their names.
+
+    `taken_bytes`: what they take of the end of the activation buffer while a layer runs, by its output. `filled`: those
+    that lie just where an equal one lay, whose padding is still there.
+    """
+
+    tensors: Mapping[str, Held] = field(default_factory=dict)
+    taken_bytes: Mapping[str, int] = field(default_factory=dict)
+
+    filled: Collection[str] = ()
+
+    def padding_loads(self, name: str) -> list[Row]:
+        """Return the LOADs that fill the padding of a tensor, none if it does not stay on chip or finds it filled."""
+        return self.tensors[name].padding_loads() if name in self.tensors and name not in self.filled else []
+
+
+NOTHING_HELD = Holding()
+
+
+def hold_tensors(
+    network: Network, joins: Mapping[str, Binary], spec: SparseAccelerator, objective: Objective,
+    apart: Collection[str] = (),
+) -> Holding:  # fmt: skip
+    """Return the tensors that stay on chip. `apart`: outputs of layers that need the whole buffer."""
+    return _Choice(network, joins, spec, objective, apart).choose()
+
+
+class _Choice:
+    """What stays on chip, while it is chosen. Units are the layers, each with the one that is joined to it."""
+
+    def __init__(
+        self, network: Network, joins: Mapping[str, Binary], spec: SparseAccelerator, objective: Objective,
+        apart: Collection[str],
+    ) -> None:  # fmt: skip
+        self.network, self.joins, self.spec, self.objective = network, joins, spec, objective
+        self.units = [layer for layer in network.layers if not any(name in joins for name in layer.inputs)]
+        self.free = [isinstance(unit, Conv2d) and unit.output not in apart for unit in self.units]
+        self.held: dict[str, Held] = {}
+        self._places = place_tensors(network, OffChip(spec.array.group_size), joins)
+        self._readers: dict[str, list[int]] = {}
+        for number, unit in enumerate(self.units):
+            joiner = joins.get(unit.output)
+            for name in dict.fromkeys((*unit.inputs, *(joiner.inputs if joiner else ()))):
+                if name != unit.output:
+                    self._readers.setdefault(name, []).append(number)
+
+    def choose(self) -> Holding:
+        """Return the tensors that stay on chip."""
+        for number, unit in enumerate(self.units):
+            name = self.joins.get(unit.output, unit).output
+            last = max(self._readers.get(name, [number]))
+            alive = range(number, last + 1)
+            if last > number and name not in self.network.outputs and all(self.free[each] for each in alive):
+                self._try(name, alive)
+        taken = {unit.output: self._taken_bytes(number) for number, unit in enumerate(self.units)}
+        return Holding(tensors=self.held, taken_bytes=taken, filled=self._filled())
+
+    def _filled(self) -> set[str]:
+        """Return the tensors that find the padding of an equal one before them."""
+        found, capacity = set(), self.spec.buffers.activation.capacity_bytes
+        inside = sorted(self.held.items(), key=lambda item: item[1].first)
+        for at, (name, each) in enumerate(inside):
+            equal = [number for number, (_, other) in enumerate(inside[:at]) if other.looks_like(each)]
+            if not equal:
+                continue
+            since = range(inside[equal[-1]][1].first, each.first)
+            left_alone = all(capacity - self._taken_bytes(number) <= each.base for number in since)
+            if left_alone and not any(other.overlaps(each) for _, other in inside[equal[-1] + 1 : at]):
+                found.add(name)
+        return found
+
+    def _try(self, name: str, alive: range) -> None:
+        """Let a tensor stay on chip if that is not worse; of two equals, it moves fewer bytes."""
+        placed = self._placed({**self.held, name: self._extent(name, alive)})
+        if placed is None or not all(self._writes_apart(each, placed) for each in placed.values()):
+            return
+        kept, room = self.held, [self._taken_bytes(each) for each in range(len(self.units))]
+        self.held = placed
+        changed = [each for each, taken in enumerate(room) if each in alive or self._taken_bytes(each) != taken]
+        after = self._cost(changed)
+        self.held = kept
+        before = self._cost(changed)
+        if after is not None and before is not None and after <= before:
+            self.held = placed
+
+    def _extent(self, name: str, alive: range) -> Held:
+        """Return a tensor with the padding its readers need, from address 0 on."""
+        top = bottom = left = right = 0
+        place = self._places[name]
+        batch, rows, columns, _ = place.shape
+        for number in self._readers[name]:
+            layer = self.units[number]
+            assert isinstance(layer, Conv2d)
+            if layer.inputs[0] == name:
+                (above, before, *_), (_, out_rows, out_columns, _) = (
+                    layer.pads,
+                    self.network.tensors[layer.output].shape,
+                )
+                height = input_extent(out_rows, layer.weight.shape[1], layer.stride[0], layer.dilation[0])
+                width = input_extent(out_columns, layer.weight.shape[2], layer.stride[1], layer.dilation[1])
+                top, bottom = max(top, above), max(bottom, height - above - rows)
+                left, right = max(left, before), max(right, width - before - columns)
+        row_bytes = (columns + max(left, right)) * place.column_bytes
+        batch_bytes = (rows + max(top, bottom)) * row_bytes
+        address = top * row_bytes + left * place.column_bytes
+        place = replace(place, address=address, batch_bytes=batch_bytes, row_bytes=row_bytes, on_chip=True)
+        return Held(
+            place=place, base=0, size_bytes=align(address + batch * batch_bytes, ALIGN_BYTES), first=alive[0],
+            last=alive[-1],
+        )  # fmt: skip
+
+    def _placed(self, held: Mapping[str, Held]) -> dict[str, Held] | None:
+        """Return tensors in places near the end of the buffer, the largest first; None if they do not fit."""
+        placed: dict[str, Held] = {}
+        for name, each in sorted(held.items(), key=lambda item: -item[1].size_bytes):
+            end = self.spec.buffers.activation.capacity_bytes
+            meanwhile = [o for o in placed.values() if o.first <= each.last and each.first <= o.last]
+            for other in sorted(meanwhile, key=lambda other: -other.base):
+                if other.base + other.size_bytes <= end - each.size_bytes:
+                    break
+                end = min(end, other.base)
+            if end < each.size_bytes:
+                return None
+            placed[name] = each.at(end - each.size_bytes)
+        return placed
+
+    def _writes_apart(self, each: Held, held: Collection[str]) -> bool:
+        """Return whether VECTOR writes a tensor beyond the half that LOAD writes, or while LOAD writes neither."""
+        unit = self.units[each.first]
+        joiner = self.joins.get(unit.output)
+        read = {*unit.inputs, *(joiner.inputs if joiner else ())} - {unit.output}
+        return each.base >= half_bytes(self.spec) or read <= set(held)
+
+    def _taken_bytes(self, number: int) -> int:
+        """Return the bytes up to the end of the buffer that tensors take while a unit runs."""
+        capacity = self.spec.buffers.activation.capacity_bytes
+        bases = [each.base for each in self.held.values() if each.first <= number <= each.last]
+        return capacity - min(bases, default=capacity)
+
+    def _cost(self, units: Sequence[int]) -> tuple[float, int] | None:
+        """Return the cost of units under the objective and their cycles, each alone; None if one does not fit."""
+        cost, cycles = 0.0, 0
+        places = {**self._places, **{name: each.place for name, each in self.held.items()}}
+        for number in units:
+            layer = self.units[number]
+            assert isinstance(layer, Conv2d)
+            joiner = self.joins.get(layer.output)
+            convolution = convolution_of(layer, places, joiner, held_bytes=self._taken_bytes(number))
+            found = best_width(convolution, self.spec, objective=self.objective)
+            if found is None:
+                return None
+            cost, cycles = cost + found[1].cost, cycles + found[1].cycles
+        return cost, cycles
