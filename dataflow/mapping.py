@@ -75,9 +75,13 @@ class ConvShape:
     held_bytes: int = 0
 
     @property
-    def columns_apart(self) -> bool:
-        """Whether the words of neighbouring kernel columns do not follow each other on chip."""
-        return self.dilation[1] != 1 or self.source_on_chip
+    def source_words(self) -> int:
+        """Words of an input pixel."""
+        return max(block.word + block.words for block in self.blocks)
+
+    def columns_apart(self, words: int) -> bool:
+        """Return whether kernel columns do not follow each other on chip where `words` of a pixel are read."""
+        return self.dilation[1] != 1 or (self.source_on_chip and words != self.source_words)
 
     @property
     def block_words(self) -> int:

@@ -66,6 +66,8 @@ def compile_mapped(
     network, choices, pairs = choose_all(network, spec, objective)
     apart = {layer.output for pair in pairs for layer in pair}
     holding = hold_tensors(network, choices.joins, spec, objective, apart)
+    if objective is Objective.LATENCY:
+        holding = _worthwhile(network, choices, holding, spec)
     return _compile(network, choices, pairs, holding, spec, config_fingerprint, objective)
 
 
@@ -89,6 +91,20 @@ def choose_all(
         return alone - together
 
     return network, choices, pair_layers(network, joins, spec, saved)
+
+
+def _worthwhile(network: Network, choices: "Choices", holding: Holding, spec: SparseAccelerator) -> Holding:
+    """Return what stays on chip without the parts of the network that take longer so, measured one by one."""
+    for outputs in holding.spans():
+        joined = {choices.joins[name].output for name in outputs if name in choices.joins}
+        part = subnetwork(network, [layer for layer in network.layers if layer.output in {*outputs, *joined}])
+        stored, kept = (
+            run_program(_compile(part, choices, (), each, spec, "", Objective.LATENCY).program, spec).total_cycles
+            for each in (NOTHING_HELD, holding.of(part))
+        )
+        if kept > stored:
+            holding = holding.without(outputs)
+    return holding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,8 @@ with the best mapping that the rest of the buffer allows.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
+from operator import itemgetter
 
 from gossamer.arch.activation import half_bytes
 from gossamer.arch.isa import Space
@@ -31,7 +33,8 @@ class Held:
     """A tensor that stays on chip: its place there, and that of the first byte of its padding.
 
     Rows of an image lie so far apart that the padding on the right of one is that on the left of the next; images
-    likewise. `first`, `last`: of the layers, the one that makes it and the last that reads it.
+    likewise. `first`, `last`: of the layers, the one that makes it and the last that reads it; `maker`: the output of
+    the former.
     """
 
     place: TensorPlace
@@ -39,6 +42,7 @@ class Held:
     size_bytes: int
     first: int
     last: int
+    maker: str
 
     def at(self, base: int) -> "Held":
         """Return it elsewhere."""
@@ -88,6 +92,22 @@ class Holding:
     taken_bytes: Mapping[str, int] = field(default_factory=dict)
 
     filled: Collection[str] = ()
+
+    def spans(self) -> list[list[str]]:
+        """Return the outputs of layers that run in a row while tensors are on chip, span by span."""
+        taken = [(name, size > 0) for name, size in self.taken_bytes.items()]
+        return [[name for name, _ in span] for busy, span in groupby(taken, key=itemgetter(1)) if busy]
+
+    def of(self, network: Network) -> "Holding":
+        """Return what of it is made in a part of the network."""
+        made = {layer.output for layer in network.layers}
+        return replace(self, tensors={name: each for name, each in self.tensors.items() if name in made})
+
+    def without(self, outputs: Collection[str]) -> "Holding":
+        """Return it without a span."""
+        taken = {name: 0 if name in outputs else size for name, size in self.taken_bytes.items()}
+        held = {name: each for name, each in self.tensors.items() if each.maker not in outputs}
+        return replace(self, tensors=held, taken_bytes=taken)
 
     def padding_loads(self, name: str) -> list[Row]:
         """Return the LOADs that fill the padding of a tensor, none if it does not stay on chip or finds it filled."""
@@ -186,7 +206,7 @@ class _Choice:
         place = replace(place, address=address, batch_bytes=batch_bytes, row_bytes=row_bytes, on_chip=True)
         return Held(
             place=place, base=0, size_bytes=align(address + batch * batch_bytes, ALIGN_BYTES), first=alive[0],
-            last=alive[-1],
+            last=alive[-1], maker=self.units[alive[0]].output,
         )  # fmt: skip
 
     def _placed(self, held: Mapping[str, Held]) -> dict[str, Held] | None:

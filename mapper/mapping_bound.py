@@ -26,7 +26,7 @@ _MULTIPLY = int(Opcode.MULTIPLY)
 WEIGHTS_TOO_LARGE, SUMS_TOO_LARGE, TILES_TOO_LARGE, REASONS = range(4)
 """Why a tiling is not legal: what the weight and index, the accumulator or the activation buffer cannot hold."""
 
-# What a layer is: entries of `layer` int64 [LAYER].
+# What a layer is: entries of `layer` int64 [LAYER]. SOURCE_ON_CHIP: words of an input pixel if the input is, else 0.
 (BATCH, ROWS, COLUMNS, OUT_ROWS, OUT_COLUMNS, OUT_WORDS, BLOCKS, BLOCK_OUT_WORDS, WORDS, KERNEL_Y, KERNEL_X, STRIDE_Y,
  STRIDE_X, DILATION_Y, DILATION_X, PAD_Y, PAD_X, STEPS, INDEX_BITS, SHARED, PARAMETER_BYTES, RESIDENT_PARAMETERS,
  JOINED, JOINED_BYTES, SOURCE_ON_CHIP, TARGET_ON_CHIP, OPERAND_ON_CHIP, LAYER) = range(28)  # fmt: skip
@@ -148,9 +148,9 @@ def fits_tile(chip: Ints, loaded: int, written: int) -> bool:
 
 
 @kernel(allocates=False)
-def columns_apart(layer: Ints) -> bool:
+def columns_apart(layer: Ints, words: int) -> bool:
     """Return `ConvShape.columns_apart`."""
-    return bool(layer[DILATION_X] != 1 or layer[SOURCE_ON_CHIP])
+    return bool(layer[DILATION_X] != 1 or (layer[SOURCE_ON_CHIP] > 0 and words != layer[SOURCE_ON_CHIP]))
 
 
 @kernel(allocates=False)
@@ -158,7 +158,7 @@ def _part_cycles(
     layer: Ints, chip: Ints, choice: Ints, positions: int, rows: int, columns: int, words: int
 ) -> int:  # fmt: skip
     """Return the cycles of the COMPUTE of one part of `rows` x `columns` taps and `words` words."""
-    n_ry, n_rx, run_words = runs_of(rows, columns, columns_apart(layer), words)
+    n_ry, n_rx, run_words = runs_of(rows, columns, columns_apart(layer, words), words)
     return compute_duration(
         positions, n_ry * n_rx, run_words, layer[STEPS], chip[CHAIN_LENGTH], chip[LANES], chip[WEIGHT_RATE]
     )

@@ -104,7 +104,7 @@ def _passes(layer: Ints, chip: Ints, choice: Ints, words: int) -> int:
             for ragged in range(2):
                 depth, deep = part_lengths(words, choice[SPLIT_WORDS], ragged)
                 if rows * columns * depth * down * across * deep:
-                    n_ry, n_rx, run_words = runs_of(rows, columns, columns_apart(layer), depth)
+                    n_ry, n_rx, run_words = runs_of(rows, columns, columns_apart(layer, depth), depth)
                     folds = n_ry * n_rx * ceil_ratio(run_words, chip[CHAIN_LENGTH])
                     total += down * across * deep * folds * layer[STEPS]
     return int(total)

@@ -397,8 +397,8 @@ def layer_numbers(shape: ConvShape, chip: Chip, resident: bool) -> Ints:
         shape.batch, shape.rows, shape.columns, shape.out_rows, shape.out_columns,
         ceil_div(shape.out_channels, chip[GROUP_SIZE]), len(shape.blocks), words, shape.block_words, *shape.kernel,
         *shape.stride, *shape.dilation, *shape.pads, shape.steps, shape.index_bits, shape.shares_input,
-        shape.parameter_bytes, resident, shape.joined, shape.joined_bytes, shape.source_on_chip, shape.target_on_chip,
-        shape.operand_on_chip,
+        shape.parameter_bytes, resident, shape.joined, shape.joined_bytes,
+        shape.source_words if shape.source_on_chip else 0, shape.target_on_chip, shape.operand_on_chip,
     )  # fmt: skip
     return layer
 

@@ -48,6 +48,7 @@ from gossamer.sim.conv_layout import (
     VECTOR_LANES,
     WEIGHT_RATE,
     WEIGHT_ROWS,
+    WORDS,
     ZERO,
     most_parts,
     row_bytes,
@@ -306,7 +307,8 @@ def _append_compute(
     """Append the COMPUTE of a step into half `half` of the accumulator; return its job."""
     split = splits[step[STEP_BLOCK], step[STEP_PART]]
     runs, run_words = split[SPLIT_HEIGHT], split[SPLIT_WIDTH] * split[SPLIT_DEPTH]
-    if split[SPLIT_WIDTH] > 1 and (layer[DILATION_X] > 1 or layer[SOURCE_ON_CHIP]):
+    apart = layer[DILATION_X] > 1 or (layer[SOURCE_ON_CHIP] > 0 and split[SPLIT_DEPTH] != layer[WORDS])
+    if split[SPLIT_WIDTH] > 1 and apart:
         runs, run_words = split[SPLIT_HEIGHT] * split[SPLIT_WIDTH], split[SPLIT_DEPTH]
     slot, entry = step[STEP_WEIGHTS], step[STEP_ENTRY]
     at = append_job(

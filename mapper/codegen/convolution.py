@@ -352,7 +352,7 @@ class ConvEmitter:
     def _computes(self, step: Step, sums: int) -> Work:
         shape, tile, split = self.shape, step.tile, self.parts[step.block][step.part]
         (stride_y, stride_x), (dilation_y, dilation_x) = shape.stride, shape.dilation
-        n_ry, n_rx, run_words = reduction_runs(split.rows, split.columns, shape.columns_apart, split.words)
+        n_ry, n_rx, run_words = reduction_runs(split.rows, split.columns, shape.columns_apart(split.words), split.words)
         base, line, pixel = self._input_at(step, split)
         slot = self._weight_slots.use(self._weight_key(step))
         w, i = self._weight_addresses(self._segments[slot][step.block, step.part])

@@ -60,7 +60,7 @@ def _loops(mapping: ConvMapping, spec: SparseAccelerator) -> tuple[Loop, ...]:
             ("part of kernel columns", columns, shape.kernel[1], ""),
         )
     ]
-    n_ry, n_rx, run_words = reduction_runs(rows, columns, shape.columns_apart, words)
+    n_ry, n_rx, run_words = reduction_runs(rows, columns, shape.columns_apart(words), words)
     positions = mapping.tile_rows * mapping.tile_columns
     stages, lanes = min(array.chain_length, run_words), min(array.lanes, positions)
     inner = (
