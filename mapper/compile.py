@@ -64,11 +64,12 @@ def compile_mapped(
 
         return compile_cores(network, spec, config_fingerprint=config_fingerprint, objective=objective)
     network, choices, pairs = choose_all(network, spec, objective)
-    apart = {layer.output for pair in pairs for layer in pair}
-    holding = hold_tensors(network, choices.joins, spec, objective, apart)
-    if objective is Objective.LATENCY:
-        holding = _worthwhile(network, choices, holding, spec)
-    return _compile(network, choices, pairs, holding, spec, config_fingerprint, objective)
+    found = [
+        _compile(network, choices, turns, hold(network, choices, turns, spec, objective), spec, config_fingerprint,
+                 objective)
+        for turns in ((pairs, ()) if pairs else ((),))
+    ]  # fmt: skip
+    return found[0] if len(found) == 1 else min(found, key=lambda each: run_program(each.program, spec).total_cycles)
 
 
 def choose_all(
@@ -91,6 +92,15 @@ def choose_all(
         return alone - together
 
     return network, choices, pair_layers(network, joins, spec, saved)
+
+
+def hold(
+    network: Network, choices: "Choices", pairs: Sequence[Pair], spec: SparseAccelerator, objective: Objective
+) -> Holding:  # fmt: skip
+    """Return the tensors that stay on chip while no layers take turns."""
+    apart = {layer.output for pair in pairs for layer in pair}
+    holding = hold_tensors(network, choices.joins, spec, objective, apart)
+    return _worthwhile(network, choices, holding, spec) if objective is Objective.LATENCY else holding
 
 
 def _worthwhile(network: Network, choices: "Choices", holding: Holding, spec: SparseAccelerator) -> Holding:

@@ -15,17 +15,99 @@ from operator import itemgetter
 from gossamer.arch.activation import half_bytes
 from gossamer.arch.isa import Space
 from gossamer.arch.spec import SparseAccelerator
+from gossamer.arch.timing import LOAD_MOVE_CYCLES, LOAD_SETUP_CYCLES, LOAD_WRITE_CYCLES, ceil_div
 from gossamer.dataflow.mapping import Objective, input_extent
-from gossamer.dataflow.network import Binary, Conv2d, Network
+from gossamer.dataflow.network import Binary, Conv2d, Layer, Network
 from gossamer.dataflow.numerics import QuantParams
 from gossamer.mapper.allocate import OffChip, TensorPlace, align
 from gossamer.mapper.codegen.convolution_loads import Row, fill_lines
 from gossamer.mapper.codegen.mac_layers import convolution_of
 from gossamer.mapper.codegen.wide_pixels import best_width
 from gossamer.mapper.placement import place_tensors
+from gossamer.sim.offchip import offchip_timing
 
 ALIGN_BYTES = 64
 """Of the sizes of tensors on chip, which are counted from the end of the buffer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdable:
+    """A tensor that can stay on chip: only convolutions make it and read it, and only such run meanwhile.
+
+    `alive`: the numbers of the units from the one that makes it to the last that reads it; `readers`: those that read
+    it. Units are the layers, each with the one that is joined to it. `padding`: pixels above, below, left and right of
+    an image that its readers see as padding.
+    """
+
+    name: str
+    alive: range
+    readers: tuple[int, ...]
+    padding: tuple[int, int, int, int]
+
+    def placed(self, place: TensorPlace) -> tuple[TensorPlace, int]:
+        """Return its place on chip, given that off chip, and its bytes; its padding begins at address 0."""
+        (batch, rows, columns, _), (top, bottom, left, right) = place.shape, self.padding
+        row_bytes = (columns + max(left, right)) * place.column_bytes
+        batch_bytes = (rows + max(top, bottom)) * row_bytes
+        address = top * row_bytes + left * place.column_bytes
+        place = replace(place, address=address, batch_bytes=batch_bytes, row_bytes=row_bytes, on_chip=True)
+        return place, align(address + batch * batch_bytes, ALIGN_BYTES)
+
+    def fill_cycles(self, place: TensorPlace, row_bytes: int) -> int:
+        """Return the cycles of the LOADs that fill the padding of a tensor `placed`, `row_bytes` a cycle."""
+        batch, rows, columns, _ = place.shape
+        areas = (
+            (1, 1, place.address), (batch, rows, place.row_bytes - columns * place.column_bytes),
+            (batch, 1, place.batch_bytes - rows * place.row_bytes),
+        )  # fmt: skip
+        each = LOAD_SETUP_CYCLES + LOAD_MOVE_CYCLES + LOAD_WRITE_CYCLES
+        return sum(loads * (each + lines * ceil_div(size, row_bytes)) for loads, lines, size in areas if size)
+
+
+def units_of(network: Network, joins: Mapping[str, Binary]) -> list[Layer]:
+    """Return the layers but those that are joined to another one."""
+    return [layer for layer in network.layers if not any(name in joins for name in layer.inputs)]
+
+
+def holdable_tensors(network: Network, joins: Mapping[str, Binary], apart: Collection[str] = ()) -> list[Holdable]:
+    """Return the tensors that can stay on chip, in the order they are made. `apart`: outputs of layers that need the
+    whole buffer."""
+    units = units_of(network, joins)
+    readers: dict[str, list[int]] = {}
+    for number, unit in enumerate(units):
+        joiner = joins.get(unit.output)
+        for name in dict.fromkeys((*unit.inputs, *(joiner.inputs if joiner else ()))):
+            readers.setdefault(name, []).append(number)
+    found = []
+    for number, unit in enumerate(units):
+        name = joins.get(unit.output, unit).output
+        alive = range(number, max(readers.get(name, [number])) + 1)
+        meanwhile = [units[each] for each in alive]
+        if (
+            len(alive) > 1
+            and name not in network.outputs
+            and all(isinstance(each, Conv2d) and each.output not in apart for each in meanwhile)
+        ):
+            paddings = [_padding(network, units[each], name) for each in readers[name]]
+            top, bottom, left, right = (max(sizes) for sizes in zip(*paddings, strict=True))
+            found.append(
+                Holdable(name=name, alive=alive, readers=tuple(readers[name]), padding=(top, bottom, left, right))
+            )
+    return found
+
+
+def _padding(network: Network, layer: Layer, name: str) -> tuple[int, int, int, int]:
+    """Return the padding a layer sees around a tensor: none around what is added to its result."""
+    assert isinstance(layer, Conv2d)
+    if layer.inputs[0] != name:
+        return 0, 0, 0, 0
+    (_, rows, columns, _), (_, out_rows, out_columns, _) = (
+        network.tensors[each].shape for each in (name, layer.output)
+    )
+    height = input_extent(out_rows, layer.weight.shape[1], layer.stride[0], layer.dilation[0])
+    width = input_extent(out_columns, layer.weight.shape[2], layer.stride[1], layer.dilation[1])
+    top, left = layer.pads[:2]
+    return top, max(0, height - top - rows), left, max(0, width - left - columns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,32 +208,22 @@ def hold_tensors(
 
 
 class _Choice:
-    """What stays on chip, while it is chosen. Units are the layers, each with the one that is joined to it."""
+    """What stays on chip, while it is chosen."""
 
     def __init__(
         self, network: Network, joins: Mapping[str, Binary], spec: SparseAccelerator, objective: Objective,
         apart: Collection[str],
     ) -> None:  # fmt: skip
         self.network, self.joins, self.spec, self.objective = network, joins, spec, objective
-        self.units = [layer for layer in network.layers if not any(name in joins for name in layer.inputs)]
-        self.free = [isinstance(unit, Conv2d) and unit.output not in apart for unit in self.units]
+        self.units = units_of(network, joins)
         self.held: dict[str, Held] = {}
+        self._candidates = holdable_tensors(network, joins, apart)
         self._places = place_tensors(network, OffChip(spec.array.group_size), joins)
-        self._readers: dict[str, list[int]] = {}
-        for number, unit in enumerate(self.units):
-            joiner = joins.get(unit.output)
-            for name in dict.fromkeys((*unit.inputs, *(joiner.inputs if joiner else ()))):
-                if name != unit.output:
-                    self._readers.setdefault(name, []).append(number)
 
     def choose(self) -> Holding:
         """Return the tensors that stay on chip."""
-        for number, unit in enumerate(self.units):
-            name = self.joins.get(unit.output, unit).output
-            last = max(self._readers.get(name, [number]))
-            alive = range(number, last + 1)
-            if last > number and name not in self.network.outputs and all(self.free[each] for each in alive):
-                self._try(name, alive)
+        for tensor in self._candidates:
+            self._try(tensor)
         taken = {unit.output: self._taken_bytes(number) for number, unit in enumerate(self.units)}
         return Holding(tensors=self.held, taken_bytes=taken, filled=self._filled())
 
@@ -169,44 +241,31 @@ class _Choice:
                 found.add(name)
         return found
 
-    def _try(self, name: str, alive: range) -> None:
+    def _try(self, tensor: Holdable) -> None:
         """Let a tensor stay on chip if that is not worse; of two equals, it moves fewer bytes."""
-        placed = self._placed({**self.held, name: self._extent(name, alive)})
+        placed = self._placed({**self.held, tensor.name: self._extent(tensor)})
         if placed is None or not all(self._writes_apart(each, placed) for each in placed.values()):
             return
         kept, room = self.held, [self._taken_bytes(each) for each in range(len(self.units))]
         self.held = placed
-        changed = [each for each, taken in enumerate(room) if each in alive or self._taken_bytes(each) != taken]
+        changed = [each for each, taken in enumerate(room) if each in tensor.alive or self._taken_bytes(each) != taken]
         after = self._cost(changed)
         self.held = kept
         before = self._cost(changed)
-        if after is not None and before is not None and after <= before:
+        if after is None or before is None:
+            return
+        place, _ = tensor.placed(self._places[tensor.name])
+        filling = tensor.fill_cycles(place, offchip_timing(self.spec).row_bytes)  # while VECTOR writes nothing
+        cost = after[0] + (filling if self.objective is Objective.LATENCY else 0)
+        if (cost, after[1] + filling) <= before:
             self.held = placed
 
-    def _extent(self, name: str, alive: range) -> Held:
-        """Return a tensor with the padding its readers need, from address 0 on."""
-        top = bottom = left = right = 0
-        place = self._places[name]
-        batch, rows, columns, _ = place.shape
-        for number in self._readers[name]:
-            layer = self.units[number]
-            assert isinstance(layer, Conv2d)
-            if layer.inputs[0] == name:
-                (above, before, *_), (_, out_rows, out_columns, _) = (
-                    layer.pads,
-                    self.network.tensors[layer.output].shape,
-                )
-                height = input_extent(out_rows, layer.weight.shape[1], layer.stride[0], layer.dilation[0])
-                width = input_extent(out_columns, layer.weight.shape[2], layer.stride[1], layer.dilation[1])
-                top, bottom = max(top, above), max(bottom, height - above - rows)
-                left, right = max(left, before), max(right, width - before - columns)
-        row_bytes = (columns + max(left, right)) * place.column_bytes
-        batch_bytes = (rows + max(top, bottom)) * row_bytes
-        address = top * row_bytes + left * place.column_bytes
-        place = replace(place, address=address, batch_bytes=batch_bytes, row_bytes=row_bytes, on_chip=True)
+    def _extent(self, tensor: Holdable) -> Held:
+        """Return a tensor from address 0 on."""
+        place, size_bytes = tensor.placed(self._places[tensor.name])
+        first, last = tensor.alive[0], tensor.alive[-1]
         return Held(
-            place=place, base=0, size_bytes=align(address + batch * batch_bytes, ALIGN_BYTES), first=alive[0],
-            last=alive[-1], maker=self.units[alive[0]].output,
+            place=place, base=0, size_bytes=size_bytes, first=first, last=last, maker=self.units[first].output
         )  # fmt: skip
 
     def _placed(self, held: Mapping[str, Held]) -> dict[str, Held] | None:

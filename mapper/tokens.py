@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from gossamer.arch.accumulator import accumulator_entries, half_entries
 from gossamer.arch.activation import half_bytes
-from gossamer.arch.isa import ENGINE_OF, ENGINES, REQUANTIZING, TWO_SOURCES, Opcode, Space
+from gossamer.arch.errors import MappingError
+from gossamer.arch.isa import ENGINE_OF, ENGINES, MOST_TOKENS, REQUANTIZING, TWO_SOURCES, Opcode, Space
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.mapper.allocate import ACTIVATION_BASE
 from gossamer.mapper.emit import HELD_FROM, PARAMETER_BYTES
@@ -192,14 +193,13 @@ def _conflict(space: Ints, low: Ints, high: Ints, writes: Ints, i: int, j: int) 
 
 @kernel
 def _derive(
-    engine: Ints, space: Ints, low: Ints, high: Ints, writes: Ints, limit: int, wait: Ints, release: Ints
+    engine: Ints, space: Ints, low: Ints, high: Ints, writes: Ints, limit: int, wait: Ints, release: Ints, clock: Ints
 ) -> None:
-    """Fill wait, release int64 [n] with bit masks over engines."""
+    """Fill wait, release int64 [n] with bit masks over engines, and clock int64 [n, engines]."""
     count = engine.shape[0]
     engines = 4
     order = np.zeros((engines, count), dtype=np.int64)  # instructions of each engine, in program order
     filled = np.zeros(engines, dtype=np.int64)
-    clock = np.zeros((count, engines), dtype=np.int64)
     known = np.zeros((engines, engines), dtype=np.int64)
     touched = np.zeros(engines, dtype=np.int64)  # spaces an engine ever touched
     found = np.zeros(engines, dtype=np.int64)
@@ -246,9 +246,34 @@ def _derive(
         touched[mine] |= spaces
 
 
+def most_tokens(engine: Ints, wait: Ints, release: Ints, clock: Ints) -> Ints:
+    """Return the most tokens that engine g's semaphore for engine t can hold at once, int64 [g, t], in any schedule.
+
+    When an instruction gives a token, what its clock says has run for certain has taken those it waited for.
+    """
+    most = np.zeros((len(ENGINES), len(ENGINES)), dtype=np.int64)
+    for giver, taker in np.ndindex(most.shape):
+        gives = np.flatnonzero((engine == giver) & (release >> taker & 1 == 1))
+        takes = np.cumsum(np.append(0, wait[engine == taker] >> giver & 1))
+        if gives.size:
+            most[giver, taker] = (np.arange(1, gives.size + 1) - takes[clock[gives, taker]]).max()
+    return most
+
+
 def derive_tokens(engine: Ints, accesses: Accesses, *, scan_limit: int = SCAN_LIMIT) -> tuple[Ints, Ints]:
-    """Return the wait and release masks int64 [n] of instructions run by `engine` int64 [n] (-1: END, no tokens)."""
+    """Return the wait and release masks int64 [n] of instructions run by `engine` int64 [n] (-1: END, no tokens).
+
+    Raises MappingError if a semaphore could be given more tokens than it holds.
+    """
     wait = np.zeros(len(engine), dtype=np.int64)
     release = np.zeros(len(engine), dtype=np.int64)
-    _derive(engine, accesses.space, accesses.low, accesses.high, accesses.writes, scan_limit, wait, release)
+    clock = np.zeros((len(engine), len(ENGINES)), dtype=np.int64)
+    _derive(engine, accesses.space, accesses.low, accesses.high, accesses.writes, scan_limit, wait, release, clock)
+    most = most_tokens(engine, wait, release, clock)
+    if most.max() > MOST_TOKENS:
+        giver, taker = (ENGINES[number] for number in np.unravel_index(most.argmax(), most.shape))
+        raise MappingError(
+            f"{giver} can run ahead of {taker} by {most.max()} tokens, and a semaphore holds at most {MOST_TOKENS}: "
+            "compile a smaller part of the network, or choose a config with smaller buffers, which engines wait for"
+        )
     return wait, release

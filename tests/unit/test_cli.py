@@ -222,6 +222,7 @@ def test_program_file_is_simulated_as_it_is(run: Run, tmp_path: Path) -> None:
     loaded = json.loads(run("simulate", "p.gsm", "-c", "ecp5-tiny", "--json")[1])
     assert loaded["total_cycles"] == direct["total_cycles"]
     assert loaded["layers"] == direct["layers"]
+    assert loaded["sparsity"] == direct["sparsity"] == "2:4"
 
 
 @pytest.mark.parametrize("config", ["kv260-edge", "u280-sparse"])
