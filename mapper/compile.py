@@ -64,12 +64,24 @@ def compile_mapped(
 
         return compile_cores(network, spec, config_fingerprint=config_fingerprint, objective=objective)
     network, choices, pairs = choose_all(network, spec, objective)
-    found = [
-        _compile(network, choices, turns, hold(network, choices, turns, spec, objective), spec, config_fingerprint,
-                 objective)
-        for turns in ((pairs, ()) if pairs else ((),))
-    ]  # fmt: skip
-    return found[0] if len(found) == 1 else min(found, key=lambda each: run_program(each.program, spec).total_cycles)
+    pairs, holding = schedule(network, choices, pairs, spec, objective)
+    return _compile(network, choices, pairs, holding, spec, config_fingerprint, objective)
+
+
+def schedule(
+    network: Network, choices: "Choices", pairs: Sequence[Pair], spec: SparseAccelerator, objective: Objective
+) -> tuple[Sequence[Pair], Holding]:  # fmt: skip
+    """Return which layers take turns, all of `pairs` or none, and the tensors that stay on chip beside them.
+
+    Turns and tensors on chip want the same bytes: both ways are compiled and simulated.
+    """
+    found = [(turns, hold(network, choices, turns, spec, objective)) for turns in ((pairs, ()) if pairs else ((),))]
+    if len(found) == 1:
+        return found[0]
+    cycles = [
+        run_program(_compile(network, choices, *each, spec, "", objective).program, spec).total_cycles for each in found
+    ]
+    return found[cycles.index(min(cycles))]
 
 
 def choose_all(
@@ -149,23 +161,23 @@ def _compile(
     """Return the Program of a network of which all is chosen, the layers that take turns too."""
     emitter, joins = Emitter(spec, objective), choices.joins
     leads = {layer.output: pair[0].output for pair in pairs for layer in pair}
-    held = {name: each.place for name, each in holding.tensors.items()}
-    places = place_tensors(network, emitter.memory, joins, leads, held)
+    places = place_tensors(network, emitter.memory, joins, leads, holding.places)
     emit_layers(emitter, network, choices, pairs, places, holding)
     emitter.end()
     program = assemble(emitter, network, places, config_fingerprint=config_fingerprint)
+    joined, partners = names_together(network, choices, pairs)
     return Compilation(
-        program=program, mapped=tuple(emitter.mapped), held=held, **names_together(network, choices, pairs)
+        program=program, mapped=tuple(emitter.mapped), joined=joined, partners=partners, held=holding.places
     )  # fmt: skip
 
 
-def names_together(network: Network, choices: Choices, pairs: Sequence[Pair]) -> dict[str, dict[str, str]]:
+def names_together(
+    network: Network, choices: Choices, pairs: Sequence[Pair]
+) -> tuple[dict[str, str], dict[str, str]]:  # fmt: skip
     """Return `joined` and `partners` of a Compilation."""
     names = {layer.output: layer.name for layer in network.layers}
-    return {
-        "joined": {layer.name: names[output] for output, layer in choices.joins.items() if output in names},
-        "partners": {one.name: other.name for pair in pairs for one, other in (pair, pair[::-1])},
-    }
+    joined = {layer.name: names[output] for output, layer in choices.joins.items() if output in names}
+    return joined, {one.name: other.name for pair in pairs for one, other in (pair, pair[::-1])}
 
 
 def emit_layers(

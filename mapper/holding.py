@@ -175,6 +175,11 @@ class Holding:
 
     filled: Collection[str] = ()
 
+    @property
+    def places(self) -> dict[str, TensorPlace]:
+        """Return where they are in the activation buffer."""
+        return {name: each.place for name, each in self.tensors.items()}
+
     def spans(self) -> list[list[str]]:
         """Return the outputs of layers that run in a row while tensors are on chip, span by span."""
         taken = [(name, size > 0) for name, size in self.taken_bytes.items()]

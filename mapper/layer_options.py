@@ -106,8 +106,8 @@ class HeldTensor:
     """A tensor that can stay on chip. `alive`: the layers that run meanwhile, by their places in the list of all;
     `users`: those of them that make or read it; `sources`: tensors that the one that makes it reads.
 
-    `needs`: its bytes, and the cycles that fill its padding, by the group size of the array and the bytes LOAD writes in
-    a cycle.
+    `needs`: its bytes, and the cycles that fill its padding, by the group size of the array and the bytes LOAD writes
+    in a cycle.
     """
 
     name: str

@@ -175,17 +175,18 @@ def place_tensors(
 
 def place_images(
     network: Network, memory: OffChip, images: int, cuts: Sequence[tuple[int, int]], joined: Collection[str],
-    leads: Mapping[str, str],
+    leads: Mapping[str, str], held: Collection[str] = (),
 ) -> tuple[dict[str, TensorPlace], list[dict[str, TensorPlace]]]:  # fmt: skip
     """Return the places of all inputs and outputs of a batch, and those of every tensor of each core.
 
     A core runs the network on images [first, stop) of `images` (`cuts`) at its own pace: it shares inputs and outputs
-    with the others, and has memory of its own for what is between them. `joined`, `leads`: as for `place_tensors`.
+    with the others, and has memory of its own for what is between them. `joined`, `leads`: as for `place_tensors`;
+    `held`: tensors that stay on chip on every core.
     """
     placement = Placement(network, memory.group_size)
     requests: list[Request] = []
     for core, (first, stop) in enumerate(cuts):
-        for request in placement.requests(joined, leads):
+        for request in placement.requests(joined, leads, held):
             if request.kind is RegionKind.ACTIVATION:
                 size = request.size_bytes // images * (stop - first)
                 requests.append(replace(request, name=f"{request.name} of core {core}", size_bytes=size, core=core))
@@ -196,7 +197,7 @@ def place_images(
     for core, (first, stop) in enumerate(cuts):
         places = {}
         for name, relative in placement.relative.items():
-            if name in joined:
+            if name in joined or name in held:
                 continue
             place, each = relative.place, relative.place.shape[0] // images
             shape = ((stop - first) * each, *place.shape[1:])
