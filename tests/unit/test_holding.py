@@ -26,6 +26,7 @@ from gossamer.sim.golden.layers import run_layers
 from gossamer.sim.timing import run_program, simulate
 
 SAME = {"kernel": (3, 3), "pads": (1, 1, 1, 1)}
+POINT = {"kernel": (1, 1)}
 
 
 def chain(seed: int, shape: tuple[int, ...], layers: Sequence[dict[str, Any]], *, add: tuple[int, int] | None = None):
@@ -128,7 +129,7 @@ def test_outputs_and_what_others_read_are_stored() -> None:
 
 
 def test_what_does_not_fit_is_stored() -> None:
-    network, values = chain(5, (1, 16, 16, 16), [SAME, SAME])
+    network, values = chain(5, (1, 16, 16, 16), [POINT, POINT])
     assert held_in(network, sized_spec(activation=16384)) == {"t1"}
     spec = sized_spec(activation=4096)
     assert held_in(network, spec) == set()
@@ -170,9 +171,7 @@ def test_padding_that_others_may_have_overwritten_is_filled_again(between: dict[
 
 def test_no_padding_is_filled_while_vector_writes_the_same_half() -> None:
     """LOAD would wait for VECTOR, cycle by cycle, which the simulator does not follow."""
-    network, _ = chain(
-        8, (1, 12, 12, 16), [SAME, {"kernel": (1, 1), "outputs": 32}, {**SAME, "outputs": 8}, SAME, SAME]
-    )
+    network, _ = chain(6, (1, 8, 8, 16), [SAME, SAME, SAME, SAME])
     spec = load_config("ecp5-tiny")
     program = compiled(network, spec)
     run, columns, fills = run_program(program, spec), decode_columns(program.instructions), padding_loads(program)
