@@ -176,7 +176,7 @@ def pack_weights(
     values, indices = np.zeros(value_bytes, np.uint8), np.zeros(index_bytes, np.uint8)
     weight = np.ascontiguousarray(weight)
     for number, part, block, split in segments:
-        _, runs_x, _ = reduction_runs(split.rows, split.columns, shape.dilation[1], split.words)
+        _, runs_x, _ = reduction_runs(split.rows, split.columns, shape.columns_apart(split.words), split.words)
         bad = _pack(
             weight, block.first, block.channels, shape.out_channels // groups, split.row, split.rows, split.column,
             split.columns, block.word + split.word, split.words, runs_x == 1, chain_length, group_size, shape.steps,
