@@ -172,6 +172,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.programs < 1:
         parser.error("--programs must be at least 1")
+    if options.trust and "none" not in options.stalls:
+        parser.error("--trust needs --stalls none")
     digests = {core: build(core) for core in range(1, len(CORES) + 1)}
     rows = {key: row for key, row in read(options.output).items() if row["verilog"] == digests[key[0]]}
     chunks = missing(options, rows, digests)
@@ -187,7 +189,7 @@ def main() -> None:
             print(f"{len(rows):,} programs", file=sys.stderr)
     if options.trust:
         command = f"python benchmarks/rtl_agreement.py --programs {options.programs} --stalls none --trust"
-        write_trust(command, [row for row in rows.values() if row["stalls"] == "none"])
+        write_trust(command, [row for (_, stalls, at), row in rows.items() if stalls == "none" and at <= options.programs])
 
 
 if __name__ == "__main__":
