@@ -189,7 +189,8 @@ def main() -> None:
             print(f"{len(rows):,} programs", file=sys.stderr)
     if options.trust:
         command = f"python benchmarks/rtl_agreement.py --programs {options.programs} --stalls none --trust"
-        write_trust(command, [row for (_, stalls, at), row in rows.items() if stalls == "none" and at <= options.programs])
+        wanted = [row for (_, stalls, at), row in rows.items() if stalls == "none" and at <= options.programs]
+        write_trust(command, wanted)
 
 
 if __name__ == "__main__":
