@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from gossamer.one_liners import is_one_liner
 from gossamer.report import SimulationReport
 from gossamer.request import Compiled, SimulationRequest
 from gossamer.sim.results import Trace
+
+if TYPE_CHECKING:
+    from gossamer.mapper.pruning.prune_onnx import PruneSummary
 
 PROGRAM_SUFFIX = ".gsm"
 
@@ -243,8 +246,8 @@ def prune_file(
     shapes: Mapping[str, tuple[int, ...]],
     output: Path,
     stage: Stage = _silent,
-) -> str:
-    """Write the pruned ONNX of a model and return one line about it. Raises ModelError."""
+) -> "PruneSummary":
+    """Write the pruned ONNX of a model and return what was pruned. Raises ModelError."""
     from gossamer.mapper.pruning.prune import load_overrides
     from gossamer.mapper.pruning.prune_onnx import prune_onnx
 
@@ -256,5 +259,4 @@ def prune_file(
     bound = {**(shipped.shapes if shipped is not None else {}), **shapes}
     stage(f"pruning {model}")
     overrides = {} if sparsity_file is None else load_overrides(sparsity_file)
-    summary = prune_onnx(path, sparsity, output, shapes=bound, overrides=overrides)
-    return f"{output}: {summary}"
+    return prune_onnx(path, sparsity, output, shapes=bound, overrides=overrides)

@@ -208,7 +208,7 @@ def test_a_trace_is_in_the_run_folder(run: Run, tmp_path: Path) -> None:
 
 def test_a_trace_needs_a_folder_and_instructions(run: Run, tmp_path: Path) -> None:
     status, out, err = run("simulate", "gemm:64x72x24", "-c", "ecp5-tiny", "--trace", "--json")
-    assert (status, out) == (2, "")
+    assert (status, list(json.loads(out))) == (2, ["error"])
     assert "--trace writes into the run folder" in err
     status, out, err = run("simulate", "gemm:64x72x24", "-c", "systolic-32x32-ws", "--trace", "-o", "r")
     assert (status, out) == (2, "")
