@@ -141,7 +141,10 @@ executor, every cycle counter with the timing simulator. The cores:
 
 Each runs the programs of seeds {options.seed} to {options.seed + options.programs - 1}. Written by
 
-    {command}
+<!-- not run in CI: it takes an hour and writes this page -->
+```bash
+{command}
+```
 """
     for stalls, checks in runs.items():
         page += f"""
