@@ -414,6 +414,25 @@ def configs(as_json: JsonOption = False) -> None:
         sys.stdout.write(f"{name:20s} {loaded.space.size:,} points before conditions: {loaded.spec.question}\n")
 
 
+@app.command(name="config")
+def config_command(
+    config: Annotated[str, typer.Argument(help="Shipped config name or YAML path")],
+    kind: Annotated[
+        str, typer.Option("--format", help="gossamer (resolved YAML), zigzag (accelerator) or timeloop (architecture)")
+    ] = "gossamer",
+    overrides: SetOption = [],  # noqa: B006 - typer copies it
+    as_json: JsonOption = False,
+) -> None:
+    """Print a config with every default, or as another tool reads it."""
+    from gossamer.exports.config_text import config_text
+
+    text = config_text(config, kind, tuple(overrides))
+    if as_json:
+        _print_json({"format": kind, "text": text})
+    else:
+        sys.stdout.write(text)
+
+
 @app.command()
 def schema(
     kind: Annotated[str, typer.Argument(metavar="[config|sweep]", help="Files it is of")] = "config",

@@ -52,7 +52,7 @@ def _silent(stage: str) -> None:
 def pruned_network(request: SimulationRequest, spec: AcceleratorSpec, stage: Stage = _silent) -> Network:
     """Return the float network of a request, batched and pruned. Raises ModelError."""
     from gossamer.mapper.batch import with_batch
-    from gossamer.mapper.pruning.prune import check_group_size, load_overrides, prune, weight_layers
+    from gossamer.mapper.pruning.prune import check_group_size, load_overrides, pattern_note, prune, weight_layers
 
     stage(f"reading {request.model}")
     network = with_batch(load_model(request.model, request.shapes), request.batch)
@@ -66,7 +66,8 @@ def pruned_network(request: SimulationRequest, spec: AcceleratorSpec, stage: Sta
     network = prune(network, request.sparsity, per_layer, max_group=group_size)
     if isinstance(spec, SparseAccelerator):
         check_group_size(network, group_size, spec.name)
-    return network
+    note = pattern_note(network, request.sparsity.strip(), group_size)
+    return network if note is None else replace(network, notes=(*network.notes, note))
 
 
 def read_calibration(path: Path, network: Network) -> dict[str, NDArray[np.float32]]:
