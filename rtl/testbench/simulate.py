@@ -92,18 +92,16 @@ def write_sources(modules: Sequence[VerilogModule], folder: Path) -> list[Path]:
 def build(modules: Sequence[VerilogModule], folder: Path, *, waves: bool = False) -> Path:
     """Compile the modules (the first is the top) and return the build folder, named by a hash of all sources.
 
-    Models of the primitives that the modules instantiate are added. Equal sources are built once for each place that
-    cocotb is installed in: a build is linked against it, and of no use once that environment is gone. `waves`: runs can
+    Models of the primitives that the modules instantiate are added. Equal sources are built once. `waves`: runs can
     write `dump.fst` or `dump.vcd`, see `wave_format`. Raises SimulationFailed with the end of the log.
     """
-    from cocotb_tools.config import libs_dir
     from cocotb_tools.runner import get_runner
 
     modules = (*modules, *primitive_models(modules))
     traces = wave_format() if waves else ""
     observed = _observation([module.name for module in modules[1:]])
     texts = [(module.name, module.text) for module in modules]
-    digest = hashlib.sha256(repr((texts, traces, observed, str(libs_dir))).encode())
+    digest = hashlib.sha256(repr(texts).encode() + traces.encode() + observed.encode())
     target = folder / f"{modules[0].name}-{digest.hexdigest()[:16]}"
     if (target / modules[0].name).exists():  # the last thing that make writes
         return target
