@@ -113,7 +113,7 @@ def prune_onnx(
         _replace_weight(model, node, place, place.value * mask)
         zeros += int(np.count_nonzero(mask == 0))
         weights += mask.size
-    _write(model, output_path)
+    write_model(model, output_path)
     return PruneSummary(pruned_layers=len(patterns), weight_layers=len(chosen), weights=weights, zeroed=zeros)
 
 
@@ -223,7 +223,7 @@ def _drop_unread(model: Any, name: str) -> None:
             pending.extend(filter(None, producer.input))
 
 
-def _write(model: Any, path: Path) -> None:
+def write_model(model: Any, path: Path) -> None:
     """Write the model under a temporary name beside its own, then rename."""
     temporary = None
     try:

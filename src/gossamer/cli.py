@@ -366,7 +366,7 @@ def prune(
     as_json: JsonOption = False,
 ) -> None:
     """Prune a model's weights to N:M and write it as ONNX."""
-    from gossamer.simulation import prune_file
+    from gossamer.onnx_files import prune_file
 
     with _progress(as_json) as stage:
         summary = prune_file(model, sparsity, sparsity_file, parse_shapes(shape), output, stage)
@@ -374,6 +374,33 @@ def prune(
         _print_json({"file": str(output), **summary.as_json()})
     else:
         sys.stdout.write(f"{output}: {summary}\n")
+
+
+@app.command()
+def quantize(
+    model: ModelArgument,
+    output: Annotated[Path, typer.Option("-o", help="ONNX file to write")],
+    sparsity: SparsityOption = "dense",
+    sparsity_file: OverridesOption = None,
+    shape: ShapeOption = [],  # noqa: B006 - typer copies it
+    calibration: CalibrationOption = None,
+    activation_range: RangeOption = "min-max",
+    as_json: JsonOption = False,
+) -> None:
+    """Prune and quantize a model as simulate does and write it as ONNX in QDQ form."""
+    from gossamer.onnx_files import quantize_file
+    from gossamer.request import SimulationRequest
+
+    request = SimulationRequest(
+        model=model, config="", sparsity=sparsity, sparsity_file=sparsity_file, shapes=parse_shapes(shape),
+        calibration=calibration, activation_range=activation_range,
+    )  # fmt: skip
+    with _progress(as_json) as stage:
+        written = quantize_file(request, output, stage)
+    if as_json:
+        _print_json(written.as_json())
+    else:
+        sys.stdout.write(str(written))
 
 
 @app.command()
