@@ -17,6 +17,7 @@ from gossamer.confirmation import Confirmation
 from gossamer.explore.outcome import SweepReport
 from gossamer.generation import GenerationReport
 from gossamer.mapper.pruning.prune_onnx import PruneSummary
+from gossamer.onnx_files import QuantizedFile
 from gossamer.report import SimulationReport
 from gossamer.synthesis import SynthesisReport
 from gossamer.verification import VerificationReport
@@ -28,7 +29,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
 
 REPORTS: Mapping[str, type] = {
     "simulate": SimulationReport, "verify": VerificationReport, "generate": GenerationReport, "synth": SynthesisReport,
-    "sweep": SweepReport, "prune": PruneSummary,
+    "sweep": SweepReport, "prune": PruneSummary, "quantize": QuantizedFile,
 }  # fmt: skip
 """Classes whose `as_json` a command prints; what other commands print is written where they do."""
 
@@ -132,9 +133,9 @@ def _json() -> str:
             if name == "sweep":
                 text += "\nWith `--confirm`, `confirmation` is:\n\n" + _report(Confirmation)
         elif name == "doctor":
-            text += f"\n## {name}\n\nKeys: {_listed(doctor.as_json)}.\n"
+            text += _keys_of(name, doctor.as_json)
         elif name != "schema":
-            text += f"\n## {name}\n\nKeys: {_listed(command)}.\n"
+            text += _keys_of(name, command)
     return text
 
 
@@ -156,3 +157,11 @@ def _listed(function: Callable[..., Any]) -> str:
             names = value.keys if isinstance(value, ast.Dict) else []
             keys += [str(key.value) for key in names if isinstance(key, ast.Constant)]
     return ", ".join(map(code, keys))
+
+
+def _keys_of(name: str, function: Callable[..., Any]) -> str:
+    """Return the line of keys of a command without a report. Raises SystemExit if there are none to be found."""
+    keys = _listed(function)
+    if not keys:
+        raise SystemExit(f"{name}: what --json prints is not known; add its class to REPORTS of {Path(__file__).name}")
+    return f"\n## {name}\n\nKeys: {keys}.\n"
