@@ -7,6 +7,7 @@ They are the waterfall of `gossamer report dense sparse --plots DIR`, without ba
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import vl_convert
 
@@ -15,12 +16,12 @@ import gossamer
 PICTURES = {"light": False, "dark": True}
 
 
-def drawn(runs: list[Path], dark: bool) -> str:
-    """Return the picture of runs as SVG, in the colours for light or dark ground."""
-    chart = gossamer.charts(*runs)["waterfall"].to_dict(validate=False)
-    chart["params"] = [each | {"value": dark} if each["name"] == "dark" else each for each in chart["params"]]
-    chart["config"]["background"] = None
-    svg: str = vl_convert.vegalite_to_svg(chart)
+def drawn(chart: dict[str, Any], dark: bool) -> str:
+    """Return a chart as SVG without background, in the colours for light or dark ground."""
+    parameters = [each | {"value": dark} if each["name"] == "dark" else each for each in chart["params"]]
+    svg: str = vl_convert.vegalite_to_svg(
+        {**chart, "params": parameters, "config": {**chart["config"], "background": None}}
+    )
     return svg
 
 
@@ -31,8 +32,9 @@ def main() -> None:
     parser.add_argument("-o", dest="folder", type=Path, required=True, help="folder to write to")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
+    chart = gossamer.charts(*options.runs)["waterfall"].to_dict(validate=False)
     for name, dark in PICTURES.items():
-        (options.folder / f"resnet50-{name}.svg").write_text(drawn(options.runs, dark) + "\n")
+        (options.folder / f"resnet50-{name}.svg").write_text(drawn(chart, dark) + "\n")
 
 
 if __name__ == "__main__":
