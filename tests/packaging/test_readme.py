@@ -31,6 +31,13 @@ def test_picture_is_of_the_same_runs(folder: Path, scheme: str) -> None:
     assert shown == drawn, "draw it again with docs/site/pictures.py"
 
 
+def test_links_lead_to_files() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)|(?:src|srcset)=\"([^\"]+)\"", README)
+    places = [place for link in links for place in link if place and "://" not in place]
+    assert len(places) > 15
+    assert [place for place in places if not (ROOT / place).is_file()] == []
+
+
 def test_two_commands() -> None:
     main, test = (re.search(rf"<!-- {name}-command -->\n```\n(.*?)```", README, re.S) for name in ("main", "test"))
     assert main is not None
