@@ -51,7 +51,7 @@ ExplainOption = Annotated[
 SetOption = Annotated[list[str], typer.Option("--set", help="Override a config value: off_chip.channels=2")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there")]
 
-_ONE_BLAS_THREAD = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+ONE_BLAS_THREAD = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Settings of the BLAS libraries numpy may have, read when it is imported. Calibration multiplies small matrices, for
 which threads that wait for each other cost several times the work; and one thread gives the same bits everywhere."""
 
@@ -499,7 +499,7 @@ def main() -> None:
     """Run the command line; every expected failure is one message and an exit status, never a traceback."""
     from gossamer.exits import run
 
-    for name in _ONE_BLAS_THREAD:
+    for name in ONE_BLAS_THREAD:
         os.environ.setdefault(name, "1")
     gc.disable()  # a short process of many imports and few cycles: collecting costs a tenth of its time
     try:
