@@ -1,12 +1,14 @@
 """Compare what sweeps estimate with the timing simulator, on random feasible points of the shipped sweeps.
 
-    python benchmarks/sweep_accuracy.py [SWEEP ...] [--points N] [--seed S] [-o docs/sweep-accuracy.md]
+    python benchmarks/sweep_accuracy.py --points 8 --seed 1
 
+Writes benchmarks/sweep_accuracy.csv, of which benchmarks/accuracy.py makes a part of docs/accuracy.md.
 An estimate adds layers, each alone; the simulator runs the whole network as `gossamer simulate` does, with the mappings
 that its own search proves best and with layers that take turns.
 """
 
 import argparse
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +26,8 @@ from gossamer.explore.sweep_file import Sweep, load_sweep, sweep_names
 from gossamer.sim.timing import simulate
 
 COMPARED = ("cycles", "energy_j", "dram_bytes")
+COLUMNS = ("sweep", "metric", "points", "seed", "median", "median_of_absolute", "least", "largest", "spearman")
+TABLE = Path(__file__).with_name("sweep_accuracy.csv")
 TRIED = 8
 """Points drawn at a time, until enough of them are feasible."""
 
@@ -51,49 +55,43 @@ def simulated(sweep: Sweep, point: int) -> tuple[float, float, float]:
     return float(run.total_cycles), run.energy.total_j, float(run.traffic.total_bytes)
 
 
-def lines_of(name: str, count: int, seed: int, console: Console) -> list[str]:
-    """Return the table's rows of one sweep."""
+def rows_of(name: str, count: int, seed: int, console: Console) -> list[dict[str, str]]:
+    """Return the table's rows of one sweep: errors of the estimate in percent of what is simulated."""
     sweep = load_sweep(name)
     ids, metrics = feasible_points(sweep, count, seed)
     found = np.array([simulated(sweep, int(point)) for point in track(ids, description=name, console=console)])
-    lines = []
+    rows = []
     for at, metric in enumerate(COMPARED):
         estimated = metrics[:, METRICS.index(metric)]
         error = 100 * (estimated / found[:, at] - 1)
         rank = spearmanr(estimated, found[:, at]).statistic
-        lines.append(
-            f"| {name} | {metric} | {np.median(error):+.1f} | {np.median(np.abs(error)):.1f} | {error.min():+.1f} | "
-            f"{error.max():+.1f} | {rank:.4f} |"
-        )
-    return lines
+        figures = (np.median(error), np.median(np.abs(error)), error.min(), error.max())
+        texts = (name, metric, str(count), str(seed), *(f"{figure:.1f}" for figure in figures), f"{rank:.4f}")
+        rows.append(dict(zip(COLUMNS, texts, strict=True)))
+    return rows
+
+
+def read(path: Path = TABLE) -> list[dict[str, str]]:
+    """Return the rows of the table."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and print."""
+    """Measure and write."""
     parser = argparse.ArgumentParser(description="Compare sweeps with the timing simulator.")
-    parser.add_argument("sweeps", nargs="*", default=[name for name in sweep_names() if name != "resnet50-million"])
-    parser.add_argument("--points", type=int, default=24)
+    parser.add_argument("--points", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("-o", type=Path, dest="output")
+    parser.add_argument("-o", type=Path, dest="output", default=TABLE)
     options = parser.parse_args(arguments)
     console = Console(stderr=True)
-    options_text = f"--points {options.points} --seed {options.seed}"
-    command = f"python benchmarks/sweep_accuracy.py {options_text} -o docs/sweep-accuracy.md"
-    lines = [
-        "# How far sweeps are off", "",
-        f"Estimates of {options.points} random points of each shipped sweep that fit their device, against the timing",
-        "simulator on the whole network, in percent of what it finds. The simulator is held against RTL in",
-        "[rtl-agreement.md](rtl-agreement.md). Made by", "",
-        "<!-- not run in CI: it takes minutes and writes this page -->", "```bash", command, "```", "",
-        "| sweep | metric | median | median of absolute | least | largest | rank correlation (Spearman) |",
-        "|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
-    for name in options.sweeps:
-        lines += lines_of(name, options.points, options.seed, console)
-    text = "\n".join(lines) + "\n"
-    print(text, end="")
-    if options.output is not None:
-        options.output.write_text(text, encoding="utf-8")
+    rows = []
+    for name in (name for name in sweep_names() if name != "resnet50-million"):
+        rows += rows_of(name, options.points, options.seed, console)
+    with options.output.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 if __name__ == "__main__":

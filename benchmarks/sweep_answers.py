@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     lines = [
         "# What the shipped sweeps say", "",
-        "Estimates of the analytic model ([sweeps.md](sweeps.md)), errors: [sweep-accuracy.md](sweep-accuracy.md).",
+        "Estimates of the analytic model ([sweeps.md](sweeps.md)), errors: [accuracy.md](accuracy.md).",
         "Made by", "", "<!-- not run in CI: it takes minutes and writes this page -->", "```bash",
         "python benchmarks/sweep_answers.py -o docs/sweep-answers.md", "```", "",
     ]  # fmt: skip

@@ -29,8 +29,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     ),
     "Guides": ("explain.md", "reports.md", "sweeps.md", "vivado.md", "ecosystem.md", "shell.md"),
     "How accurate is it": (
-        "accuracy.md", "rtl-agreement.md", "sweep-accuracy.md", "validation.md", "flightllm-resources.md",
-        "mapping-search.md",
+        "accuracy.md", "validation.md", "flightllm-resources.md", "mapping-search.md",
     ),
     "How it works": (
         "explanation/nm-on-dsp-chains.md", "explanation/timing-model.md", "explanation/energy.md", "sweep-answers.md",

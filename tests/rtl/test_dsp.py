@@ -68,9 +68,9 @@ def test_extremes_fill_the_longest_segment(target: Target, activation: int, weig
     simulate(modules(shape), tmp_path, "extremes", "instructions", tmp_path / "case.npz")
 
 
-@pytest.mark.parametrize("count", [2, 4, 5])
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow), 5])
 def test_extremes_fill_all_segments(count: int, tmp_path: Path) -> None:
-    """Both halves of the adders reach their largest and smallest sums."""
+    """Both halves of the adders reach their largest and smallest sums; five segments are four and one."""
     shape = replace(LONGEST, chain_length=7 * count, weight_rows_per_cycle=count)
     for activation, weight in ((0x80, 0x80), (0x80, 0x7F)):
         extremes(shape, tmp_path / "case.npz", activation, weight)
@@ -209,7 +209,8 @@ def check_counts(netlist: Netlist, shape: ArrayShape) -> None:
 @pytest.mark.parametrize(
     "shape",
     [
-        DSPS_256,
+        pytest.param(DSPS_256, marks=pytest.mark.slow),
+        replace(SMALL, chain_length=4, lanes=4),
         replace(SMALL, group_size=8, chain_length=4, lanes=4),
         replace(SMALL, group_size=16, chain_length=4, vector_lanes=16),
         replace(SMALL, chains=16, chain_length=8, weight_rows_per_cycle=2),

@@ -17,6 +17,7 @@ from gossamer.rtl.memory.activation import ActivationBuffer
 from gossamer.rtl.memory.window import WindowBuffer
 from gossamer.rtl.testbench.simulate import SimulationFailed, build, run
 from gossamer.rtl.verilog import VerilogModule, verilog_modules
+from gossamer.rtl_run import cores_folder
 
 SEED = os.environ.get("GOSSAMER_SEED", "1")
 BENCHES = Path(__file__).parent / "benches"
@@ -43,9 +44,9 @@ def inputs(component: ActivationBuffer | WindowBuffer) -> str:
 
 
 def run_bench(modules: Sequence[VerilogModule], bench: str, folder: Path, environment: dict[str, str]) -> None:
-    target = build(modules, folder)
+    target = build(modules, cores_folder())
     run(
-        target, modules[0].name, "memory_bench", folder=folder / "run", environment={"SEED": SEED, **environment},
+        target, modules[0].name, "memory_bench", folder=folder, environment={"SEED": SEED, **environment},
         python_path=[BENCHES], test_filter=f"{bench}$",
     )  # fmt: skip
 

@@ -1,11 +1,12 @@
 """The VECTOR engine against the golden executor, byte for byte, and against its closed form, cycle for cycle."""
 
 import os
-import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mutants import Change, with_mutants
 from vector_cases import ROWS, Cases, Shape
 
 from gossamer.arch.isa import REQUANTIZING, Opcode
@@ -15,6 +16,7 @@ from gossamer.dataflow.numerics import REQUANTIZE_DTYPE
 from gossamer.rtl.testbench.simulate import SimulationFailed, build, run
 from gossamer.rtl.vector.engine import BadVectorParameter, VectorEngine
 from gossamer.rtl.verilog import VerilogModule, verilog_modules
+from gossamer.rtl_run import cores_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 
@@ -25,7 +27,7 @@ SHAPES = {
     "odd": Shape(group_size=4, vector_lanes=16, chains=24),
 }
 SMALLEST = Shape(group_size=4, vector_lanes=4, chains=8)
-"""Of the mutants, each of which is a build of its own."""
+"""Of the mutants, which are one build."""
 
 BEATS = (
     Opcode.REQUANTIZE,
@@ -48,16 +50,20 @@ def modules_of(shape: Shape, target: Target = Target.GENERIC) -> tuple[VerilogMo
 @pytest.fixture(scope="session")
 def builds() -> Path:
     """Return the folder of Verilator builds, which outlives the tests: equal sources are built once."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gossamer" / "verilator"
+    return cores_folder()
 
 
-def run_cases(modules: tuple[VerilogModule, ...], cases: Cases, builds: Path, folder: Path) -> None:
+def run_cases(
+    modules: Sequence[VerilogModule], cases: Cases, builds: Path, folder: Path, *, mutant: int | None = None
+) -> None:
     """Build and run the bench on cases."""
     cases.save(folder / "cases.npz")
     target = build(modules, builds)
     run(
         target, "vector_engine", "vector_bench", folder=folder,
-        environment={"GOSSAMER_CASES": str(folder / "cases.npz")}, python_path=[BENCHES],
+        environment={"GOSSAMER_CASES": str(folder / "cases.npz")}
+        | ({} if mutant is None else {"GOSSAMER_MUTANT": str(mutant)}),
+        python_path=[BENCHES],
     )  # fmt: skip
 
 
@@ -128,32 +134,33 @@ def test_what_cannot_be_executed_stops_with_a_fault(builds: Path, tmp_path: Path
     run_cases(modules_of(shape), cases, builds, tmp_path)
 
 
-MUTANTS = {
-    "no rounding": ("rounding_shift_64", r"\{ limits\[7:0\], 1'h1 \}", "{ limits[7:0], 1'h0 }"),
-    "window stays at the first beat": ("block_pointer", r"address \+ step", "address"),
-    "one word too few": ("block_loops", r"words_left <= 2'h2", "words_left <= 2'h3"),
-    "row read twice": ("block_pointer", r"= begun \+ column_stride", "= next_column + column_stride"),
-    "second source first": ("beat_reader", r"second \? (\w+) : (\w+)", r"second ? \2 : \1"),
-    "operand of a sum a cycle early": ("beat_reader", r"place == 4'hf", "place == 4'he"),
-    "operand of a sum subtracted": ("lane_sum", r"(product_a\)) \+ ", r"\1 - "),
-    "window too long": ("lrn", r"index >= window;", "index > window;"),
+MUTANTS: dict[str, Change] = {
+    "no rounding": ("rounding_shift_64", r"(?P<value>\{ limits\[7:0\], 1'h1 \})", "{ limits[7:0], 1'h0 }"),
+    "window stays at the first beat": ("block_pointer", r"(?P<value>address \+ step);", "address"),
+    "one word too few": ("block_loops", r"(?P<value>words_left <= 2'h2)", "words_left <= 2'h3"),
+    "row read twice": ("block_pointer", r"= (?P<value>begun \+ column_stride)", "next_column + column_stride"),
+    "second source first": ("beat_reader", r"= (?P<value>second) \? \w+ : \w+", "!VALUE"),
+    "operand of a sum a cycle early": ("beat_reader", r"(?P<value>place == 4'hf)", "place == 4'he"),
+    "operand of a sum subtracted": ("lane_sum", r"\(product_a\) \+ \$signed\((?P<value>product_b)\)", "- VALUE"),
+    "window too long": ("lrn", r"(?P<value>index >= window);", "index > window"),
 }
+
+
+def run_mutant(number: int, builds: Path, folder: Path) -> None:
+    """Run the bench on the engine with all mutants in it, one of which works (0: none)."""
+    cases = mixed(SMALLEST, (Opcode.ADD, Opcode.REQUANTIZE, Opcode.REQUANTIZE_ADD, Opcode.LRN, Opcode.LAYER_NORM), 16)
+    modules = with_mutants(modules_of(SMALLEST), list(MUTANTS.values()))
+    run_cases(modules, cases, builds, folder, mutant=number)
+
+
+def test_without_a_mutant_the_engine_is_right(builds: Path, tmp_path: Path) -> None:
+    run_mutant(0, builds, tmp_path)
 
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_mutants_fail(name: str, builds: Path, tmp_path: Path) -> None:
-    module, pattern, replacement = MUTANTS[name]
-    modules = []
-    matches = 0
-    for each in modules_of(SMALLEST):
-        text = each.text
-        if each.name == module:
-            text, matches = re.subn(pattern, replacement, text)
-        modules.append(VerilogModule(name=each.name, text=text))
-    assert matches == 1
-    cases = mixed(SMALLEST, (Opcode.ADD, Opcode.REQUANTIZE, Opcode.REQUANTIZE_ADD, Opcode.LRN, Opcode.LAYER_NORM), 16)
     with pytest.raises(SimulationFailed, match="instruction"):
-        run_cases(tuple(modules), cases, builds, tmp_path)
+        run_mutant(1 + list(MUTANTS).index(name), builds, tmp_path)
 
 
 def test_bad_parameters_are_refused() -> None:

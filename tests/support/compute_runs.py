@@ -1,6 +1,7 @@
 """Run COMPUTE instructions on the generated engine under Verilator, on the bench of `compute_bench`."""
 
 import os
+from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from gossamer.rtl.array.shape import ArrayShape
 from gossamer.rtl.compute import ComputeEngine
 from gossamer.rtl.testbench.simulate import build, run
 from gossamer.rtl.verilog import VerilogModule, verilog_modules
+from gossamer.rtl_run import cores_folder
 
 SEED = int(os.environ.get("GOSSAMER_SEED", "20261125"))
 BENCHES = Path(__file__).resolve().parents[1] / "rtl" / "benches"
@@ -43,12 +45,14 @@ def random_case(shape: ArrayShape, count: int, path: Path, salt: int = 0) -> Non
     case.save(str(path))
 
 
-def simulate(sources: tuple[VerilogModule, ...], folder: Path, name: str, test: str, case: Path) -> None:
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gossamer" / "verilator"
-    target = build(sources, cache)
+def simulate(
+    sources: Sequence[VerilogModule], folder: Path, name: str, test: str, case: Path, *, mutant: int | None = None
+) -> None:
+    target = build(sources, cores_folder())
     run(
         target, sources[0].name, "compute_bench", folder=folder / name, python_path=[BENCHES], test_filter=test,
-        environment={"GOSSAMER_CASE": str(case), "GOSSAMER_SEED": str(SEED)},
+        environment={"GOSSAMER_CASE": str(case), "GOSSAMER_SEED": str(SEED)}
+        | ({} if mutant is None else {"GOSSAMER_MUTANT": str(mutant)}),
     )  # fmt: skip
 
 

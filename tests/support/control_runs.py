@@ -22,7 +22,7 @@ from gossamer.sim.timing import Run, run_program, simulate
 
 BENCHES = Path(__file__).parents[1] / "rtl" / "benches"
 BASE = 0x12_3456_7840
-LONGEST_CYCLES = 1500
+LONGEST_CYCLES = 4500
 
 
 def settings(spec: SparseAccelerator, count: int) -> dict[str, int]:

@@ -1,11 +1,11 @@
 """Run candidates and broken jobs on a compiled core, and compare as `gossamer verify` does."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from mutants import Change, with_mutants
 from quantized_layers import IN, convolution, requantization
 
 from gossamer.arch.config import fingerprint, load_config
@@ -14,16 +14,13 @@ from gossamer.dataflow.network import Network, Tensor
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper.compile import compile_network
 from gossamer.rtl.cores import accelerator
-from gossamer.rtl.verilog import VerilogModule, verilog_modules
-from gossamer.rtl_run import RtlJob, RtlResult, build_core, run_jobs, top_name
+from gossamer.rtl.verilog import verilog_modules
+from gossamer.rtl_run import RtlJob, RtlResult, build_core, run_jobs
 from gossamer.sim.cores import simulate_program
 from gossamer.sim.golden.executor import execute_memory, initial_memory
 from gossamer.sim.results import Simulation
 from gossamer.verification import Candidate, ProgramCheck, check_program
 from gossamer.verify_candidates import random_values
-
-Change = tuple[str, str, str]
-"""Module, pattern of its Verilog, replacement; the pattern must match."""
 
 
 def core_spec(*settings: str) -> SparseAccelerator:
@@ -83,24 +80,8 @@ def build(spec: SparseAccelerator) -> BuiltCore:
 
 
 def build_mutants(spec: SparseAccelerator, changes: Sequence[Change]) -> BuiltCore:
-    """Return a core with all changes built in: change n (from 1) works while the top's register `mutant` is n.
-
-    A pattern has a group `value`; the replacement stands for what that matches, which it may name as VALUE.
-    """
-    texts = {module.name: module.text for module in verilog_modules(accelerator(spec))}
-    names, top = list(texts), top_name(spec)
-    for number, (name, pattern, replacement) in enumerate(changes, 1):
-        matches = list(re.finditer(pattern, texts[name]))
-        assert len(matches) == 1, f"{name}: {pattern} must match once, not {len(matches)} times"
-        found = matches[0]
-        value = f"({found['value']})"
-        fault = replacement.replace("VALUE", value)
-        chosen = f"(({top}.mutant == 8'd{number}) ? ({fault}) : {value})"
-        start, end = found.span("value")
-        texts[name] = texts[name][:start] + chosen + texts[name][end:]
-    texts[top], count = re.subn(rf"(module {top}\([^;]*;)", r"\1\n  reg [7:0] mutant = 0;", texts[top])
-    assert count == 1
-    return BuiltCore(spec, build_core([VerilogModule(name=name, text=texts[name]) for name in names]))
+    """Return a core with all changes built in, see `with_mutants`."""
+    return BuiltCore(spec, build_core(with_mutants(verilog_modules(accelerator(spec)), changes)))
 
 
 def pattern_network(

@@ -144,6 +144,8 @@ async def instructions(dut) -> None:
     case = np.load(os.environ["GOSSAMER_CASE"])
     group, chains = int(case["shape"][0]), int(case["shape"][1])
     bench = Bench(dut, case)
+    if "GOSSAMER_MUTANT" in os.environ:
+        dut.mutant.value = int(os.environ["GOSSAMER_MUTANT"])
     await bench.reset()
     checked = wrong = 0
     for number, word in enumerate(case["words"]):

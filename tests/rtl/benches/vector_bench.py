@@ -135,6 +135,8 @@ async def instructions(dut) -> None:
     memories = Memories(dut, cases)
     dut.control__start.value = 0
     dut.control__instruction.value = 0
+    if "GOSSAMER_MUTANT" in os.environ:
+        dut.mutant.value = int(os.environ["GOSSAMER_MUTANT"])
     Clock(dut.clk, 10, "ns").start()
     await reset(dut, memories)
     done = 0
