@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from gossamer.arch.errors import ModelError
@@ -34,8 +35,9 @@ class QuantizedFile:
 
     def __str__(self) -> str:
         patterns = "".join(f", {text} in {count}" for text, count in self.patterns.items())
-        notes = "".join(f"note: {note}\n" for note in self.notes)
-        return f"{notes}{self.file}: {self.layers} layers, int8{patterns}; {self.file_bytes:,} bytes\n"
+        notes = [line for note in self.notes for line in wrap(f"note: {note}", 80, subsequent_indent="      ")]
+        summary = f"{self.file}: {self.layers} layers, int8{patterns}; {self.file_bytes:,} bytes"
+        return "\n".join((*notes, summary, ""))
 
 
 def quantize_file(request: SimulationRequest, output: Path, stage: Stage) -> QuantizedFile:
