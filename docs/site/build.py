@@ -7,6 +7,7 @@ Needs the extra `docs`. Any broken link, and any page that the navigation does n
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import reference_hardware
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
+COLORS = re.compile(r"\x1b\[[0-9;]*m")
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Tutorials": (
@@ -92,7 +94,8 @@ def build(output: Path) -> None:
         command = [sys.executable, "-m", "zensical", "build", "--strict"]
         process = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
         if process.returncode:
-            raise SystemExit(f"{process.stdout}{process.stderr}")
+            said = COLORS.sub("", process.stdout + process.stderr)
+            raise SystemExit(said.partition("Traceback (most recent call last)")[0])
         shutil.rmtree(output, ignore_errors=True)
         shutil.copytree(project / "site", output)
 

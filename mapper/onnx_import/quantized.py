@@ -44,7 +44,11 @@ def lower_dequantize(state: Lowering, node: Node) -> None:
 
 def lower_clip_codes(state: Lowering, node: Node) -> None:
     """Clip of codes, for fewer than 8 bits: a clip of the real values, in their format."""
-    quant, kind = state.codes[node.inputs[0]]
+    found = state.codes.get(node.inputs[0])
+    limits = [name for name in node.inputs[1:] if name]
+    if found is None or any(state.graph.scalar(name) is None for name in limits):
+        raise Unsupported("it clips by limits that are not constant")
+    quant, kind = found
     least, greatest = CODE_RANGES[kind]
     if greatest - least > INT8_MAX - INT8_MIN:
         raise Unsupported("it clips codes of more than 8 bits: quantize activations to 8 bits")

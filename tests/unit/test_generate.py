@@ -240,8 +240,8 @@ def test_foreign_folders_and_files_are_refused(run: Run, tmp_path: Path, text: s
     (tmp_path / "mine" / "data").write_text("keep me")
     (tmp_path / "file").write_text("keep me")
     for name in ("mine", "file", "file/core"):
-        status, out, err = run("-c", "ecp5-tiny", "-o", name, "--json")
-        assert (status, json.loads(out)["error"]["exit_status"]) == (2, 2)
+        status, out, err = run("-c", "ecp5-tiny", "-o", name)
+        assert (status, out) == (2, "")
         assert name in err
         assert "Traceback" not in err
     assert contents(tmp_path) == {"mine/generation.json": text.encode(), "mine/data": b"keep me", "file": b"keep me"}
