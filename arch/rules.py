@@ -93,7 +93,7 @@ def minimum_capacities(*, chains: int, chain_length: int, lanes: int, group_size
 
 
 def _capacities(values: Values) -> Iterator[Finding]:
-    """Each buffer holds two minimal tiles."""
+    """`buffers.*.capacity_bytes` hold two minimal tiles, one in use and one being filled: see `minimum_capacities`."""
     names = ("chains", "chain_length", "lanes", "group_size")
     minimums = minimum_capacities(**{name: values[f"array.{name}"] for name in names})
     for name, (need_bytes, why) in minimums.items():
@@ -107,7 +107,7 @@ def _capacities(values: Values) -> Iterator[Finding]:
 
 
 def _address_widths(values: Values) -> Iterator[Finding]:
-    """Every buffer address fits its instruction field."""
+    """`buffers.*.capacity_bytes` are within what the address fields of instructions reach."""
     limits = {"activation": _bits(Opcode.COMPUTE, "a"), "weight": _bits(Opcode.COMPUTE, "w"),
               "index": _bits(Opcode.COMPUTE, "i"), "parameter": _bits(Opcode.TABLE, "par")}  # fmt: skip
     for name, bits in limits.items():
@@ -136,7 +136,7 @@ def _bits(opcode: Opcode, name: str) -> int:
 
 
 def _memories(values: Values) -> Iterator[Finding]:
-    """Each buffer is built from a primitive its device has."""
+    """`buffers.*.memory` is a primitive that `device.family` has."""
     family = values["device.family"]
     kinds = [kind.value for kind in MEMORIES[Family(family)]]
     for name in BUFFERS:
@@ -150,14 +150,14 @@ def _memories(values: Values) -> Iterator[Finding]:
 
 
 def _device(values: Values) -> Iterator[Finding]:
-    """A device has no UltraRAM if its family has none."""
+    """`device.uram` is 0 in a family without UltraRAM."""
     family, uram = values["device.family"], values["device.uram"]
     if uram and MemoryKind.URAM288 not in MEMORIES[Family(family)]:
         yield "device.uram", f"must be 0 on the {family} family, which has no UltraRAM, not {uram}"
 
 
 def _vector_lanes(values: Values) -> Iterator[Finding]:
-    """The VECTOR engine takes whole activation words."""
+    """`vector.lanes` is a multiple of `array.group_size`: VECTOR takes whole activation words."""
     lanes, group_size = values["vector.lanes"], values["array.group_size"]
     if lanes % group_size:
         near = sorted({max(group_size, lanes // group_size * group_size), (lanes // group_size + 1) * group_size})
@@ -169,7 +169,7 @@ def _vector_lanes(values: Values) -> Iterator[Finding]:
 
 
 def _chains(values: Values) -> Iterator[Finding]:
-    """A block of output channels is stored in whole words."""
+    """`array.chains` is at least `array.group_size`: a block of output channels is stored in whole words."""
     chains, group_size = values["array.chains"], values["array.group_size"]
     if chains < group_size:
         yield (
@@ -180,7 +180,7 @@ def _chains(values: Values) -> Iterator[Finding]:
 
 
 def _weight_rows(values: Values) -> Iterator[Finding]:
-    """A chain is cut into as many equal segments as weight rows load per cycle."""
+    """`array.weight_rows_per_cycle` divides `array.chain_length`: a chain is cut into so many equal segments."""
     rows, stages = values["array.weight_rows_per_cycle"], values["array.chain_length"]
     if rows > stages:
         yield "array.weight_rows_per_cycle", f"must be at most array.chain_length ({stages}), not {rows}"
@@ -196,7 +196,7 @@ def _weight_rows(values: Values) -> Iterator[Finding]:
 
 
 def _segments(values: Values) -> Iterator[Finding]:
-    """The DSP cascades of the device's family hold a segment of a chain."""
+    """A segment of a chain, `array.chain_length` over `array.weight_rows_per_cycle`, fits the family's DSP cascades."""
     rows, stages, lanes = (values[f"array.{name}"] for name in ("weight_rows_per_cycle", "chain_length", "lanes"))
     if stages % rows == 0:
         target = default_target(Family(values["device.family"]))
@@ -206,7 +206,7 @@ def _segments(values: Values) -> Iterator[Finding]:
 
 
 def _bursts(values: Values) -> Iterator[Finding]:
-    """The longest burst fits between two 4 KiB boundaries (AMBA AXI4, A3.4.1)."""
+    """`axi.burst_beats` of `axi.data_bits` fit between two 4 KiB boundaries (AMBA AXI4, A3.4.1)."""
     beats, bits = values["axi.burst_beats"], values["axi.data_bits"]
     if beats * bits // 8 > AXI_BOUNDARY_BYTES:
         yield (
@@ -217,7 +217,7 @@ def _bursts(values: Values) -> Iterator[Finding]:
 
 
 def _rows(values: Values) -> Iterator[Finding]:
-    """A row fits the way on chip and the longest burst, so that bursts of several ports are made of whole rows."""
+    """A beat of all `axi.ports` fits the way on chip and the longest burst: bursts of several ports are whole rows."""
     ports, bits, beats = values["axi.ports"], values["axi.data_bits"], values["axi.burst_beats"]
     stripe_bytes = values["off_chip.interleave_bytes"]
     row_bytes, most = ports * bits // 8, ROW_BYTES_LIMIT * 8 // bits
@@ -238,7 +238,7 @@ def _rows(values: Values) -> Iterator[Finding]:
 
 
 def _interleave(values: Values) -> Iterator[Finding]:
-    """Channels are chosen by address bits."""
+    """`off_chip.interleave_bytes` is a power of two: channels are chosen by address bits."""
     interleave_bytes = values["off_chip.interleave_bytes"]
     if interleave_bytes & (interleave_bytes - 1):
         below = 1 << (interleave_bytes.bit_length() - 1)

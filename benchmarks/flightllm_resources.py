@@ -121,7 +121,10 @@ LUTs and flip-flops per DSP of the matrix engine:
 
 Written by
 
-    python benchmarks/flightllm_resources.py -o docs/flightllm-resources.md
+<!-- not run in CI: it writes this page -->
+```bash
+python benchmarks/flightllm_resources.py -o docs/flightllm-resources.md
+```
 """
 
 

@@ -6,12 +6,12 @@ Install zigzag-dse in an environment of its own, then point this script at it:
     zigzag-venv/bin/pip install zigzag-dse==3.9.1 six  # six is a dependency it does not name
     python benchmarks/zigzag_comparison.py --zigzag-python zigzag-venv/bin/python [--config kv260-edge]
 
-Both see the same layers on equivalent hardware (`zigzag_export.py` says what that means), one layer after the other, in
-a process of their own. Latency and energy are zigzag's, of LOMA's best mapping and of ours, whose tiles are in the
-memories that hold them. Our chosen mapping may have tiles that do not divide the layer, which zigzag's loops cannot
-say: then it is the fastest, by our model, of those that they can, marked *. The last columns are cycles by our model:
-of our choice, of that mapping, and of the tiles that LOMA chose (`zigzag_import.py`): + if our buffers do not hold two
-of each, - if partial sums leave the accumulator.
+Both see the same layers on equivalent hardware (`gossamer.exports.zigzag` says what that means), one layer after the
+other, in a process of their own. Latency and energy are zigzag's, of LOMA's best mapping and of ours, whose tiles are
+in the memories that hold them. Our chosen mapping may have tiles that do not divide the layer, which zigzag's loops
+cannot say: then it is the fastest, by our model, of those that they can, marked *. The last columns are cycles by our
+model: of our choice, of that mapping, and of the tiles that LOMA chose (`zigzag_import.py`): + if our buffers do not
+hold two of each, - if partial sums leave the accumulator.
 """
 
 import argparse
@@ -27,12 +27,12 @@ import numpy as np
 import yaml
 from resnet18_layers import resnet18_shapes
 from search_time import SearchTime, cold_and_cached, searched_space
-from zigzag_export import Levels, NotExpressible, accelerator, layer, levels, mapping_entry
 from zigzag_import import fits, mapping_of
 
 from gossamer.arch.config import load_config, require_hardware
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import ConvMapping, ConvShape, Objective
+from gossamer.exports.zigzag import Levels, NotExpressible, accelerator, layer, levels, mapping_entry
 from gossamer.mapper.objective import prices
 from gossamer.mapper.tiling import Search
 from gossamer.sim.analytic import LayerModel

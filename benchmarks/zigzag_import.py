@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from math import prod
 
-from zigzag_export import Levels, Loop, NotExpressible, unrolling
-
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import ceil_div
 from gossamer.dataflow.mapping import SLOTS, ConvMapping, ConvShape, LoopOrder
+from gossamer.exports.zigzag import Levels, Loop, NotExpressible, unrolling
 
 REDUCTION = ("C", "FX", "FY")
 

@@ -83,7 +83,8 @@ class Conv2d(Layer):
 
     weight (out_channels, kernel rows, kernel columns, in_channels / groups), float32 or int8; bias float32
     (out_channels) or None. pads (top, left, bottom, right). `activation` is applied to the result. weight_scale
-    (out_channels): of weights that the model itself states as int8, which quantization keeps.
+    (out_channels), once quantized; before, of weights that the model itself states as int8, which quantization keeps.
+    inner: format between the sums and an activation that is more than a clamp, likewise.
     """
 
     weight: NDArray[Any]
@@ -94,6 +95,7 @@ class Conv2d(Layer):
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     groups: int = 1
     activation: tuple[Step, ...] = ()
+    inner: QuantParams | None = None
     pattern: NmPattern | None = None
     params: Requantization | None = None
 
@@ -113,6 +115,7 @@ class ConvTranspose2d(Layer):
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     output_padding: tuple[int, int] = (0, 0)
     activation: tuple[Step, ...] = ()
+    inner: QuantParams | None = None
     pattern: NmPattern | None = None
     params: Requantization | None = None
 

@@ -3,7 +3,7 @@
     python examples/digits_accuracy.py [--activation-range min-max|percentile|mse]
 
 360 images that training never saw; int8 is calibrated on 64 training images. "One shot" prunes digits.onnx by magnitude
-alone; "fine-tuned" is the file that examples/train_digits.py went on training under its mask.
+alone; "fine-tuned" is the file that benchmarks/train_digits.py went on training under its mask.
 """
 
 import argparse

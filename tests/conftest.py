@@ -1,5 +1,6 @@
 """Fixtures of several folders."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,10 @@ from pathlib import Path
 import pytest
 
 from gossamer import cli
+
+# Before anything imports numpy: threads for small products cost several times the work.
+for _name in cli.ONE_BLAS_THREAD:
+    os.environ.setdefault(_name, "1")
 
 
 @pytest.fixture

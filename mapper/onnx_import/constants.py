@@ -192,6 +192,9 @@ def _evaluate(node: Node, graph: Graph, inputs: list[Array]) -> list[Array] | No
             axis = normal_axis(node, node.integer("axis", 0), data.ndim)
             cuts = np.cumsum(split_sizes(node, graph, data.shape[axis]))[:-1]
             return list(np.split(data, cuts, axis))
+        case "Clip" if data.dtype.kind == "i" and len(node.inputs) > 1:  # codes; real values are clipped as activations
+            low, high, *_ = (*(graph.constant(name) if name else None for name in node.inputs[1:]), None)
+            return [np.asarray(np.clip(data, low, high))]
         case "Dropout":
             return [data, *[np.ones(data.shape, np.bool_)] * (len(node.outputs) - 1)]
     shaping = _SHAPING.get(node.op)

@@ -1,7 +1,7 @@
 """Fold scales, unary functions and MatMul factors into neighbouring layers; drop layers nobody needs.
 
 Only a tensor with one reader, that is no output of the network, can disappear into its producer or its reader; one
-whose format the model states stays.
+whose format the model states stays, but between the sums of a convolution and a function, where hardware has a format.
 """
 
 from dataclasses import dataclass, replace
@@ -79,6 +79,8 @@ class _Folding:
             index = self._private_producer(layer.inputs[0], layer) if len(layer.inputs) == 1 else None
             source = self.result[index] if index is not None else None
             merged = _into_producer(source, layer) if source is not None else None
+            if source is None:
+                index, merged = self._behind_sums(layer)
             if index is not None and merged is not None:
                 self.result[index] = merged
                 self.producer[layer.output] = index
@@ -100,6 +102,19 @@ class _Folding:
             if not clamps or reader is None or self.stated[tensor] != self.stated.get(reader.output):
                 return None
         return self.producer.get(tensor) if self.reads[tensor] == 1 and tensor not in self.outputs else None
+
+    def _behind_sums(self, layer: Layer) -> tuple[int | None, Layer | None]:
+        """Return the place of a convolution whose sums are rounded to a stated format and then given to a function that
+        is more than a clamp, and both in one; hardware does just that with a table. (None, None) for anything else.
+        """
+        if not isinstance(layer, Unary) or not layer.steps or clamp_limits(layer.steps) is not None:
+            return None, None
+        tensor = layer.inputs[0]
+        index = self.producer.get(tensor) if self.reads[tensor] == 1 and tensor not in self.outputs else None
+        source = self.result[index] if index is not None and tensor in self.stated else None
+        if not isinstance(source, Conv2d | ConvTranspose2d) or source.activation:
+            return None, None
+        return index, replace(source, output=layer.output, activation=layer.steps, inner=self.stated[tensor])
 
     def scale_products(self) -> None:
         """Move a pure scale of a MatMul's operand, also through layers that only move bytes, into its factor."""

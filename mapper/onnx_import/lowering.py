@@ -24,7 +24,7 @@ Codes = tuple[QuantParams, int]
 
 _MOVES_CODES = (
     "MaxPool", "Concat", "Slice", "Split", "Gather", "Expand", "Transpose", "Resize", "Upsample", "Identity", "Dropout",
-    "Reshape", "Flatten", "Squeeze", "Unsqueeze",
+    "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Clip",
 )  # fmt: skip
 
 
@@ -187,6 +187,8 @@ def _lower_node(state: Lowering, node: Node, rules: dict[str, Rule]) -> str | No
         if rule is None:
             return missing
         codes = _codes_moved(state, node)
+        if codes is not None and node.op == "Clip":
+            rule = rules["Clip of codes"]
         rule(state, node)
         if codes is not None:
             state.codes.update(dict.fromkeys(node.outputs, codes))
@@ -210,5 +212,5 @@ def _codes_moved(state: Lowering, node: Node) -> Codes | None:
         return None
     copies = node.op == "Cast" and all(codes is not None and codes[1] == node.integer("to", 0) for codes in found)
     if not (node.op in _MOVES_CODES or copies) or len(found) > 1:
-        raise Unsupported("it reads quantized codes, not real values: only data movement of one format may do that")
+        raise Unsupported("it reads quantized codes, not real values: only Clip and data movement of one format may")
     return found.pop()

@@ -2,7 +2,7 @@
 
 QuantizeLinear followed by DequantizeLinear, and QONNX's Quant, give the stored tensor their scale and zero point
 (`Tensor.quant`), which quantization then uses as it is. Between the two a tensor holds codes: only operators that
-move bytes may read it there.
+move bytes, and Clip, may read it there.
 """
 
 import math
@@ -40,6 +40,26 @@ def lower_dequantize(state: Lowering, node: Node) -> None:
             f"quantized with, {made.scale:g} and {made.zero_point}"
         )
     state.values[node.outputs[0]] = value
+
+
+def lower_clip_codes(state: Lowering, node: Node) -> None:
+    """Clip of codes, for fewer than 8 bits: a clip of the real values, in their format."""
+    found = state.codes.get(node.inputs[0])
+    limits = [name for name in node.inputs[1:] if name]
+    if found is None or any(state.graph.scalar(name) is None for name in limits):
+        raise Unsupported("it clips by limits that are not constant")
+    quant, kind = found
+    least, greatest = CODE_RANGES[kind]
+    if greatest - least > INT8_MAX - INT8_MIN:
+        raise Unsupported("it clips codes of more than 8 bits: quantize activations to 8 bits")
+    low, high = (
+        float(limit) if name and (limit := state.graph.scalar(name)) is not None else default
+        for name, default in zip((*node.inputs[1:], "", "")[:2], (least, greatest), strict=True)
+    )
+    zero = quant.zero_point + (128 if greatest > INT8_MAX else 0)
+    steps = (Step(Function.CLIP, ((low - zero) * quant.scale, (high - zero) * quant.scale)),)
+    value = state.unary(node, state.value(node, 0), steps, node.outputs[0])
+    state.values[node.outputs[0]] = state.stated(node, value, quant)
 
 
 def lower_quant(state: Lowering, node: Node) -> None:

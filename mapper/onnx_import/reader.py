@@ -25,7 +25,12 @@ from gossamer.mapper.onnx_import.graph import Graph
 from gossamer.mapper.onnx_import.layout import Axes, Value, canonical_groups
 from gossamer.mapper.onnx_import.lowering import Lowering, Rule, lower
 from gossamer.mapper.onnx_import.products import lower_gemm, lower_matmul
-from gossamer.mapper.onnx_import.quantized import lower_dequantize, lower_quant, lower_quantize
+from gossamer.mapper.onnx_import.quantized import (
+    lower_clip_codes,
+    lower_dequantize,
+    lower_quant,
+    lower_quantize,
+)
 from gossamer.mapper.onnx_import.reshaping import (
     lower_concat,
     lower_expand,
@@ -64,6 +69,7 @@ RULES: dict[str, Rule] = {
     "Softmax": lower_softmax,
     "QuantizeLinear": lower_quantize,
     "DequantizeLinear": lower_dequantize,
+    "Clip of codes": lower_clip_codes,
     **dict.fromkeys(("Quant", "IntQuant"), lower_quant),
     "Concat": lower_concat,
     "Slice": lower_slice,

@@ -7,6 +7,7 @@ so groups lie along the last axis. DESIGN section 5.
 
 import difflib
 import fnmatch
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -161,6 +162,32 @@ def _pruned(layer: WeightLayer, pattern: NmPattern) -> WeightLayer:
 
 def _restricts(pattern: NmPattern, channels: int) -> bool:
     return pattern.n < min(pattern.m, channels)
+
+
+def pattern_note(network: Network, sparsity: str, max_group: int = 16) -> str | None:
+    """Return a sentence about the patterns that a model's own weights obey; None if there is nothing to say.
+
+    network: pruned as `sparsity` says. `keep` tells what was found, `dense` that weights obey a pattern all the same.
+    """
+    layers = weight_layers(network)
+    if sparsity == "keep":
+        patterns = [layer.pattern for layer in layers]
+    elif sparsity == "dense":
+        real = [layer for layer in layers if layer.pattern is None and any(layer.weight.strides[1:])]  # no placeholders
+        patterns = [detect_pattern(layer.weight, max_group) for layer in real]
+    else:
+        return None
+    counts = Counter(str(pattern) for pattern in patterns if pattern is not None)
+    told = ", ".join(f"{text} in {count}" for text, count in counts.items())
+    if sparsity == "keep":
+        found = told or "an N:M pattern in none"
+        return f"Weights as they are in the model: {found} of {len(layers)} layers with weights."
+    if not counts:
+        return None
+    return (
+        f"Weights are pruned already, {told} of {len(layers)} layers with weights, and run as dense ones: "
+        "--sparsity keep makes use of it."
+    )
 
 
 def resolve(network: Network, sparsity: str, overrides: Mapping[str, str]) -> dict[str, str]:

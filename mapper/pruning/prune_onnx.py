@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +51,34 @@ class StoredOrder:
     channels: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneSummary:
+    """What was pruned: layers of all with weights, and of their weights how many are zero now."""
+
+    pruned_layers: int
+    weight_layers: int
+    weights: int
+    zeroed: int
+
+    def as_json(self) -> dict[str, int]:
+        """Return the object `prune --json` prints, but for the file."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        done = f"{self.pruned_layers} of {self.weight_layers} layers with weights pruned"
+        if not self.weights:
+            return done
+        return f"{done}, {100 * self.zeroed / self.weights:.1f} % of their {self.weights:,} weights zeroed"
+
+
 def prune_onnx(
     model_path: Path,
     sparsity: str,
     output_path: Path,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     overrides: Mapping[str, str] | None = None,
-) -> str:
-    """Write the pruned model and return one line about it.
+) -> PruneSummary:
+    """Write the pruned model and return what was pruned.
 
     sparsity and overrides as in `gossamer.mapper.prune.prune`; shapes binds dynamic axes for the import that decides
     which layers there are (the written model keeps its dynamic axes). The file appears under its name only when it is
@@ -93,9 +113,8 @@ def prune_onnx(
         _replace_weight(model, node, place, place.value * mask)
         zeros += int(np.count_nonzero(mask == 0))
         weights += mask.size
-    _write(model, output_path)
-    share = f", {100 * zeros / weights:.1f} % of their {weights:,} weights zeroed" if weights else ""
-    return f"{len(patterns)} of {len(chosen)} layers with weights pruned{share}"
+    write_model(model, output_path)
+    return PruneSummary(pruned_layers=len(patterns), weight_layers=len(chosen), weights=weights, zeroed=zeros)
 
 
 def _read(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Graph:
@@ -204,7 +223,7 @@ def _drop_unread(model: Any, name: str) -> None:
             pending.extend(filter(None, producer.input))
 
 
-def _write(model: Any, path: Path) -> None:
+def write_model(model: Any, path: Path) -> None:
     """Write the model under a temporary name beside its own, then rename."""
     temporary = None
     try:

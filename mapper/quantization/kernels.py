@@ -18,9 +18,9 @@ def quantize_rows(
 ) -> None:
     """Quantize each row symmetrically to [-127, 127] with its own scale.
 
-    rows (channels, weights). The scale is the largest magnitude / 127, at least least[channel]; of a row of zeros it is
-    fallback[channel]. Filled: quantized (channels, weights), scale, total (sum of the row), reach (largest possible
-    magnitude of its sum of products with int8 activations).
+    rows (channels, weights). The scale is the largest magnitude / 127 in float32, in which ONNX states scales, at least
+    least[channel]; of a row of zeros it is fallback[channel] in float32. Filled: quantized (channels, weights), scale,
+    total (sum of the row), reach (largest possible magnitude of its sum of products with int8 activations).
     """
     channels, count = rows.shape
     patterns = rows.view(np.int32)  # without the sign they are in the order of the magnitudes, and compare as vectors
@@ -32,9 +32,9 @@ def quantize_rows(
         largest_pattern[0] = pattern
         largest = largest_pattern.view(np.float32)[0]
         if largest > 0:
-            scale[c] = max(float(largest) / 127.0, least[c])
+            scale[c] = max(np.float64(np.float32(float(largest) / 127.0)), least[c])
         else:
-            scale[c] = fallback[c]
+            scale[c] = np.float64(np.float32(fallback[c]))
         inverse = 1.0 / scale[c]
         sum_all = 0
         sum_magnitude = 0

@@ -9,6 +9,8 @@ model itself states (`Tensor.quant`) is that of its whole set; `stated` has made
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from gossamer.dataflow.network import (
     Concat,
     Layer,
@@ -113,7 +115,8 @@ def choose_formats(network: Network, ranges: Mapping[str, Range]) -> dict[str, Q
 
 
 def _bounded(scale: float) -> float:
-    return min(max(scale, LEAST_SCALE), GREATEST_SCALE) if scale > 0 else 1.0
+    """Return a scale within bounds that float32, in which ONNX states scales, holds exactly."""
+    return float(np.float32(min(max(scale, LEAST_SCALE), GREATEST_SCALE))) if scale > 0 else 1.0
 
 
 def _union(ranges: Iterable[Range]) -> Range:

@@ -59,6 +59,8 @@ from gossamer.mapper.quantization.tables import (
 
 BIAS_LIMIT = 2**29
 _ZERO_ROW_BIAS = 2**20
+_LEAST_WEIGHT_SCALE = 2.0**-99
+"""Of weights that vanish; above the least scale that is imported."""
 _INT32_MAX = 2**31 - 1
 
 SIGMOID_RANGE: Range = (0.0, 255 / 256)
@@ -102,7 +104,7 @@ def _ranges(
 ) -> tuple[dict[str, Range], list[str]]:
     """Return the ranges that formats still need, and notes; nothing runs where the model states them all."""
     missing = unstated(network)
-    inner = [layer for layer in network.layers if needs_table(layer)]
+    inner = [layer for layer in network.layers if needs_table(layer) and getattr(layer, "inner", None) is None]
     if not missing and not inner:
         unused = ["The model states all its number formats: the calibration data is not used."]
         return {}, unused if calibration is not None else []
@@ -144,7 +146,7 @@ def _quantized_layer(
     source, target = formats[layer.inputs[0]], formats[layer.output]
     match layer:
         case Conv2d() | ConvTranspose2d():
-            return _quantized_convolution(layer, source, target, ranges.get(inner_tensor(layer)))
+            return _quantized_convolution(layer, source, target, ranges)
         case MatMul():
             ratio = source.scale * formats[layer.inputs[1]].scale * layer.factor / target.scale
             return replace(layer, params=_product_params(ratio, network.tensors[layer.output].shape[3], target))
@@ -167,9 +169,9 @@ def _quantized_layer(
 
 
 def _quantized_convolution(
-    layer: Conv2d | ConvTranspose2d, source: QuantParams, target: QuantParams, before: Range | None
+    layer: Conv2d | ConvTranspose2d, source: QuantParams, target: QuantParams, ranges: Mapping[str, Range]
 ) -> Conv2d | ConvTranspose2d:
-    """Return the layer with int8 weights and its Requantization; `before` is the range before a tabled activation."""
+    """Return the layer with int8 weights and its Requantization; `ranges` has those before tabled activations."""
     channels = layer.weight.shape[0]
     bias = np.zeros(channels) if layer.bias is None else layer.bias.astype(np.float64)
     rows = np.ascontiguousarray(layer.weight).reshape(channels, -1)
@@ -177,7 +179,7 @@ def _quantized_convolution(
     scale = np.empty(channels)
     total, reach = np.empty(channels, np.int64), np.empty(channels, np.int64)
     wanted = np.abs(bias) / source.scale
-    least = np.maximum(wanted / BIAS_LIMIT, np.finfo(np.float64).tiny)
+    least = np.maximum(wanted / BIAS_LIMIT, _LEAST_WEIGHT_SCALE)
     if layer.weight_scale is None:
         quantize_rows(rows, least, np.where(bias == 0, 1.0, wanted / _ZERO_ROW_BIAS), weight, scale, total, reach)
     else:
@@ -193,18 +195,23 @@ def _quantized_convolution(
             f"its {rows.shape[1]} weights per channel are too many. Split the layer's input channels"
         )
     low, high, table = INT8_MIN, INT8_MAX, None
-    if before is None:
-        low, high = clamp_codes(layer.activation, target)
-        inner = target
-    else:
-        inner = affine_format(*trim_flat_ends(layer.activation, *before, tolerance=target.scale / 4))
+    inner = target
+    if needs_table(layer):
+        inner = layer.inner or affine_format(
+            *trim_flat_ends(layer.activation, *ranges[inner_tensor(layer)], tolerance=target.scale / 4)
+        )
         table = unary_table(layer.activation, inner, target)
+    else:
+        low, high = clamp_codes(layer.activation, target)
     multiplier, shift = ratio_multipliers(source.scale * scale / inner.scale)
     params = Requantization(
         bias=folded.astype(np.int32), multiplier=multiplier, shift=shift, zero_out=inner.zero_point, low=low, high=high,
         table=table,
     )  # fmt: skip
-    return replace(layer, weight=weight.reshape(layer.weight.shape), params=params)
+    return replace(
+        layer, weight=weight.reshape(layer.weight.shape), weight_scale=scale, inner=None if table is None else inner,
+        params=params,
+    )  # fmt: skip
 
 
 def _product_params(ratio: float, channels: int, target: QuantParams) -> Requantization:

@@ -84,18 +84,33 @@ def _ports(ports: Sequence[Port], buses: Sequence[Bus]) -> str:
     return text + "\n" + _table(("port", "direction", "bits"), rows)
 
 
-def _registers(several: bool) -> str:
-    registers = [*REGISTERS.values(), *([STREAM_REGISTER] if several else [])]
+def registers(several: bool) -> str:
+    """Return the register map; `several`: of a core among several."""
+    shown = [*REGISTERS.values(), *([STREAM_REGISTER] if several else [])]
     access = {Access.READ: "read", Access.WRITE: "read, write"}
     rows = [
-        (f"0x{register.address:03x}", register.name, access[register.access], register.meaning)
-        for register in registers
+        (f"0x{register.address:03x}", register.name, access[register.access], register.meaning) for register in shown
     ]
     rules = (
         "32 bits each. Reading an address beyond the last register, or writing one that is read-only, is answered with "
         "SLVERR and changes nothing.\n\n"
     )
     return rules + _table(("address", "name", "access", "meaning"), rows)
+
+
+def start(several: bool) -> str:
+    """Return how software starts a run; `several`: of more than one core."""
+    return (_START_CORES if several else _START).format(core_id=CORE_ID)
+
+
+def error_causes() -> str:
+    """Return the values of ERROR_CAUSE."""
+    return _table(("cause", "name", "meaning"), [(cause.value, cause.name, _CAUSES[cause]) for cause in ErrorCause])
+
+
+def program_file() -> str:
+    """Return where what is in a Program file."""
+    return _table(("offset", "bytes", "what"), _HEADER_ROWS)
 
 
 def _fields(fields: Sequence[Field]) -> str:
@@ -106,7 +121,7 @@ def _fields(fields: Sequence[Field]) -> str:
     return _table(("bits", "field", "meaning"), rows)
 
 
-def _instructions() -> str:
+def instructions() -> str:
     """Return encoding and meaning of every instruction."""
     vector = ", ".join(f"{op.value} {op.name}" for op in VECTOR_OPCODES)
     parts = [f"{INSTRUCTION_BYTES} bytes each, little-endian; bits above the last field are 0.\n"]
@@ -166,13 +181,13 @@ def readme(
             + _models(target, models)
         ),
         **({"Vivado": vivado_guide(top, spec, buses)} if vivado else {}),
-        "Start a run": (_START if spec.cores == 1 else _START_CORES).format(core_id=CORE_ID),
+        "Start a run": start(spec.cores > 1),
         "Ports": _ports(ports, buses),
-        "Registers": _registers(spec.cores > 1),
-        "Error causes": _table(("cause", "name", "meaning"), [(c.value, c.name, _CAUSES[c]) for c in ErrorCause]),
-        "Program file and memory map": _table(("offset", "bytes", "what"), _HEADER_ROWS),
+        "Registers": registers(spec.cores > 1),
+        "Error causes": error_causes(),
+        "Program file and memory map": program_file(),
         "Resources": _resources(spec),
-        "Instructions": _instructions(),
+        "Instructions": instructions(),
     }
     text = (
         f"# {top}: {spec.name}\n\n"

@@ -176,13 +176,17 @@ def run(
     `environment`: what the bench reads, such as file names and seeds. Raises SimulationFailed unless at least one test
     ran and none failed.
     """
+    from cocotb_tools.config import libs_dir
     from cocotb_tools.runner import get_runner
 
     folder.mkdir(parents=True, exist_ok=True)
     results = folder / "results.xml"
     results.unlink(missing_ok=True)
     path = f"{verilator_folder()}{os.pathsep}{os.environ.get('PATH', '')}"
-    with _environment({"PATH": path, "COCOTB_LOG_LEVEL": "WARNING"}), _search_path(python_path):
+    # A cached build remembers the libraries of the Python environment that made it, which may be gone.
+    libraries = os.pathsep.join(filter(None, (str(libs_dir), os.environ.get("LD_LIBRARY_PATH"))))
+    settings = {"PATH": path, "LD_LIBRARY_PATH": libraries, "COCOTB_LOG_LEVEL": "WARNING"}
+    with _environment(settings), _search_path(python_path):
         runner = get_runner("verilator")
         try:
             runner.test(

@@ -52,12 +52,9 @@ ExplainOption = Annotated[
 SetOption = Annotated[list[str], typer.Option("--set", help="Override a config value: off_chip.channels=2")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there")]
 
-_ONE_BLAS_THREAD = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+ONE_BLAS_THREAD = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Settings of the BLAS libraries numpy may have, read when it is imported. Calibration multiplies small matrices, for
 which threads that wait for each other cost several times the work; and one thread gives the same bits everywhere."""
-
-_INTERRUPTED = 130
-"""Status typer leaves with when it has seen KeyboardInterrupt."""
 
 
 def parse_shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
@@ -147,6 +144,7 @@ def compile(
     overrides: SetOption = [],  # noqa: B006 - typer copies it
     objective: ObjectiveOption = "latency",
     listing: Annotated[bool, typer.Option("--listing", help="Print the disassembly on stdout")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Compile a model into a Program file for a config."""
     from gossamer.dataflow.program_file import save_program
@@ -158,15 +156,22 @@ def compile(
         calibration=calibration, activation_range=activation_range, batch=batch, overrides=tuple(overrides),
         objective=objective, advice=False,
     )  # fmt: skip
-    with _progress(False) as stage:
-        compiled = compile_request(request, stage)
-        save_program(compiled.program, output)
-    if listing:
+    if listing and as_json:
+        raise GossamerError("--listing prints text and --json one object: choose one of the two")
+    with _progress(as_json) as stage:
+        program = compile_request(request, stage).program
+        save_program(program, output)
+    if as_json:
+        _print_json({
+            "file": str(output), "config": program.config_name, "config_fingerprint": program.config_fingerprint,
+            "layers": len(program.layers), "instructions": len(program.instructions),
+            "constant_bytes": program.image.size, "memory_bytes": program.memory_bytes,
+        })  # fmt: skip
+    elif listing:
         from gossamer.dataflow.assembly import disassemble
 
-        sys.stdout.write(disassemble(compiled.program))
+        sys.stdout.write(disassemble(program))
     else:
-        program = compiled.program
         sys.stdout.write(
             f"{output}: {len(program.instructions)} instructions, {program.image.size} constant bytes, "
             f"{program.memory_bytes} bytes of memory, for {program.config_name}\n"
@@ -316,12 +321,16 @@ def sweep(
 def export(
     store: Annotated[Path, typer.Argument(help="Result store of a sweep")],
     output: Annotated[Path, typer.Option("-o", help="File to write: .csv or .parquet")],
+    as_json: JsonOption = False,
 ) -> None:
     """Export the points of a result store, with their axis values, as CSV or Parquet."""
     from gossamer.explore.export import export_points
 
     count = export_points(store, output)
-    sys.stdout.write(f"{output}: {count:,} points\n")
+    if as_json:
+        _print_json({"file": str(output), "points": count})
+    else:
+        sys.stdout.write(f"{output}: {count:,} points\n")
 
 
 @app.command()
@@ -334,14 +343,18 @@ def report(
     ],
     output: Annotated[Path, typer.Option("-o", help="HTML file to write")] = Path("report.html"),
     plots: Annotated[Path | None, typer.Option("--plots", help="Folder for the charts as PNG and SVG too")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write results as one offline HTML page with interactive charts."""
     from gossamer.pages.command import write_report
 
-    with _progress(False) as stage:
+    with _progress(as_json) as stage:
         stage("drawing")
         written = write_report(sources, output, plots)
-    sys.stdout.write("".join(f"{path}\n" for path in written))
+    if as_json:
+        _print_json({"files": [str(path) for path in written]})
+    else:
+        sys.stdout.write("".join(f"{path}\n" for path in written))
 
 
 @app.command()
@@ -351,13 +364,44 @@ def prune(
     sparsity: SparsityOption = "2:4",
     sparsity_file: OverridesOption = None,
     shape: ShapeOption = [],  # noqa: B006 - typer copies it
+    as_json: JsonOption = False,
 ) -> None:
     """Prune a model's weights to N:M and write it as ONNX."""
-    from gossamer.simulation import prune_file
+    from gossamer.onnx_files import prune_file
 
-    with _progress(False) as stage:
+    with _progress(as_json) as stage:
         summary = prune_file(model, sparsity, sparsity_file, parse_shapes(shape), output, stage)
-    sys.stdout.write(summary + "\n")
+    if as_json:
+        _print_json({"file": str(output), **summary.as_json()})
+    else:
+        sys.stdout.write(f"{output}: {summary}\n")
+
+
+@app.command()
+def quantize(
+    model: ModelArgument,
+    output: Annotated[Path, typer.Option("-o", help="ONNX file to write")],
+    sparsity: SparsityOption = "dense",
+    sparsity_file: OverridesOption = None,
+    shape: ShapeOption = [],  # noqa: B006 - typer copies it
+    calibration: CalibrationOption = None,
+    activation_range: RangeOption = "min-max",
+    as_json: JsonOption = False,
+) -> None:
+    """Prune and quantize a model as simulate does and write it as ONNX in QDQ form."""
+    from gossamer.onnx_files import quantize_file
+    from gossamer.request import SimulationRequest
+
+    request = SimulationRequest(
+        model=model, config="", sparsity=sparsity, sparsity_file=sparsity_file, shapes=parse_shapes(shape),
+        calibration=calibration, activation_range=activation_range,
+    )  # fmt: skip
+    with _progress(as_json) as stage:
+        written = quantize_file(request, output, stage)
+    if as_json:
+        _print_json(written.as_json())
+    else:
+        sys.stdout.write(str(written))
 
 
 @app.command()
@@ -367,9 +411,8 @@ def models(as_json: JsonOption = False) -> None:
 
     entries = shipped_models().values()
     if as_json:
-        _print_json(
-            [{"name": m.name, "available": bool(m.path and m.path.exists()), "about": m.about} for m in entries]
-        )
+        listed = [{"name": m.name, "available": bool(m.path and m.path.exists()), "about": m.about} for m in entries]
+        _print_json({"models": listed})
         return
     for entry in entries:
         mark = (
@@ -386,15 +429,36 @@ def configs(as_json: JsonOption = False) -> None:
     from gossamer.render import describe_config
 
     specs = [load_config(name) for name in config_names()]
+    sweeps = {name: load_sweep(name) for name in sweep_names()}
     if as_json:
-        _print_json([spec.model_dump(mode="json") for spec in specs])
+        questions = [{"name": name, "points": loaded.space.size, "question": loaded.spec.question}
+                     for name, loaded in sweeps.items()]  # fmt: skip
+        _print_json({"configs": [spec.model_dump(mode="json") for spec in specs], "sweeps": questions})
         return
     for spec in specs:
         sys.stdout.write(f"{spec.name:20s} {describe_config(spec)}\n")
     sys.stdout.write("\nsweeps\n")
-    for name in sweep_names():
-        loaded = load_sweep(name)
+    for name, loaded in sweeps.items():
         sys.stdout.write(f"{name:20s} {loaded.space.size:,} points before conditions: {loaded.spec.question}\n")
+
+
+@app.command(name="config")
+def config_command(
+    config: Annotated[str, typer.Argument(help="Shipped config name or YAML path")],
+    kind: Annotated[
+        str, typer.Option("--format", help="gossamer (resolved YAML), zigzag (accelerator) or timeloop (architecture)")
+    ] = "gossamer",
+    overrides: SetOption = [],  # noqa: B006 - typer copies it
+    as_json: JsonOption = False,
+) -> None:
+    """Print a config with every default, or as another tool reads it."""
+    from gossamer.exports.config_text import config_text
+
+    text = config_text(config, kind, tuple(overrides))
+    if as_json:
+        _print_json({"format": kind, "text": text})
+    else:
+        sys.stdout.write(text)
 
 
 @app.command()
@@ -434,30 +498,12 @@ def doctor(as_json: JsonOption = False) -> None:
 
 def main() -> None:
     """Run the command line; every expected failure is one message and an exit status, never a traceback."""
-    for name in _ONE_BLAS_THREAD:
+    from gossamer.exits import run
+
+    for name in ONE_BLAS_THREAD:
         os.environ.setdefault(name, "1")
     gc.disable()  # a short process of many imports and few cycles: collecting costs a tenth of its time
     try:
-        app()
-    except GossamerError as error:
-        sys.stderr.write(f"gossamer: {error}\n")
-        sys.exit(error.exit_status)
-    except KeyboardInterrupt:
-        _interrupted()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except OSError as error:
-        sys.stderr.write(f"gossamer: {error.filename or 'file system'}: {error.strerror or error}\n")
-        sys.exit(2)
-    except SystemExit as stop:
-        if stop.code == _INTERRUPTED:
-            _interrupted()
-        raise
+        run(app, sys.argv[1:])
     finally:
         gc.freeze()  # nor does the interpreter search all of it for cycles when it ends
-
-
-def _interrupted() -> None:
-    sys.stderr.write("gossamer: interrupted; nothing was left half-written\n")
-    sys.exit(2)

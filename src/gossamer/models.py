@@ -10,7 +10,7 @@ from gossamer.arch.errors import ModelError
 from gossamer.dataflow.network import Network
 
 _DIGITS = {
-    "digits": "small CNN trained on scikit-learn's handwritten digits (examples/train_digits.py)",
+    "digits": "small CNN trained on scikit-learn's handwritten digits (benchmarks/train_digits.py)",
     "digits-2x4": "the same, fine-tuned at 2:4",
     "digits-1x4": "the same, fine-tuned at 1:4",
     "digits-2x8": "the same, fine-tuned at 2:8",
@@ -26,7 +26,7 @@ _LIGHT = {
     "vgg19": "light_vgg19.onnx",
     "zfnet512": "light_zfnet512.onnx",
 }
-_SHAPES = {"mobilenet-v2": "real architecture (examples/mobilenet_v2.py); weights are placeholders"}
+_SHAPES = {"mobilenet-v2": "real architecture (benchmarks/mobilenet_v2.py); weights are placeholders"}
 _OCR = {
     "ppocr-det": ("ch_PP-OCRv4_det_infer.onnx", (1, 3, 640, 640)),
     "ppocr-rec": ("ch_PP-OCRv4_rec_infer.onnx", (1, 3, 48, 320)),

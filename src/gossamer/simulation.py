@@ -23,6 +23,8 @@ from gossamer.request import Compiled, SimulationRequest
 from gossamer.sim.results import Trace
 
 PROGRAM_SUFFIX = ".gsm"
+LARGEST_GROUP = 16
+"""Largest M of an N:M pattern that any array takes."""
 
 Stage = Callable[[str], None]
 """Told the name of each stage as it begins, for progress."""
@@ -47,9 +49,20 @@ def _silent(stage: str) -> None:
 
 
 def pruned_network(request: SimulationRequest, spec: AcceleratorSpec, stage: Stage = _silent) -> Network:
-    """Return the float network of a request, batched and pruned. Raises ModelError."""
+    """Return the float network of a request, batched and pruned for a config. Raises ModelError."""
+    from gossamer.mapper.pruning.prune import check_group_size
+
+    if not isinstance(spec, SparseAccelerator):
+        return pruned_for_groups(request, LARGEST_GROUP, stage)
+    network = pruned_for_groups(request, spec.array.group_size, stage)
+    check_group_size(network, spec.array.group_size, spec.name)
+    return network
+
+
+def pruned_for_groups(request: SimulationRequest, group_size: int, stage: Stage) -> Network:
+    """Return the float network of a request, batched and pruned, with patterns found in groups of at most that size."""
     from gossamer.mapper.batch import with_batch
-    from gossamer.mapper.pruning.prune import check_group_size, load_overrides, prune, weight_layers
+    from gossamer.mapper.pruning.prune import load_overrides, pattern_note, prune, weight_layers
 
     stage(f"reading {request.model}")
     network = with_batch(load_model(request.model, request.shapes), request.batch)
@@ -59,11 +72,18 @@ def pruned_network(request: SimulationRequest, spec: AcceleratorSpec, stage: Sta
         stated = {layer.name: str(layer.pattern or request.sparsity) for layer in weight_layers(network)}
         per_layer = {**stated, **per_layer}
     stage("pruning")
-    group_size = spec.array.group_size if isinstance(spec, SparseAccelerator) else 16
     network = prune(network, request.sparsity, per_layer, max_group=group_size)
-    if isinstance(spec, SparseAccelerator):
-        check_group_size(network, group_size, spec.name)
-    return network
+    note = pattern_note(network, request.sparsity.strip(), group_size)
+    return network if note is None else replace(network, notes=(*network.notes, note))
+
+
+def quantized_network(request: SimulationRequest, network: Network, stage: Stage = _silent) -> Network:
+    """Return the pruned network of a request quantized, with its calibration data. Raises ModelError."""
+    from gossamer.mapper.quantization.quantize import quantize
+
+    stage("quantizing")
+    path = calibration_path(request)
+    return quantize(network, None if path is None else read_calibration(path, network), request.activation_range)
 
 
 def read_calibration(path: Path, network: Network) -> dict[str, NDArray[np.float32]]:
@@ -118,14 +138,9 @@ def compile_for(request: SimulationRequest, spec: SparseAccelerator, stage: Stag
     """Return the compiled Program of a request on a config that is already loaded."""
     from gossamer.mapper.compile import compile_mapped
     from gossamer.mapper.objective import objective_of
-    from gossamer.mapper.quantization.quantize import quantize
 
     objective = objective_of(request.objective)
-    network = pruned_network(request, spec, stage)
-    stage("quantizing")
-    path = calibration_path(request)
-    calibration = None if path is None else read_calibration(path, network)
-    quantized = quantize(network, calibration, request.activation_range)
+    quantized = quantized_network(request, pruned_network(request, spec, stage), stage)
     stage("mapping")
     compiled = compile_mapped(quantized, spec, config_fingerprint=fingerprint(spec), objective=objective)
     return Compiled(network=quantized, spec=spec, compilation=compiled)
@@ -241,27 +256,3 @@ def _provenance(request: SimulationRequest, spec: AcceleratorSpec) -> dict[str, 
         },
         "seed": 0,
     }
-
-
-def prune_file(
-    model: str,
-    sparsity: str,
-    sparsity_file: Path | None,
-    shapes: Mapping[str, tuple[int, ...]],
-    output: Path,
-    stage: Stage = _silent,
-) -> str:
-    """Write the pruned ONNX of a model and return one line about it. Raises ModelError."""
-    from gossamer.mapper.pruning.prune import load_overrides
-    from gossamer.mapper.pruning.prune_onnx import prune_onnx
-
-    shipped = shipped_models().get(model)
-    path = shipped.path if shipped is not None else Path(model)
-    if path is None or not path.is_file():
-        load_model(model, shapes)  # says what is wrong with the name
-        raise ModelError(f"{model}: prune needs an ONNX file or a shipped model, not a one-liner or a table")
-    bound = {**(shipped.shapes if shipped is not None else {}), **shapes}
-    stage(f"pruning {model}")
-    overrides = {} if sparsity_file is None else load_overrides(sparsity_file)
-    summary = prune_onnx(path, sparsity, output, shapes=bound, overrides=overrides)
-    return f"{output}: {summary}"

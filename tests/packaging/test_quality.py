@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = (
-    "arch", "dataflow", "sim", "mapper", "explore", "rtl", "configs", "src/gossamer", "benchmarks", "examples", "tests",
+    "arch", "dataflow", "sim", "mapper", "explore", "rtl", "configs", "src/gossamer", "benchmarks", "docs", "examples",
+    "tests",
 )  # fmt: skip
 SOURCES = sorted(
     path

@@ -1,6 +1,7 @@
 """Check the command line: exit statuses, messages without tracebacks, nothing half-written, lazy imports."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,18 +29,42 @@ def _small_model(path: Path, weight: np.ndarray | None = None) -> Path:
     return path
 
 
-def test_help_is_lazy_and_lists_every_command() -> None:
+HEAVY = {"numpy", "numba", "onnx", "scipy", "networkx", "pydantic", "altair", "vl_convert", "jinja2"}
+BY_TYPER = {"pydantic"}
+"""What typer imports itself when it reads or completes options."""
+
+
+def run_lazily(*words: str, heavy: set[str] = HEAVY, **environment: str) -> str:
+    """Return what a command line prints in a process of its own, which must not import what is slow to import."""
     code = (
-        "import sys\nsys.argv = ['gossamer', '--help']\nfrom gossamer.cli import main\n"
+        "import sys\nsys.argv[0] = 'gossamer'\nfrom gossamer.cli import main\n"
         "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
-        "heavy = {'numpy', 'numba', 'onnx', 'scipy', 'networkx', 'pydantic', 'altair', 'vl_convert', 'jinja2'}\n"
-        "heavy &= set(sys.modules)\n"
+        f"heavy = {heavy} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    process = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False, env=os.environ | environment
+    )
     assert process.returncode == 0, process.stderr
+    return process.stdout
+
+
+def test_help_is_lazy_and_lists_every_command() -> None:
+    printed = run_lazily("--help")
     for command in ("simulate", "compile", "prune", "models", "configs", "schema", "doctor"):
-        assert command in process.stdout
+        assert command in printed
+
+
+@pytest.mark.parametrize(("typed", "offered"), [("gossamer sim", "simulate"), ("gossamer sweep --w", "--workers")])
+def test_completion_is_lazy(typed: str, offered: str) -> None:
+    number = str(len(typed.split()) - 1)
+    asked = {"_GOSSAMER_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": number}
+    assert run_lazily(heavy=HEAVY - BY_TYPER, **asked).split() == [offered]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_printed_for_a_shell(shell: str) -> None:
+    assert f"_GOSSAMER_COMPLETE=complete_{shell}" in run_lazily(_GOSSAMER_COMPLETE=f"source_{shell}")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +233,7 @@ def test_a_trace_is_in_the_run_folder(run: Run, tmp_path: Path) -> None:
 
 def test_a_trace_needs_a_folder_and_instructions(run: Run, tmp_path: Path) -> None:
     status, out, err = run("simulate", "gemm:64x72x24", "-c", "ecp5-tiny", "--trace", "--json")
-    assert (status, out) == (2, "")
+    assert (status, list(json.loads(out))) == (2, ["error"])
     assert "--trace writes into the run folder" in err
     status, out, err = run("simulate", "gemm:64x72x24", "-c", "systolic-32x32-ws", "--trace", "-o", "r")
     assert (status, out) == (2, "")

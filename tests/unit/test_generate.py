@@ -241,7 +241,7 @@ def test_foreign_folders_and_files_are_refused(run: Run, tmp_path: Path, text: s
     (tmp_path / "mine" / "data").write_text("keep me")
     (tmp_path / "file").write_text("keep me")
     for name in ("mine", "file", "file/core"):
-        status, out, err = run("-c", "ecp5-tiny", "-o", name, "--json")
+        status, out, err = run("-c", "ecp5-tiny", "-o", name)
         assert (status, out) == (2, "")
         assert name in err
         assert "Traceback" not in err

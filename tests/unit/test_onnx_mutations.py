@@ -144,7 +144,7 @@ def test_mutated_fields_never_raise_anything_else(batch: int, tmp_path: Path) ->
     assert refused > MUTATIONS_PER_BATCH // 4
 
 
-@pytest.mark.parametrize("name", ["brevitas.onnx", "torch-fx.onnx"])
+@pytest.mark.parametrize("name", ["brevitas.onnx", "brevitas-qcdq.onnx", "torch-fx.onnx"])
 def test_mutated_quantized_models_never_raise_anything_else(name: str, tmp_path: Path) -> None:
     good = onnx.load(Path(__file__).parents[1] / "data" / "quantized" / name)
     random = np.random.default_rng([SEED, 2000])

@@ -16,6 +16,7 @@ from gossamer.mapper.pruning.prune import (
     detect_pattern,
     load_overrides,
     magnitude_mask,
+    pattern_note,
     prune,
 )
 
@@ -225,3 +226,19 @@ def test_kernels_without_compilation():
     np.testing.assert_array_equal(mask, naive_mask(weight, NmPattern(2, 4)))
     getattr(count_nonzeros, "py_func", count_nonzeros)(weight * mask, largest)
     assert largest.tolist() == [naive_most(weight * mask, m) for m in (2, 4, 8, 16)]
+
+
+def test_what_weights_obey_is_told():
+    whole = chain([random_weight(seed, (8, 1, 1, 16)) for seed in range(4)])
+    pruned = prune(whole, "2:4")
+    assert pattern_note(prune(pruned, "dense"), "dense") == (
+        "Weights are pruned already, 2:4 in 2 of 4 layers with weights, and run as dense ones: --sparsity keep makes "
+        "use of it."
+    )
+    kept = "Weights as they are in the model: {} of 4 layers with weights."
+    assert pattern_note(prune(pruned, "keep"), "keep") == kept.format("2:4 in 2")
+    assert pattern_note(prune(whole, "keep"), "keep") == kept.format("an N:M pattern in none")
+    assert pattern_note(whole, "dense") is None
+    assert pattern_note(pruned, "2:4") is None
+    placeholder = np.broadcast_to(np.zeros((8, 1, 1, 1), np.float32), (8, 1, 1, 16))
+    assert pattern_note(chain([placeholder]), "dense") is None

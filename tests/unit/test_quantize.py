@@ -293,7 +293,7 @@ def test_weights_follow_the_slow_twin():
     np.testing.assert_array_equal(sums, total)
     for c, row in enumerate(rows.tolist()):
         largest = max(abs(value) for value in row)
-        want = max(largest / 127, least[c]) if largest else fallback[c]
+        want = max(float(np.float32(largest / 127)), least[c]) if largest else fallback[c]
         codes = [max(-127, min(127, round(value * (1 / want)))) for value in row]
         assert (scale[c], out[c].tolist(), total[c]) == (want, codes, sum(codes))
         positive, negative = sum(q for q in codes if q > 0), -sum(q for q in codes if q < 0)

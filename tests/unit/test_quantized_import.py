@@ -142,6 +142,47 @@ def test_other_weights_are_computed_anew_with_a_note(build, tmp_path, codes, sca
     assert (np.abs(layer.weight.reshape(8, -1)).max(axis=1) == 127).all()
 
 
+@pytest.mark.parametrize(("dtype", "zero", "limits"), [(np.uint8, 0, (0, 15)), (np.int8, -3, (-8, 7))])
+def test_clipped_codes_are_those_of_onnxruntime(build, tmp_path, dtype, zero, limits):
+    numbers = build.numbers(0.05, zero, dtype)
+    low, high = (build.constant(f"limit{limit}", limit, dtype) for limit in limits)
+    codes = build.node("Clip", build.node("QuantizeLinear", "x", *numbers), low, high)
+    x = build.node("DequantizeLinear", codes, *numbers)
+    build.stated(build.node("Conv", x, build.weights(np.clip(CODES, -8, 7), SCALES)), 0.05, 3)
+    path = build.save(tmp_path / "m.onnx")
+    result = quantize(load_onnx(path))
+    assert result.notes == ()
+    value = RNG.normal(0, 1, (1, 4, 6, 6)).astype(np.float32)
+    stored = {"x": quantized(value.transpose(0, 2, 3, 1), result.tensors["x"].quant)}
+    quant = result.tensors[result.outputs[0]].quant
+    ours = (run_layers(result, stored)[result.outputs[0]].astype(np.float32) - quant.zero_point) * quant.scale
+    (theirs,) = onnxruntime.InferenceSession(path).run(None, {"x": value})
+    off = np.abs(ours.transpose(0, 3, 1, 2) - theirs)
+    assert off.max() < 1.1 * quant.scale
+    assert np.count_nonzero(off > quant.scale / 2) <= 1
+    assert np.unique(theirs).size > 10
+
+
+@pytest.mark.parametrize("function", ["HardSwish", "Sigmoid"])
+def test_a_function_behind_rounded_sums_is_a_table_of_the_convolution(build, tmp_path, function):
+    x = build.stated("x", 0.02, 128)
+    sums = build.stated(build.node("Conv", x, build.weights(CODES, SCALES)), 0.04, 120)
+    build.stated(build.node(function, sums), 1 / 256 if function == "Sigmoid" else 0.04, 0)
+    path = build.save(tmp_path / "m.onnx")
+    result = quantize(load_onnx(path))
+    assert result.notes == ()
+    (layer,) = result.layers
+    assert layer.inner == QuantParams(float(np.float32(0.04)), -8)
+    assert layer.params.table is not None
+    value = RNG.normal(0, 1, (1, 4, 6, 6)).astype(np.float32)
+    stored = {"x": quantized(value.transpose(0, 2, 3, 1), result.tensors["x"].quant)}
+    quant = result.tensors[result.outputs[0]].quant
+    ours = (run_layers(result, stored)[result.outputs[0]].astype(np.float32) - quant.zero_point) * quant.scale
+    (theirs,) = onnxruntime.InferenceSession(path).run(None, {"x": value})
+    assert np.abs(ours.transpose(0, 3, 1, 2) - theirs).max() < 2.1 * quant.scale  # one code before, one behind
+    assert np.unique(theirs).size > 20
+
+
 def test_a_tensor_without_scale_is_calibrated_with_a_note(build, tmp_path):
     x = build.stated("x", 0.02, 0)
     build.node("Relu", build.node("Conv", x, build.weights(CODES, SCALES)))

@@ -20,6 +20,7 @@ from gossamer.pages.command import write_report
 from gossamer.pages.execution import busy_shares, issued_slots, spans, unit_slots
 from gossamer.pages.layer_charts import cycle_rows, macs_rows, traffic_rows
 from gossamer.pages.network_charts import area_rows, unit_rows, waterfall_rows
+from gossamer.pages.notebook import VEGA_LITE_TYPE
 from gossamer.pages.occupancy_chart import buffer_accesses, capacity_units, live_shares
 from gossamer.pages.roofline_chart import layer_dots, roof_lines
 from gossamer.pages.run_folder import Execution, Run, read_runs
@@ -263,6 +264,9 @@ def test_notebook_gets_the_same_charts(folders: tuple[Path, ...]) -> None:
     bundle = charts["timeline"].to_dict()
     assert len(bundle["datasets"]["spans0"]) > 100
     assert bundle["config"]["background"] == "white"
+    shown = charts["waterfall"]._repr_mimebundle_(None, None)
+    assert shown[VEGA_LITE_TYPE] == charts["waterfall"].to_dict(validate=False)
+    assert ElementTree.fromstring(shown["image/svg+xml"]).tag == "{http://www.w3.org/2000/svg}svg"
 
 
 def _edit(path: Path, **changes: object) -> None:

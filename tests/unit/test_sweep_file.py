@@ -270,7 +270,7 @@ def test_unknown_name() -> None:
 
 def test_the_documented_example_loads(path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
-    example = re.search(r"```yaml\n(.*?)```", text, re.S)
+    example = re.search(r"```yaml[^\n]*\n(.*?)```", text, re.S)
     assert example is not None
     path.write_text(example[1])
     assert load_sweep(path).space.size == 1 * 1 * 2 * 1 * 2 * 1 * 3 * 3 * 4

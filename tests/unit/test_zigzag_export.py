@@ -14,11 +14,12 @@ from gossamer.arch.energy import energy_table
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import ceil_div
 from gossamer.dataflow.mapping import ConvMapping
+from gossamer.exports import zigzag
 from gossamer.mapper.tiling import Space, chip_numbers
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-zigzag_export = importlib.import_module("zigzag_export")
+
 zigzag_import = importlib.import_module("zigzag_import")
 resnet18_layers = importlib.import_module("resnet18_layers")
 mapping_random = importlib.import_module("mapping_random")
@@ -41,7 +42,7 @@ def ports(memory) -> dict[str, int]:
 def test_sizes_and_widths_are_those_of_the_config(name: str) -> None:
     spec = config(name)
     array, buffers = spec.array, spec.buffers
-    found = zigzag_export.accelerator(spec)
+    found = zigzag.accelerator(spec)
     assert found["operational_array"]["sizes"] == [array.chains, array.chain_length, array.lanes]
     memories = found["memories"]
     assert memories["weight_buffer"]["size"] == 8 * buffers.weight.capacity_bytes
@@ -59,14 +60,14 @@ def test_sizes_and_widths_are_those_of_the_config(name: str) -> None:
 
 def test_u280_by_hand() -> None:
     """What the documentation says: 8 ports of 256 bits, 2 + 1 MiB for LOAD and VECTOR, URAM at 2.6 pJ per byte read."""
-    memories = zigzag_export.accelerator(config("u280-sparse"))["memories"]
+    memories = zigzag.accelerator(config("u280-sparse"))["memories"]
     assert ports(memories["off_chip"])["I2, tl"] == 2048
     assert [memories[name]["size"] >> 23 for name in ("weight_buffer", "accumulator")] == [4, 4]
     assert [memories[name]["size"] >> 23 for name in ("activation_in", "activation_out")] == [2, 1]
     assert memories["activation_in"]["r_cost"] == pytest.approx(2.6 * 4096 / 8)
     assert memories["off_chip"]["r_cost"] == pytest.approx(31.2 * 256)
     table = energy_table()
-    assert zigzag_export.mac_pj(config("u280-sparse")) == pytest.approx(
+    assert zigzag.mac_pj(config("u280-sparse")) == pytest.approx(
         table.mac_int8.pj + table.select_byte.pj + 8 * table.chain_hop.pj
     )
 
@@ -85,7 +86,7 @@ def test_u280_by_hand() -> None:
 def test_unrolling(name: str, chains: int, stages: list[tuple[str, int]], lanes: list[tuple[str, int]]) -> None:
     spec = config("u280-sparse")
     shape = resnet18_layers.resnet18_shapes(spec)[name]
-    assert zigzag_export.unrolling(shape, spec) == {"D1": [("K", chains)], "D2": stages, "D3": lanes}
+    assert zigzag.unrolling(shape, spec) == {"D1": [("K", chains)], "D2": stages, "D3": lanes}
 
 
 def array_cycles(mapping: ConvMapping, spec: SparseAccelerator) -> int:
@@ -105,12 +106,12 @@ def test_the_loops_of_a_mapping_are_the_cycles_of_its_computes(name: str) -> Non
     seen = refused = 0
     for layer, shape in resnet18_layers.resnet18_shapes(spec).items():
         space, whole = Space(shape, chip_numbers(spec)), dict(zip(*sizes(shape), strict=True))
-        across = {dim: size for loops in zigzag_export.unrolling(shape, spec).values() for dim, size in loops}
+        across = {dim: size for loops in zigzag.unrolling(shape, spec).values() for dim, size in loops}
         for number in range(0, len(space.choices), max(1, len(space.choices) // 400)):
             mapping = space.mapping(number)
             try:
-                loops = zigzag_export.ordering(mapping, spec)
-            except zigzag_export.NotExpressible:
+                loops = zigzag.ordering(mapping, spec)
+            except zigzag.NotExpressible:
                 refused += 1
                 continue
             for dim, size in whole.items():
@@ -131,14 +132,14 @@ def test_the_loops_of_a_mapping_are_the_cycles_of_its_computes(name: str) -> Non
 
 
 def sizes(shape) -> tuple[list[str], list[int]]:
-    described = zigzag_export.layer("layer", shape)
+    described = zigzag.layer("layer", shape)
     return described["loop_dims"], described["loop_sizes"]
 
 
 def test_padding_reaches_the_last_window() -> None:
     spec = config("u280-sparse")
     for shape in resnet18_layers.resnet18_shapes(spec).values():
-        described = zigzag_export.layer("layer", shape)
+        described = zigzag.layer("layer", shape)
         (left, right), (top, bottom) = described["padding"]
         for out, kernel, stride, length, low, high in (
             (shape.out_columns, shape.kernel[1], shape.stride[1], shape.columns, left, right),
@@ -153,8 +154,8 @@ def test_tiles_that_do_not_divide_are_refused() -> None:
     space = Space(shape, chip_numbers(spec))
     every = map(space.mapping, range(len(space.choices)))
     mapping = next(each for each in every if (each.tile_rows, each.tile_columns) == (19, 56))
-    with pytest.raises(zigzag_export.NotExpressible, match="56 rows in tiles of 19"):
-        zigzag_export.ordering(mapping, spec)
+    with pytest.raises(zigzag.NotExpressible, match="56 rows in tiles of 19"):
+        zigzag.ordering(mapping, spec)
 
 
 @pytest.mark.parametrize("name", ["u280-sparse", "kv260-edge"])
@@ -166,8 +167,8 @@ def test_loops_are_read_back_as_the_mapping_they_came_from(name: str) -> None:
         for number in range(0, len(space.choices), max(1, len(space.choices) // 100)):
             mapping = space.mapping(number)
             try:
-                levels = zigzag_export.levels(mapping, spec)
-            except zigzag_export.NotExpressible:
+                levels = zigzag.levels(mapping, spec)
+            except zigzag.NotExpressible:
                 continue
             loops, *others = ([loop for memory in memories for loop in memory] for memories in levels.values())
             assert others == [loops, loops]
@@ -175,7 +176,7 @@ def test_loops_are_read_back_as_the_mapping_they_came_from(name: str) -> None:
             assert zigzag_import.fits(mapping, spec)
             if mapping.tile_count == 1 and mapping.split_count == 1:  # nothing says whether weights stay
                 found = replace(found, order=mapping.order)
-            x, y = (dict(zigzag_export.unrolling(shape, spec)["D3"]).get(dim, 1) for dim in ("OX", "OY"))
+            x, y = (dict(zigzag.unrolling(shape, spec)["D3"]).get(dim, 1) for dim in ("OX", "OY"))
             if mapping.tile_columns % x == 0 and mapping.tile_rows % y == 0 and shape.kernel[0] < 7:
                 assert found == mapping, layer
                 seen += 1
@@ -186,7 +187,7 @@ def test_partial_sums_that_leave_the_accumulator_are_refused() -> None:
     spec = config("u280-sparse")
     shape = resnet18_layers.resnet18_shapes(spec)["conv4_1b"]
     compute, rest = [("OX", 7), ("OY", 7), ("C", 8), ("FX", 3), ("FY", 3)], [("K", 2), ("C", 2)]
-    with pytest.raises(zigzag_export.NotExpressible, match="partial sums"):
+    with pytest.raises(zigzag.NotExpressible, match="partial sums"):
         zigzag_import.mapping_of({"O": [compute, rest, []], "I": [compute, rest], "W": [[], [], []]}, shape, spec)
 
 

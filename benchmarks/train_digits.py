@@ -1,6 +1,6 @@
 """Train the shipped digits network on scikit-learn's handwritten digits, with numpy alone, and export it to ONNX.
 
-    python examples/train_digits.py [--output configs/models] [--epochs 60] [--seed 1]
+    python benchmarks/train_digits.py [--output FOLDER] [--epochs 60] [--seed 1]
 
 A 3x3 stem, a depthwise-separable block, a residual block, a strided 3x3 convolution, global average pooling and a
 fully connected layer: 39,338 parameters. It writes digits.onnx (dense), digits-2x4.onnx, digits-1x4.onnx and
@@ -239,7 +239,7 @@ def export(parameters: Parameters, path: Path) -> None:
 def main() -> None:
     """Train, prune, fine-tune, export, and print the accuracies."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--output", type=Path, default=Path(__file__).resolve().parent.parent / "configs" / "models")
+    parser.add_argument("--output", type=Path, default=Path(__file__).resolve().parents[1] / "configs" / "models")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()

@@ -1,6 +1,6 @@
 """Write MobileNetV2 as ONNX from the table of its paper: the real architecture, with placeholders for weights.
 
-    python examples/mobilenet_v2.py OUTPUT.onnx
+    python benchmarks/mobilenet_v2.py OUTPUT.onnx
 
 Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, table 2: width 1, 224 x 224. Batch
 normalisation is folded into the convolutions. Weights are ConstantOfShape, so that the file is small and cycles, bytes

@@ -1,0 +1,1 @@
+"""Write configs the way other tools read them."""
