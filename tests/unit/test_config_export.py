@@ -30,7 +30,7 @@ def test_timeloop_has_the_sizes_of_the_config(name: str) -> None:
     spec = load_config(name)
     assert isinstance(spec, SparseAccelerator)
     text = config_text(name, "timeloop")
-    found = yaml.load(text, _Loader)["architecture"]
+    found = _Loader(text).get_single_data()["architecture"]
     assert found["version"] == "0.4"
     nodes = {node["name"]: node for node in found["nodes"]}
     assert prod(node["spatial"]["meshX"] for node in nodes.values() if "spatial" in node) == (
