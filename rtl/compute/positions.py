@@ -70,7 +70,7 @@ class LaneWalk(wiring.Component):
         m.d.comb += [
             first_end.eq(self.x0 + back),
             next_end.eq(x + Mux(wraps, back << 1, ahead)),
-            next_wraps.eq(Mux(self.restart, first_wraps, ~next_end[-1])),
+            next_wraps.eq(Mux(self.restart, first_wraps, Mux(self.advance, ~next_end[-1], wraps))),
             self.first_offset.eq(first_offset),
             self.present.eq(present),
             self.address.eq(address),
@@ -78,7 +78,8 @@ class LaneWalk(wiring.Component):
         m.d.sync += [
             across.eq(times_small(self.a_x, self.x0)), down.eq(times_small(self.a_y, self.y0)),
             first_offset.eq(across + down), first_wraps.eq(~first_end[-1]), first_present.eq(self.y0 < self.ny),
-            address.eq(self.base + offset),
+            address.eq(self.base + offset), wraps.eq(next_wraps),
+            bound.eq(Mux(next_wraps, self.limit_wrap, self.limit)),
         ]  # fmt: skip
         with m.If(self.restart):
             m.d.sync += [
@@ -91,8 +92,6 @@ class LaneWalk(wiring.Component):
                 offset.eq(offset + Mux(wraps, self.step_wrap, self.step)),
                 present.eq(present & (y < bound.as_signed())),
             ]
-        with m.If(self.restart | self.advance):
-            m.d.sync += [wraps.eq(next_wraps), bound.eq(Mux(next_wraps, self.limit_wrap, self.limit))]
         return m
 
 

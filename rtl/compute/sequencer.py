@@ -114,13 +114,13 @@ class Sequencer(wiring.Component):
         self._row_requests(m, rows, fields["index_bits"])
         return m
 
-    def _fields(self, m: Module) -> tuple[dict[str, Value], Signal]:
+    def _fields(self, m: Module) -> tuple[dict[str, Value], Value]:
         """Return the fields of the instruction, held from the cycle after `start` on, and `wide` of `PositionWalk`."""
-        held, wide = Signal(8 * INSTRUCTION_BYTES, reset_less=True), Signal(reset_less=True)
+        held = Signal(8 * INSTRUCTION_BYTES + 1, reset_less=True)
         nx = instruction_fields(Opcode.COMPUTE, self.instruction)["nx"]
         with m.If(self.start):
-            m.d.sync += [held.eq(self.instruction), wide.eq(nx[self.shape.lanes.bit_length() :].any())]
-        return instruction_fields(Opcode.COMPUTE, held), wide
+            m.d.sync += held.eq(Cat(self.instruction, nx[self.shape.lanes.bit_length() :].any()))
+        return instruction_fields(Opcode.COMPUTE, held[:-1]), held[-1]
 
     def _setup(self, m: Module, fields: dict[str, Value]) -> tuple[Value, Signal]:
         """Check the fields while the positions are set up; return pulses that go to the first pass and begin it.
