@@ -30,11 +30,6 @@ OPERANDS: dict[Opcode, tuple[str, ...]] = {
 PARAMETER_BYTES = "par_bytes"
 """Extra column of VECTOR instructions: bytes of the parameter block read. Not encoded; tokens need it."""
 
-HELD_FROM = "held_from"
-"""Extra column: where tensors that stay on chip begin in the activation buffer. Not encoded; tokens need it."""
-
-NOT_ENCODED = (PARAMETER_BYTES, HELD_FROM)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mapped:
@@ -76,7 +71,6 @@ class Emitter:
         self._layer = self._joined = -1
         self._opcodes: list[int] = []
         self._layer_of: list[int] = []
-        self._held_from: list[int] = []
         self._rows: dict[int, list[tuple[int, ...]]] = {int(op): [] for op in Opcode}
 
     def __len__(self) -> int:
@@ -118,7 +112,6 @@ class Emitter:
         """Append an instruction whose operands are already in the order of `OPERANDS[opcode]` (VECTOR: + par_bytes)."""
         self._opcodes.append(opcode)
         self._layer_of.append(self._joined if joined else self._layer)
-        self._held_from.append(self.activation.capacity)
         self._rows[opcode].append(row)
 
     def load(self, space: Space, *, dram: int, dst: int, run_bytes: int, ny: int = 1, nx: int = 1, dram_y: int = 0,
@@ -169,14 +162,12 @@ class Emitter:
         return np.array(self._layer_of, dtype=np.int32)
 
     def columns(self) -> dict[str, NDArray[np.int64]]:
-        """Return one int64 [n] column per operand field (0 where an opcode lacks it), `PARAMETER_BYTES`, `HELD_FROM`.
+        """Return one int64 [n] column per operand field (0 where an opcode lacks it) and `PARAMETER_BYTES`.
 
         Raises MappingError naming layer and field for a value that does not fit its field.
         """
         opcodes = self.opcodes()
-        columns: dict[str, NDArray[np.int64]] = {
-            PARAMETER_BYTES: np.zeros(len(opcodes), np.int64), HELD_FROM: np.array(self._held_from, dtype=np.int64)
-        }  # fmt: skip
+        columns: dict[str, NDArray[np.int64]] = {PARAMETER_BYTES: np.zeros(len(opcodes), np.int64)}
         for opcode in Opcode:
             rows = self._rows[opcode]
             names = OPERANDS[opcode]

@@ -20,7 +20,7 @@ from gossamer.dataflow.mapping import Objective
 from gossamer.dataflow.network import Network
 from gossamer.dataflow.program import LayerRecord, Program, Segment, Streams, Way
 from gossamer.mapper.allocate import ACTIVATION_BASE, OffChip, OffChipLayout, TensorPlace
-from gossamer.mapper.emit import NOT_ENCODED, Emitter, Mapped
+from gossamer.mapper.emit import PARAMETER_BYTES, Emitter, Mapped
 from gossamer.mapper.tokens import OFF_CHIP, Accesses, derive_accesses, derive_tokens, engine_numbers
 
 Ints = NDArray[np.int64]
@@ -106,7 +106,7 @@ def assemble_cores(
         intermediates=tuple(
             replace(layout.binding(place), name=name)
             for name, place in places.items()
-            if place.name not in fixed and place.is_contiguous and not place.on_chip
+            if place.name not in fixed and place.is_contiguous
         ),
         layers=layers, layer_of=layer_of,
         streams=Streams(cores=work.cores, segments=segments, ways=tuple(way for ways in work.ways for way in ways)),
@@ -133,7 +133,7 @@ def _segments(core: SparseAccelerator, cuts: Sequence[Sequence[int]]) -> tuple[t
 def _encoded(code: _Code, low: int, high: int, layout: OffChipLayout, after: Segment | None) -> NDArray[np.uint8]:
     """Return instructions [low, high) of a core and the BARRIER or END behind them; tokens are of these alone."""
     opcodes = np.append(code.opcodes[low:high], Opcode.END if after is None else Opcode.BARRIER)
-    columns = {name: np.append(column[low:high], 0) for name, column in code.columns.items() if name not in NOT_ENCODED}
+    columns = {name: np.append(column[low:high], 0) for name, column in code.columns.items() if name != PARAMETER_BYTES}
     wait, release = derive_tokens(engine_numbers(opcodes), _cut(code.accesses, low, high))
     if "dram" in columns:
         moves = (opcodes == Opcode.LOAD) | (opcodes == Opcode.STORE)

@@ -16,7 +16,7 @@ from gossamer.dataflow.program import Program, RegionKind
 from gossamer.mapper.allocate import Request, TensorPlace, place_tensor, tensor_bytes
 from gossamer.mapper.codegen.convolution_shape import conv_shape
 from gossamer.mapper.codegen.vector import emit_vector_layer
-from gossamer.mapper.emit import NOT_ENCODED, Emitter
+from gossamer.mapper.emit import PARAMETER_BYTES, Emitter
 from gossamer.mapper.tokens import derive_accesses, derive_tokens, engine_numbers
 from gossamer.sim.golden.executor import execute
 from gossamer.sim.golden.layers import run_layers
@@ -65,7 +65,7 @@ def compile_layers(spec: SparseAccelerator, network: Network, alias: Alias | Non
     if "dram" in columns:
         moves = np.isin(opcodes, (Opcode.LOAD, Opcode.STORE))
         columns["dram"] = np.where(moves, layout.relocate(columns["dram"]), 0)
-    columns = {name: column for name, column in columns.items() if name not in NOT_ENCODED}
+    columns.pop(PARAMETER_BYTES)
     return Program(
         name=network.name, config_name=spec.name, config_fingerprint=fingerprint(spec),
         instructions=encode_columns(opcodes, {**columns, "wait": wait, "release": release}),
