@@ -83,8 +83,14 @@ def extremes(shape: ArrayShape, path: Path, activation: int, weight: int) -> Non
     case.save(str(path))
 
 
-@pytest.mark.parametrize("target", Target)
-@pytest.mark.parametrize(("activation", "weight"), [(0x80, 0x80), (0x80, 0x7F), (0x7F, 0x80), (0x7F, 0x7F)])
+@pytest.mark.parametrize(
+    ("target", "activation", "weight"),
+    [
+        pytest.param(target, *pair, marks=pytest.mark.slow if target is Target.VERSAL and 0x7F in pair else ())
+        for target in Target
+        for pair in ((0x80, 0x80), (0x80, 0x7F), (0x7F, 0x80), (0x7F, 0x7F))
+    ],
+)
 def test_extremes_fill_the_longest_segment(target: Target, activation: int, weight: int, tmp_path: Path) -> None:
     shape = replace(LONGEST, target=target)
     extremes(shape, tmp_path / "case.npz", activation, weight)
@@ -316,7 +322,10 @@ def test_a_dsp58_takes_two_lanes_or_three_segments(shape: ArrayShape, products_p
         replace(SMALL, group_size=16, chain_length=4, vector_lanes=16),
         replace(SMALL, chains=16, chain_length=8, weight_rows_per_cycle=2),
         replace(SMALL, group_size=8, chain_length=8, weight_rows_per_cycle=2, lanes=4),
-        replace(SMALL, group_size=16, chain_length=16, weight_rows_per_cycle=4, vector_lanes=16),
+        pytest.param(
+            replace(SMALL, group_size=16, chain_length=16, weight_rows_per_cycle=4, vector_lanes=16),
+            marks=pytest.mark.slow,
+        ),
         pytest.param(SEGMENTS[5], marks=pytest.mark.slow),
         pytest.param(replace(VERSAL_ARRAY, target=Target.XCUP), marks=pytest.mark.slow),
         pytest.param(replace(VERSAL_ARRAY, target=Target.XCUP, weight_rows_per_cycle=2), marks=pytest.mark.slow),
