@@ -55,6 +55,11 @@ class OffChipSpec(Spec):
     latency_ns: float = Field(ge=0, description="Read request to first beat, unloaded")
     interleave_bytes: int = Field(ge=64, description="Consecutive bytes on one channel before the next")
 
+    @property
+    def bandwidth_gb_s(self) -> float:
+        """1e9 bytes/s that all channels move at their efficiency."""
+        return self.channels * self.channel_bandwidth_gb_s * self.efficiency
+
 
 class AxiSpec(Spec):
     """AXI4 masters of the accelerator. Bursts of a LOAD or STORE take them in turn; FETCH reads through the first."""

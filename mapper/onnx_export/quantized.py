@@ -36,6 +36,7 @@ from gossamer.dataflow.network import (
     Unary,
     View,
 )
+from gossamer.mapper.onnx_export.file import write_model
 from gossamer.mapper.onnx_export.graph import TO_CHANNELS_FIRST, TO_CHANNELS_LAST, GraphBuilder
 
 _AXES = (0, 2, 3, 1)
@@ -272,8 +273,6 @@ class _Export:
 
 def write_qdq(network: Network, path: Path) -> int:
     """Write a quantized network as ONNX and return the bytes of the file, which appears when it is whole."""
-    from gossamer.mapper.pruning.prune_onnx import write_model
-
     model = qdq_model(network)
     write_model(model, path)
     return int(model.ByteSize())

@@ -101,6 +101,10 @@ class _Folding:
             clamps = isinstance(reader, Unary) and clamp_limits(reader.steps) is not None
             if not clamps or reader is None or self.stated[tensor] != self.stated.get(reader.output):
                 return None
+        return self._sole_producer(tensor)
+
+    def _sole_producer(self, tensor: str) -> int | None:
+        """Return the place of the layer that makes a tensor with one reader, whatever its format, or None."""
         return self.producer.get(tensor) if self.reads[tensor] == 1 and tensor not in self.outputs else None
 
     def _behind_sums(self, layer: Layer) -> tuple[int | None, Layer | None]:
@@ -110,7 +114,7 @@ class _Folding:
         if not isinstance(layer, Unary) or not layer.steps or clamp_limits(layer.steps) is not None:
             return None, None
         tensor = layer.inputs[0]
-        index = self.producer.get(tensor) if self.reads[tensor] == 1 and tensor not in self.outputs else None
+        index = self._sole_producer(tensor)
         source = self.result[index] if index is not None and tensor in self.stated else None
         if not isinstance(source, Conv2d | ConvTranspose2d) or source.activation:
             return None, None

@@ -5,8 +5,6 @@ a flattened map is stored row, column, channel while ONNX counts channel, row, c
 by importing the graph a second time with column numbers as its weights.
 """
 
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -21,6 +19,7 @@ from onnx import helper, numpy_helper
 from gossamer.arch.errors import ModelError
 from gossamer.dataflow.network import Conv2d
 from gossamer.dataflow.sparsity import NmPattern
+from gossamer.mapper.onnx_export.file import write_model
 from gossamer.mapper.onnx_import.constants import fold_constants
 from gossamer.mapper.onnx_import.file import read_graph
 from gossamer.mapper.onnx_import.fusion import fuse_patterns
@@ -221,28 +220,3 @@ def _drop_unread(model: Any, name: str) -> None:
         elif len(producer.output) == 1:
             graph.node.remove(producer)
             pending.extend(filter(None, producer.input))
-
-
-def write_model(model: Any, path: Path) -> None:
-    """Write the model under a temporary name beside its own, then rename."""
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
-            temporary = Path(stream.name)
-            stream.write(model.SerializeToString())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be written: {error.strerror or error}; choose another output") from error
-    except ValueError as error:  # protobuf's limit of 2 GB
-        raise ModelError(f"{path}: the pruned model cannot be saved as one ONNX file: {error}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -42,8 +42,8 @@ def config_text(config: str | Path, kind: str | ConfigFormat, settings: Sequence
         raise ConfigError(f"{config}: a plain systolic array has no memories to export; choose a sparse_chain config")
     require_one_core(spec, f"--format {kind} describes one core")
     from gossamer.exports.timeloop import architecture_yaml
-    from gossamer.exports.zigzag import accelerator, off_chip_bytes_per_cycle
+    from gossamer.exports.zigzag import accelerator
 
     if kind == ConfigFormat.TIMELOOP:
-        return architecture_yaml(spec, off_chip_bytes_per_cycle(spec))
+        return architecture_yaml(spec)
     return yaml.dump(accelerator(spec), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=120)

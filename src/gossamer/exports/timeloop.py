@@ -22,6 +22,7 @@ import yaml
 
 from gossamer.arch.activation import half_bytes
 from gossamer.arch.spec import SparseAccelerator
+from gossamer.exports.zigzag import off_chip_bytes_per_cycle
 
 DIMENSIONS = ("C", "M", "R", "S", "N", "P", "Q")
 DATA_SPACES = ("Weights", "Inputs", "Outputs")
@@ -45,11 +46,11 @@ for _kind in (Component, Container):
     )
 
 
-def architecture(spec: SparseAccelerator, off_chip_bytes_per_cycle: float) -> dict[str, Any]:
+def architecture(spec: SparseAccelerator) -> dict[str, Any]:
     """Return the architecture file of a config of one core."""
     array, buffers = spec.array, spec.buffers
     lower, upper = half_bytes(spec), buffers.activation.capacity_bytes - half_bytes(spec)
-    row = min(spec.axi.row_bytes, round(off_chip_bytes_per_cycle))
+    row = off_chip_bytes_per_cycle(spec)
     weights, sums = array.chains, array.chains * array.lanes
     windows = array.group_size * array.chain_length * array.lanes
     held = buffers.weight.capacity_bytes
@@ -70,9 +71,9 @@ def architecture(spec: SparseAccelerator, off_chip_bytes_per_cycle: float) -> di
     return {"architecture": {"version": "0.4", "nodes": nodes}}
 
 
-def architecture_yaml(spec: SparseAccelerator, off_chip_bytes_per_cycle: float) -> str:
+def architecture_yaml(spec: SparseAccelerator) -> str:
     """Return the text of the architecture file."""
-    data = architecture(spec, off_chip_bytes_per_cycle)
+    data = architecture(spec)
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=120)
 
 

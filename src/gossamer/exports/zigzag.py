@@ -46,7 +46,7 @@ def accelerator(spec: SparseAccelerator) -> dict[str, Any]:
     """Return the accelerator file of a config."""
     array, buffers = spec.array, spec.buffers
     word_bits = 8 * array.group_size
-    off_chip_bits = 8 * min(spec.axi.row_bytes, round(off_chip_bytes_per_cycle(spec)))
+    off_chip_bits = 8 * off_chip_bytes_per_cycle(spec)
     sums_bits = 32 * array.chains * array.lanes
     windows_bits = word_bits * array.chain_length * array.lanes
     rows_bits = 8 * array.chains * array.weight_rows_per_cycle
@@ -111,10 +111,9 @@ def accelerator(spec: SparseAccelerator) -> dict[str, Any]:
     }
 
 
-def off_chip_bytes_per_cycle(spec: SparseAccelerator) -> float:
-    """Return what all channels of the memory move in a cycle."""
-    memory = spec.off_chip
-    return memory.channels * memory.channel_bandwidth_gb_s * memory.efficiency * 1e3 / spec.clock_mhz
+def off_chip_bytes_per_cycle(spec: SparseAccelerator) -> int:
+    """Return what the AXI ports move in a cycle, at most what all channels of the memory do."""
+    return min(spec.axi.row_bytes, round(spec.off_chip.bandwidth_gb_s * 1e3 / spec.clock_mhz))
 
 
 def mac_pj(spec: SparseAccelerator) -> float:

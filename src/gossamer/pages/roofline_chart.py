@@ -91,7 +91,7 @@ def roof_lines(run: Run, roofs: StoredRoofline, low: float, high: float) -> list
     if isinstance(run.spec, SparseAccelerator):
         memory, axi = run.spec.off_chip, run.spec.axi
         limits = {
-            f"{memory.kind} channels": memory.channels * memory.channel_bandwidth_gb_s * memory.efficiency * 1e9,
+            f"{memory.kind} channels": memory.bandwidth_gb_s * 1e9,
             "AXI ports": axi.row_bytes * run.spec.clock_mhz * 1e6,
         }
     slowest = min(limits, key=lambda name: limits[name])
