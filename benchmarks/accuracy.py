@@ -7,7 +7,7 @@ each. The estimates of resources are worked out anew. Charts go to docs/pictures
 """
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import numpy as np
 import rtl_agreement
 import sweep_accuracy
 import synthesis_points
+from markdown_table import table
 
 from gossamer.arch.energy import energy_table
 from gossamer.arch.isa import ENGINES
@@ -33,11 +34,6 @@ STALLED = {
 Rows = Sequence[rtl_agreement.Row]
 Point = tuple[synthesis_points.Row, dict[str, Resources], dict[str, Resources]]
 """A synthesized config: its row, what each component was found to take, and the estimate."""
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
 
 
 def quantiles(errors: Sequence[float]) -> list[str]:

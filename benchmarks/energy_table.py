@@ -3,7 +3,9 @@
 python benchmarks/energy_table.py
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+
+from markdown_table import table
 
 from gossamer.arch.energy import EnergyEntry, energy_table
 
@@ -11,12 +13,6 @@ EVENTS = {
     "mac_int8": "multiply-accumulate", "select_byte": "selection", "chain_hop": "chain to chain",
     "vector_element": "VECTOR", "instruction": "instruction",
 }  # fmt: skip
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [list(head)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [*lines, ["---"] * len(lines[0]), *rows])
 
 
 def text() -> str:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from markdown_table import table
+
 from gossamer.arch.config import load_config, require_hardware
 from gossamer.arch.resources import BAND, ResourceEstimate, Resources, estimate_resources
 
@@ -91,11 +93,6 @@ def per_dsp_rows() -> list[list[str]]:
 def per_dsp(resources: Resources, dsps: int = 6144) -> list[str]:
     """Return LUTs and flip-flops per DSP of the array."""
     return [f"{resources.lut / dsps:.1f}", f"{resources.ff / dsps:.1f}"]
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
 
 
 def page() -> str:

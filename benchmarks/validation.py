@@ -14,12 +14,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 
 import flightllm_resources
 import numpy as np
+from markdown_table import table
 from scipy.stats import binom
 
 from gossamer.arch.config import load_config, require_hardware
@@ -90,11 +90,6 @@ def runs() -> dict[tuple[str, str, str], dict[str, str]]:
     """Return the measured runs by model, config and sparsity."""
     with RUNS.open(encoding="utf-8", newline="") as stream:
         return {(row["model"], row["config"], row["sparsity"]): row for row in csv.DictReader(stream)}
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
 
 
 def storage_table() -> str:
