@@ -81,6 +81,9 @@ SEMAPHORE_BITS = 16
 """Width of a semaphore. Tokens pile up when a giver is dispatched far ahead of its taker, or when nobody takes them:
 the bound is what a program gives without taking, not the queues' depth."""
 
+MOST_TOKENS = 2**SEMAPHORE_BITS - 1
+"""What a semaphore holds; the RTL stops with TOKEN_OVERFLOW at one more."""
+
 
 class Engine(StrEnum):
     """Engines that run queues of instructions."""

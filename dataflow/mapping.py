@@ -11,7 +11,8 @@ output tile. Loops, outermost first::
 One step of the innermost loop is one COMPUTE. After the last split of a group the blocks are requantized into the
 output tile, which one STORE writes. A layer with a second operand (the addition behind a convolution) loads a tile of
 it for every output tile, and one more VECTOR instruction joins the two before the STORE. Every operand has two slots
-(ping-pong), so the loads of the next step run during this one. The functions of plain integers below are the only
+(ping-pong), so the loads of the next step run during this one. What is on chip as a whole tensor has no slots and is
+neither loaded nor stored: instructions find their parts of it. The functions of plain integers below are the only
 statement of sizes; search kernels compile them.
 """
 
@@ -43,7 +44,9 @@ class ConvShape:
     `steps`, `slots`, `index_bits`: weights as COMPUTE consumes them. `shares_input`: every block reads all words.
     `parameter_bytes`: of the largest block, padded. `dense_pixels`: input pixels follow each other without gaps.
     `joined`: results are joined with a second operand of their size; `joined_bytes`: parameters, padded, of a VECTOR
-    instruction that does that after they are requantized, 0 if it is done in one pass.
+    instruction that does that after they are requantized, 0 if it is done in one pass. `source_on_chip`,
+    `target_on_chip`, `operand_on_chip`: whether all of the input, the result, the second operand lies in the activation
+    buffer; `held_bytes`: what tensors on chip take of it while the layer runs, these and others.
     """
 
     batch: int
@@ -66,6 +69,19 @@ class ConvShape:
     dense_pixels: bool
     joined: bool = False
     joined_bytes: int = 0
+    source_on_chip: bool = False
+    target_on_chip: bool = False
+    operand_on_chip: bool = False
+    held_bytes: int = 0
+
+    @property
+    def source_words(self) -> int:
+        """Words of an input pixel."""
+        return max(block.word + block.words for block in self.blocks)
+
+    def columns_apart(self, words: int) -> bool:
+        """Return whether kernel columns do not follow each other on chip where `words` of a pixel are read."""
+        return self.dilation[1] != 1 or (self.source_on_chip and words != self.source_words)
 
     @property
     def block_words(self) -> int:
@@ -127,9 +143,9 @@ def accumulator_slot(positions: int, lanes: int) -> int:
     return ceil_div(positions, lanes) * lanes
 
 
-def reduction_runs(taps_y: int, taps_x: int, dilation_x: int, words: int) -> tuple[int, int, int]:
-    """Return (n_ry, n_rx, run_words) of a COMPUTE: kernel columns join into one run unless dilation parts them."""
-    if taps_x == 1 or dilation_x == 1:
+def reduction_runs(taps_y: int, taps_x: int, columns_apart: bool, words: int) -> tuple[int, int, int]:
+    """Return (n_ry, n_rx, run_words) of a COMPUTE: kernel columns join into one run unless they lie apart."""
+    if taps_x == 1 or not columns_apart:
         return taps_y, 1, taps_x * words
     return taps_y, taps_x, words
 
@@ -240,7 +256,9 @@ class ConvMapping:
         )
 
     def input_tile_bytes(self, group_size: int) -> int:
-        """Return the bytes of one input slot: the largest tile of one split, with its halo."""
+        """Return the bytes of one input slot: the largest tile of one split, with its halo; none if all is on chip."""
+        if self.shape.source_on_chip:
+            return 0
         (stride_y, stride_x), (dilation_y, dilation_x) = self.shape.stride, self.shape.dilation
         rows = input_extent(self.tile_rows, self.split_rows, stride_y, dilation_y)
         columns = input_extent(self.tile_columns, self.split_columns, stride_x, dilation_x)
@@ -252,7 +270,14 @@ class ConvMapping:
         return ceil_div(last.first + last.channels - first.first, group_size)
 
     def output_tile_bytes(self, group_size: int) -> int:
-        """Return the bytes of one output slot."""
+        """Return the bytes of one output slot; none if all of the result is on chip."""
+        return 0 if self.shape.target_on_chip else self._tile_bytes(group_size)
+
+    def operand_tile_bytes(self, group_size: int) -> int:
+        """Return the bytes of one slot of the second operand; none if there is none or all of it is on chip."""
+        return self._tile_bytes(group_size) if self.shape.joined and not self.shape.operand_on_chip else 0
+
+    def _tile_bytes(self, group_size: int) -> int:
         words = max(self.group_words(group, group_size) for group in self.groups())
         return self.tile_rows * self.tile_columns * words * group_size
 

@@ -32,7 +32,7 @@ from gossamer.mapper.mapping_counts import COUNTS, count_one
 from gossamer.mapper.tiling import Chip, Space, block_kinds, layer_numbers
 from gossamer.sim import engine
 from gossamer.sim.analytic import LayerModel
-from gossamer.sim.jobs import DEPENDS
+from gossamer.sim.jobs import DEPENDS, NONE
 from gossamer.sim.kernels import kernel
 from gossamer.sim.offchip import TICKS_PER_CYCLE
 
@@ -134,8 +134,12 @@ class Costs:
 
     def or_better(self, other: "Costs") -> "Costs":
         """Return for each design those of the work that takes fewer cycles."""
-        better = (other.times[:, CYCLES] < self.times[:, CYCLES])[:, None]
-        return Costs(np.where(better, other.times, self.times), np.where(better, other.counts, self.counts))
+        return self.where(other.times[:, CYCLES] < self.times[:, CYCLES], other)
+
+    def where(self, others: NDArray[np.bool_], other: "Costs") -> "Costs":
+        """Return those of the other work for the designs `others`, bool [designs]."""
+        which = others[:, None]
+        return Costs(np.where(which, other.times, self.times), np.where(which, other.counts, self.counts))
 
     def take(self, designs: Ints) -> "Costs":
         """Return those of some designs, or of designs several times."""
@@ -202,12 +206,13 @@ def _times(model: LayerModel, mapping: ConvMapping) -> tuple[float, ...]:
     cycles, times, traffic = model.run_traffic(jobs)
     computes, loads, stores = (jobs[:, engine.ENGINE] == each for each in (engine.COMPUTE, engine.LOAD, engine.STORE))
     first = int(np.argmax(computes))
+    waited = int(jobs[first, DEPENDS])  # a COMPUTE waits for its input first, unless all of it is on chip
     last = times[loads, engine.COMPLETED].max()
     stored = traffic[stores & (times[:, engine.COMPLETED] > last), engine.BEATS].sum()
     busy = stored * model.memory.beat_ticks / (TICKS_PER_CYCLE * model.memory.channels)
     return (
         float(cycles),
-        float(times[jobs[first, DEPENDS], engine.STARTED]),  # a COMPUTE waits for its input first
+        float(times[first if waited == NONE else waited, engine.STARTED]),
         float(times[first, engine.STARTED]),
         max(0.0, float(cycles - last - busy)),
         float(cycles - times[computes, engine.COMPLETED].max()),

@@ -6,13 +6,14 @@ rules and prices are those of `simulate`, as tables over the fields they read (`
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.arch.activation import half_bytes
 from gossamer.arch.resources import COMPONENTS, RESOURCE_NAMES, component_resources
 from gossamer.arch.rules import RULES
 from gossamer.arch.spec import SparseAccelerator
@@ -23,7 +24,7 @@ from gossamer.explore.points import Ints, Points, RecordedValues, Tabulated, is_
 from gossamer.explore.space import ROOM_FIELDS, Space
 from gossamer.explore.spec import METRICS, SweepSpec
 from gossamer.explore.workload import Workload, make_workload
-from gossamer.mapper.layer_options import Alternative, Moved, OnArray, Work
+from gossamer.mapper.layer_options import Alternative, LayerOptions, Moved, OnArray, Work
 from gossamer.mapper.mapping_bound import CHIP
 from gossamer.mapper.mapping_counts import OFF_CHIP
 from gossamer.mapper.objective import Prices, prices
@@ -45,6 +46,7 @@ class DesignEvaluator:
         self._prices: Tabulated[Prices] = Tabulated(partial(prices, Objective.LATENCY))
         self._clock = Tabulated(lambda spec: (spec.clock_mhz * 1e6, peak_macs_per_cycle(spec)))
         self._group_size = Tabulated(lambda spec: spec.array.group_size)
+        self._halves, self._loads = Tabulated(_halves), Tabulated(_loads)
         self._works: dict[int, Tabulated[Any]] = {}
         self._rooms: dict[tuple[int, int, bool], Tabulated[tuple[int, ...]]] = {}
 
@@ -116,11 +118,44 @@ class DesignEvaluator:
 
     def _network(self, designs: Points, workload: Workload) -> Costs:
         """Return what designs take for a workload."""
-        run, total = _Run(self, designs), Costs.none(designs.count)
+        run, costs = _Run(self, designs), []
         for layer in workload.layers:
             first, *others = (run.option(option) for option in layer.options)
-            total = total.then(reduce(Costs.or_better, others, first))
-        return total
+            costs.append(reduce(Costs.or_better, others, first))
+        self._hold(designs, workload, run, costs)
+        return reduce(Costs.then, costs, Costs.none(designs.count))
+
+    def _hold(self, designs: Points, workload: Workload, run: "_Run", costs: list[Costs]) -> None:
+        """Let tensors stay on chip where that is not worse, as `gossamer.mapper.holding`, and change costs to that.
+
+        Each takes as much of the half of the buffer that VECTOR writes as it has bytes, or of the whole buffer if what
+        its layer reads is on chip too; tiles are those that would fit without it.
+        """
+        rooms, which = self._halves.at(designs)
+        whole, upper = np.array(rooms, dtype=np.int64)[which].T
+        loads, which = self._loads.at(designs)
+        filling = np.zeros((len(workload.layers), designs.count))
+        taken = np.zeros((len(workload.layers), designs.count), dtype=np.int64)
+        held: dict[str, NDArray[np.bool_]] = {}
+        for tensor in (each for layer in workload.layers for each in layer.held):
+            size, fill = np.array([tensor.needs(*each) for each in loads], dtype=np.int64)[which].T
+            inputs = [held.get(name, np.zeros(designs.count, dtype=bool)) for name in tensor.sources]
+            room = np.where(np.all(inputs, axis=0), whole, upper)
+            alive = slice(tensor.alive.start, tensor.alive.stop)
+            could = taken[alive].max(axis=0) + size <= room
+            if not could.any():
+                continue
+            tried = {**held, tensor.name: could}
+            after = {user: run.on_chip(workload.layers[user], tried, costs[user]) for user in tensor.users}
+            gained = sum(costs[user].times[:, CYCLES] - each.times[:, CYCLES] for user, each in after.items())
+            better = could & (np.nan_to_num(gained, nan=-1.0) >= fill)
+            filling[tensor.alive.start] += np.where(better, fill, 0)
+            held[tensor.name] = better
+            taken[alive] += np.where(better, size, 0)
+            for user, each in after.items():
+                costs[user] = costs[user].where(better, each)
+        for cost, cycles in zip(costs, filling, strict=True):
+            cost.times[:, CYCLES] += cycles
 
     def _metrics(self, designs: Points, workload: Workload, costs: Costs, needs: Ints) -> Floats:
         """Return metrics float64 [n, METRICS]; needs int64 [n, RESOURCE_NAMES]."""
@@ -174,6 +209,17 @@ class DesignEvaluator:
         return chips
 
 
+def _halves(spec: SparseAccelerator) -> tuple[int, int]:
+    """Return the bytes of the activation buffer, and of the half that VECTOR writes."""
+    capacity = spec.buffers.activation.capacity_bytes
+    return capacity, capacity - half_bytes(spec)
+
+
+def _loads(spec: SparseAccelerator) -> tuple[int, int]:
+    """Return the group size of the array, and the bytes LOAD writes in a cycle."""
+    return spec.array.group_size, spec.axi.ports * spec.axi.data_bits // 8
+
+
 def _room(room: Callable[..., tuple[int, ...]], reserved: int, apart: bool, spec: SparseAccelerator) -> tuple[int, ...]:
     return room(spec, reserved, apart)
 
@@ -200,6 +246,16 @@ class _Run:
                 self._done[id(work)] = self._moved(work) if isinstance(work, Moved) else self._on_array(work)
             total = total.then(self._done[id(work)])
         return total
+
+    def on_chip(self, layer: LayerOptions, held: Mapping[str, NDArray[np.bool_]], stored: Costs) -> Costs:
+        """Return the costs of a layer for designs bool [n] that hold some of its tensors; of the others: `stored`."""
+        costs, none = stored, np.zeros(self._designs.count, dtype=bool)
+        tensors = set().union(*layer.on_chip)
+        for names, work in layer.on_chip.items():
+            such = np.all([held.get(name, none) == (name in names) for name in tensors], axis=0)
+            if such.any():
+                costs = costs.where(such, self.option((work,)))
+        return costs
 
     def _moved(self, work: Moved) -> Costs:
         results, which = self._evaluator.table(work).at(self._designs)

@@ -65,7 +65,8 @@ class RingBuffer:
 class ActivationHalves(RingBuffer):
     """Hand out ranges of the activation buffer; ranges that LOAD and VECTOR write lie in different halves if they fit.
 
-    Where they lie is a matter of speed only: tokens keep whatever overlaps in order.
+    Where they lie is a matter of speed only: tokens keep whatever overlaps in order. Tensors that stay on chip take the
+    end of the buffer (`hold`).
     """
 
     def __init__(self, spec: SparseAccelerator) -> None:
@@ -73,6 +74,14 @@ class ActivationHalves(RingBuffer):
         self.middle = half_bytes(spec)
         self._lower = RingBuffer("activation", self.middle)
         self._upper = RingBuffer("activation", self.capacity - self.middle)
+        self._all_bytes = self.capacity
+        self.held_bytes = 0
+
+    def hold(self, held_bytes: int) -> None:
+        """Leave the last bytes to tensors that stay on chip, until the next call."""
+        self.held_bytes, self.capacity = held_bytes, self._all_bytes - held_bytes
+        self._lower.capacity = min(self.middle, self.capacity)
+        self._upper.capacity = max(0, self.capacity - self.middle)
 
     def reset(self) -> None:
         """Start again at address 0, and at the middle."""
@@ -125,7 +134,8 @@ class AccumulatorHalves:
 class TensorPlace:
     """Where code finds a tensor off chip: virtual address and strides in bytes; a slice has its owner's strides.
 
-    Pixel (b, y, x) is `words` words of `group_size` bytes; pad channels of the last word hold anything.
+    Pixel (b, y, x) is `words` words of `group_size` bytes; pad channels of the last word hold anything. `on_chip`: the
+    address is in the activation buffer, and rows may have padding between them.
     """
 
     name: str
@@ -136,6 +146,7 @@ class TensorPlace:
     batch_bytes: int
     row_bytes: int
     column_bytes: int
+    on_chip: bool = False
 
     @property
     def words(self) -> int:

@@ -1,7 +1,7 @@
 """Compile a quantized Network to a Program: place tensors, emit layer by layer, derive tokens, encode."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from gossamer.mapper.codegen.scaling import scales_on_array
 from gossamer.mapper.codegen.vector import emit_vector_layer
 from gossamer.mapper.emit import PARAMETER_BYTES, Emitter, Mapped
 from gossamer.mapper.grouping import Pair, joins_that_fit, pair_layers
+from gossamer.mapper.holding import NOTHING_HELD, Holding, hold_tensors
 from gossamer.mapper.joining import join_layers
 from gossamer.mapper.placement import place_tensors
 from gossamer.mapper.slicing import subnetwork
@@ -31,12 +32,14 @@ class Compilation:
 
     `mapped`: the mappings of its layers on the array; a layer may have several parts. `joined`: names of layers that
     run in the tiles of another, and of that one. `partners`: names of layers that take turns, each with the other.
+    `held`: places in the activation buffer of tensors that stay on chip.
     """
 
     program: Program
     mapped: tuple[Mapped, ...]
     joined: Mapping[str, str]
     partners: Mapping[str, str]
+    held: Mapping[str, TensorPlace] = field(default_factory=dict)
 
 
 def compile_network(
@@ -61,7 +64,24 @@ def compile_mapped(
 
         return compile_cores(network, spec, config_fingerprint=config_fingerprint, objective=objective)
     network, choices, pairs = choose_all(network, spec, objective)
-    return _compile(network, choices, pairs, spec, config_fingerprint, objective)
+    pairs, holding = schedule(network, choices, pairs, spec, objective)
+    return _compile(network, choices, pairs, holding, spec, config_fingerprint, objective)
+
+
+def schedule(
+    network: Network, choices: "Choices", pairs: Sequence[Pair], spec: SparseAccelerator, objective: Objective
+) -> tuple[Sequence[Pair], Holding]:  # fmt: skip
+    """Return which layers take turns, all of `pairs` or none, and the tensors that stay on chip beside them.
+
+    Turns and tensors on chip want the same bytes: both ways are compiled and simulated.
+    """
+    found = [(turns, hold(network, choices, turns, spec, objective)) for turns in ((pairs, ()) if pairs else ((),))]
+    if len(found) == 1:
+        return found[0]
+    cycles = [
+        run_program(_compile(network, choices, *each, spec, "", objective).program, spec).total_cycles for each in found
+    ]
+    return found[cycles.index(min(cycles))]
 
 
 def choose_all(
@@ -78,12 +98,35 @@ def choose_all(
         names = {layer.output for layer in layers}
         part = subnetwork(network, [layer for layer in network.layers if layer.output in names])
         alone, together = (
-            run_program(_compile(part, choices, pairs, spec, "", objective).program, spec).total_cycles
+            run_program(_compile(part, choices, pairs, NOTHING_HELD, spec, "", objective).program, spec).total_cycles
             for pairs in ((), (pair,))
         )
         return alone - together
 
     return network, choices, pair_layers(network, joins, spec, saved)
+
+
+def hold(
+    network: Network, choices: "Choices", pairs: Sequence[Pair], spec: SparseAccelerator, objective: Objective
+) -> Holding:  # fmt: skip
+    """Return the tensors that stay on chip while no layers take turns."""
+    apart = {layer.output for pair in pairs for layer in pair}
+    holding = hold_tensors(network, choices.joins, spec, objective, apart)
+    return _worthwhile(network, choices, holding, spec) if objective is Objective.LATENCY else holding
+
+
+def _worthwhile(network: Network, choices: "Choices", holding: Holding, spec: SparseAccelerator) -> Holding:
+    """Return what stays on chip without the parts of the network that take longer so, measured one by one."""
+    for outputs in holding.spans():
+        joined = {choices.joins[name].output for name in outputs if name in choices.joins}
+        part = subnetwork(network, [layer for layer in network.layers if layer.output in {*outputs, *joined}])
+        stored, kept = (
+            run_program(_compile(part, choices, (), each, spec, "", Objective.LATENCY).program, spec).total_cycles
+            for each in (NOTHING_HELD, holding.of(part))
+        )
+        if kept > stored:
+            holding = holding.without(outputs)
+    return holding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,49 +155,56 @@ def choose(
 
 
 def _compile(
-    network: Network, choices: Choices, pairs: Sequence[Pair], spec: SparseAccelerator, config_fingerprint: str,
-    objective: Objective,
+    network: Network, choices: Choices, pairs: Sequence[Pair], holding: Holding, spec: SparseAccelerator,
+    config_fingerprint: str, objective: Objective,
 ) -> Compilation:  # fmt: skip
     """Return the Program of a network of which all is chosen, the layers that take turns too."""
     emitter, joins = Emitter(spec, objective), choices.joins
     leads = {layer.output: pair[0].output for pair in pairs for layer in pair}
-    places = place_tensors(network, emitter.memory, joins, leads)
-    emit_layers(emitter, network, choices, pairs, places)
+    places = place_tensors(network, emitter.memory, joins, leads, holding.places)
+    emit_layers(emitter, network, choices, pairs, places, holding)
     emitter.end()
     program = assemble(emitter, network, places, config_fingerprint=config_fingerprint)
-    return Compilation(program=program, mapped=tuple(emitter.mapped), **names_together(network, choices, pairs))
+    joined, partners = names_together(network, choices, pairs)
+    return Compilation(
+        program=program, mapped=tuple(emitter.mapped), joined=joined, partners=partners, held=holding.places
+    )  # fmt: skip
 
 
-def names_together(network: Network, choices: Choices, pairs: Sequence[Pair]) -> dict[str, dict[str, str]]:
+def names_together(
+    network: Network, choices: Choices, pairs: Sequence[Pair]
+) -> tuple[dict[str, str], dict[str, str]]:  # fmt: skip
     """Return `joined` and `partners` of a Compilation."""
     names = {layer.output: layer.name for layer in network.layers}
-    return {
-        "joined": {layer.name: names[output] for output, layer in choices.joins.items() if output in names},
-        "partners": {one.name: other.name for pair in pairs for one, other in (pair, pair[::-1])},
-    }
+    joined = {layer.name: names[output] for output, layer in choices.joins.items() if output in names}
+    return joined, {one.name: other.name for pair in pairs for one, other in (pair, pair[::-1])}
 
 
 def emit_layers(
-    emitter: Emitter, network: Network, choices: Choices, pairs: Sequence[Pair], places: Mapping[str, TensorPlace]
+    emitter: Emitter, network: Network, choices: Choices, pairs: Sequence[Pair], places: Mapping[str, TensorPlace],
+    holding: Holding = NOTHING_HELD,
 ) -> None:  # fmt: skip
     """Emit all layers of a network of which all is chosen."""
     joins = choices.joins
     starts = {pair[0].output: pair for pair in pairs}
     leads = {layer.output for pair in pairs for layer in pair}
     for layer in network.layers:
+        emitter.activation.hold(holding.taken_bytes.get(layer.output, 0))
         match layer:
             case Conv2d() if layer.output in leads:
                 if layer.output in starts:
                     emit_pair(emitter, network, starts[layer.output], places, joins)
-            case Conv2d() if layer.output in joins:
-                emit_mac_layer(emitter, network, layer, places, joins[layer.output])
+            case Conv2d():
+                joined = joins.get(layer.output)
+                padding = holding.padding_loads((joined or layer).output)
+                emit_mac_layer(emitter, network, layer, places, joined, padding)
             case Binary() if any(name in joins for name in layer.inputs):
                 pass  # emitted with the layer before it
             case Binary() if layer.output in choices.additions:
                 emit_addition(emitter, network, layer, places)
             case Binary() if layer.output in choices.scalings:
                 emit_scaling(emitter, network, layer, places, joins.get(layer.output))
-            case Conv2d() | ConvTranspose2d() | MatMul():
+            case ConvTranspose2d() | MatMul():
                 emit_mac_layer(emitter, network, layer, places)
             case View():
                 _emit_view(emitter, network, layer, places)
@@ -196,7 +246,9 @@ def assemble(emitter: Emitter, network: Network, places: dict[str, TensorPlace],
         inputs=tuple(layout.binding(places[name]) for name in network.inputs),
         outputs=tuple(layout.binding(places[name]) for name in network.outputs),
         intermediates=tuple(
-            layout.binding(place) for name, place in places.items() if name not in ends and place.is_contiguous
+            layout.binding(place)
+            for name, place in places.items()
+            if name not in ends and place.is_contiguous and not place.on_chip
         ),
         layers=tuple(emitter.layers),
         layer_of=emitter.layer_of(),

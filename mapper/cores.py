@@ -32,7 +32,9 @@ from gossamer.mapper.compile import (
     choose,
     choose_all,
     emit_layers,
+    hold,
     names_together,
+    schedule,
 )
 from gossamer.mapper.emit import Emitter
 from gossamer.mapper.grouping import Pair
@@ -82,11 +84,12 @@ def _cost(program: Program, spec: SparseAccelerator, objective: Objective) -> fl
 def _on_one(network: Network, core: SparseAccelerator, cores: int, objective: Objective) -> Compilation:
     """Return the Program in which only the first core works."""
     network, choices, pairs = choose_all(network, core, objective)
+    pairs, holding = schedule(network, choices, pairs, core, objective)
     leads = {layer.output: pair[0].output for pair in pairs for layer in pair}
     memory = OffChip(core.array.group_size)
-    places = place_tensors(network, memory, choices.joins, leads)
+    places = place_tensors(network, memory, choices.joins, leads, holding.places)
     work = Work(core, objective, memory, cores)
-    emit_layers(work.emitters[0], network, choices, pairs, places)
+    emit_layers(work.emitters[0], network, choices, pairs, places, holding)
     work.note([Piece(0, Way.WHOLE)])
     return _compilation(work, network, network, choices, pairs, places, places)
 
@@ -107,14 +110,22 @@ def _by_images(
         cuts = [*(spans(each * cores, cores) or []), (each * cores, images)]
     subs = {count: _with_images(network, count, images) for count in {stop - first for first, stop in cuts}}
     most, choices, pairs = choose_all(subs[max(subs)], core, objective)
+    pairs, holding = schedule(most, choices, pairs, core, objective)
     order = [layer.output for layer in most.layers]
+    holdings = {
+        count: holding if count == max(subs) else hold(_ordered(part, order), choices, pairs, core, objective)
+        for count, part in subs.items()
+    }
     memory = OffChip(core.array.group_size)
     leads = {layer.output: pair[0].output for pair in pairs for layer in pair}
-    whole, own = place_images(_ordered(network, order), memory, images, cuts, choices.joins, leads)
+    everywhere = set.intersection(*(set(each.tensors) for each in holdings.values())) if not rest else set()
+    whole, own = place_images(_ordered(network, order), memory, images, cuts, choices.joins, leads, everywhere)
     parts = [_ordered(subs[stop - first], order) for first, stop in cuts]
     work = Work(core, objective, memory, cores)
-    for emitter, part, places in zip(work.emitters, parts, own, strict=False):
-        emit_layers(emitter, part, choices, pairs, places)
+    for number, (first, stop) in enumerate(cuts[:cores]):
+        held = holdings[stop - first]
+        own[number] |= held.places
+        emit_layers(work.emitters[number], parts[number], choices, pairs, own[number], held)
     work.note([Piece(number, Way.IMAGES) for number in range(cores)])
     if rest:
         _emit_by_layers(work, parts[-1], choices, own[-1], WAYS[0])
@@ -214,4 +225,5 @@ def _compilation(
 ) -> Compilation:  # fmt: skip
     """Return what was emitted. `ends`: places of inputs and outputs; `places`: of everything else too."""
     program, mapped = assemble_cores(work, network, ends, places)
-    return Compilation(program=program, mapped=mapped, **names_together(chosen, choices, pairs))
+    joined, partners = names_together(network=chosen, choices=choices, pairs=pairs)
+    return Compilation(program=program, mapped=mapped, joined=joined, partners=partners)

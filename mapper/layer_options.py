@@ -5,8 +5,10 @@ turns (`gossamer.mapper.grouping`), and that tensors which are parts of others c
 """
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +35,8 @@ from gossamer.dataflow.network import (
     Unary,
     View,
 )
-from gossamer.mapper.allocate import TensorPlace, dense_place
+from gossamer.dataflow.numerics import QuantParams
+from gossamer.mapper.allocate import TensorPlace, dense_place, place_tensor
 from gossamer.mapper.codegen.addition import addition_of
 from gossamer.mapper.codegen.convolution_shape import conv_shape
 from gossamer.mapper.codegen.large_pooling import summed_cycles
@@ -45,6 +48,7 @@ from gossamer.mapper.codegen.transposed import phase_lists
 from gossamer.mapper.codegen.vector import StreamLayer, stream_opcode, stream_tiles, vector_params
 from gossamer.mapper.codegen.wide_pixels import Convolution
 from gossamer.mapper.compile import compile_network
+from gossamer.mapper.holding import Holdable, holdable_tensors, units_of
 from gossamer.mapper.joining import join_layers
 from gossamer.mapper.mapping_counts import COUNTS, INSTRUCTIONS, OFF_CHIP, OPERATIONS, READ, WRITTEN
 from gossamer.mapper.objective import counts_of
@@ -86,10 +90,31 @@ Work = OnArray | Moved
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerOptions:
-    """Ways to run a layer, with what is joined to it: the works of each way run one after the other."""
+    """Ways to run a layer, with what is joined to it: the works of each way run one after the other.
+
+    `on_chip`: the ways to run it with some of the tensors in `held` on chip, by which of them are.
+    """
 
     name: str
     options: tuple[tuple[Work, ...], ...]
+    held: tuple["HeldTensor", ...] = ()
+    on_chip: Mapping[frozenset[str], OnArray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldTensor:
+    """A tensor that can stay on chip. `alive`: the layers that run meanwhile, by their places in the list of all;
+    `users`: those of them that make or read it; `sources`: tensors that the one that makes it reads.
+
+    `needs`: its bytes, and the cycles that fill its padding, by the group size of the array and the bytes LOAD writes
+    in a cycle.
+    """
+
+    name: str
+    alive: range
+    users: tuple[int, ...]
+    sources: frozenset[str]
+    needs: Callable[[int, int], tuple[int, int]]
 
 
 def layer_options(network: Network) -> list[LayerOptions]:
@@ -98,6 +123,8 @@ def layer_options(network: Network) -> list[LayerOptions]:
     network, joins = join_layers(network, scalings)
     joined = {layer.output for layer in joins.values()}
     found: list[LayerOptions] = []
+    holdable = {each.name: each for each in holdable_tensors(network, joins)}
+    units, places = units_of(network, joins), {}
     for layer in network.layers:
         if layer.output in joined or isinstance(layer, View | Slice | Concat):
             continue
@@ -106,8 +133,49 @@ def layer_options(network: Network) -> list[LayerOptions]:
         if reader is not None:
             apart = [(*way, *rest) for way in ways for rest in _alone(network, reader)]
             ways = [(_together(network, layer, reader),), *apart]
-        found.append(LayerOptions(name=layer.name, options=tuple(ways)))
+        places[layer.output] = len(found)
+        names = {*layer.inputs, *(reader.inputs if reader else ()), (reader or layer).output} & set(holdable)
+        found.append(
+            LayerOptions(
+                name=layer.name, options=tuple(ways),
+                on_chip={
+                    frozenset(held): _on_chip(network, layer, reader, [holdable[name] for name in held])
+                    for count in range(1, len(names) + 1) for held in combinations(sorted(names), count)
+                },
+            )
+        )  # fmt: skip
+    for tensor in holdable.values():
+        first, last = (places[units[tensor.alive[end]].output] for end in (0, -1))
+        users = (first, *(places[units[number].output] for number in tensor.readers))
+        maker = units[tensor.alive[0]]
+        joiner = joins.get(maker.output)
+        sources = frozenset((*maker.inputs, *(joiner.inputs if joiner else ()))) - {maker.output}
+        held = HeldTensor(
+            name=tensor.name, alive=range(first, last + 1), users=users, sources=sources,
+            needs=partial(_needs, network, tensor),
+        )  # fmt: skip
+        found[first] = replace(found[first], held=(held,))
     return found
+
+
+def _needs(network: Network, tensor: Holdable, group_size: int, row_bytes: int) -> tuple[int, int]:
+    """Return `HeldTensor.needs`."""
+    shape = network.tensors[tensor.name].shape
+    place, size_bytes = tensor.placed(place_tensor(tensor.name, shape, QuantParams(1.0, 0), group_size, 0))
+    return size_bytes, tensor.fill_cycles(place, row_bytes)
+
+
+def _on_chip(network: Network, layer: Layer, reader: Binary | None, held: Sequence[Holdable]) -> OnArray:
+    """Return a convolution, and what is joined to it, with some tensors on chip."""
+    assert isinstance(layer, Conv2d)
+
+    def parts(spec: SparseAccelerator) -> list[list[Alternative]]:
+        names = dict.fromkeys((*layer.inputs, layer.output, *((*reader.inputs, reader.output) if reader else ())))
+        places = {name: dense_place(network, name, spec) for name in names}
+        places |= {each.name: each.placed(places[each.name])[0] for each in held}
+        return [_widths(convolution_of(layer, places, reader), spec)]
+
+    return OnArray(parts=parts)
 
 
 def _is_scaling(network: Network, layer: Layer) -> bool:

@@ -26,10 +26,10 @@ _MULTIPLY = int(Opcode.MULTIPLY)
 WEIGHTS_TOO_LARGE, SUMS_TOO_LARGE, TILES_TOO_LARGE, REASONS = range(4)
 """Why a tiling is not legal: what the weight and index, the accumulator or the activation buffer cannot hold."""
 
-# What a layer is: entries of `layer` int64 [LAYER].
+# What a layer is: entries of `layer` int64 [LAYER]. SOURCE_ON_CHIP: words of an input pixel if the input is, else 0.
 (BATCH, ROWS, COLUMNS, OUT_ROWS, OUT_COLUMNS, OUT_WORDS, BLOCKS, BLOCK_OUT_WORDS, WORDS, KERNEL_Y, KERNEL_X, STRIDE_Y,
  STRIDE_X, DILATION_Y, DILATION_X, PAD_Y, PAD_X, STEPS, INDEX_BITS, SHARED, PARAMETER_BYTES, RESIDENT_PARAMETERS,
- JOINED, JOINED_BYTES, LAYER) = range(25)  # fmt: skip
+ JOINED, JOINED_BYTES, SOURCE_ON_CHIP, TARGET_ON_CHIP, OPERAND_ON_CHIP, LAYER) = range(28)  # fmt: skip
 # Columns of `kinds` int64 [n, KIND]: blocks of equal output channels and input words.
 KIND_CHANNELS, KIND_WORDS, KIND_COUNT, KIND = range(4)
 # What a config offers: entries of `chip` int64 [CHIP]. TICKS: channel time of a byte on all channels together, in
@@ -124,9 +124,15 @@ def tile_bytes(layer: Ints, chip: Ints, choice: Ints) -> tuple[int, int]:
     rows = input_window(choice[TILE_ROWS], choice[SPLIT_Y], layer[STRIDE_Y], layer[DILATION_Y])
     columns = input_window(choice[TILE_COLUMNS], choice[SPLIT_X], layer[STRIDE_X], layer[DILATION_X])
     words = min(layer[OUT_WORDS], choice[GROUP] * layer[BLOCK_OUT_WORDS])
-    loaded = SLOTS * rows * columns * choice[SPLIT_WORDS] * chip[GROUP_SIZE]
-    written = SLOTS * choice[TILE_ROWS] * choice[TILE_COLUMNS] * words * chip[GROUP_SIZE]
-    return int(loaded + written if layer[JOINED] else loaded), int(written)
+    loaded, written = 0, 0
+    if not layer[SOURCE_ON_CHIP]:
+        loaded = SLOTS * rows * columns * choice[SPLIT_WORDS] * chip[GROUP_SIZE]
+    tile = SLOTS * choice[TILE_ROWS] * choice[TILE_COLUMNS] * words * chip[GROUP_SIZE]
+    if layer[JOINED] and not layer[OPERAND_ON_CHIP]:
+        loaded += tile
+    if not layer[TARGET_ON_CHIP]:
+        written = tile
+    return int(loaded), int(written)
 
 
 @kernel(allocates=False)
@@ -142,11 +148,17 @@ def fits_tile(chip: Ints, loaded: int, written: int) -> bool:
 
 
 @kernel(allocates=False)
+def columns_apart(layer: Ints, words: int) -> bool:
+    """Return `ConvShape.columns_apart`."""
+    return bool(layer[DILATION_X] != 1 or (layer[SOURCE_ON_CHIP] > 0 and words != layer[SOURCE_ON_CHIP]))
+
+
+@kernel(allocates=False)
 def _part_cycles(
     layer: Ints, chip: Ints, choice: Ints, positions: int, rows: int, columns: int, words: int
 ) -> int:  # fmt: skip
     """Return the cycles of the COMPUTE of one part of `rows` x `columns` taps and `words` words."""
-    n_ry, n_rx, run_words = runs_of(rows, columns, layer[DILATION_X], words)
+    n_ry, n_rx, run_words = runs_of(rows, columns, columns_apart(layer, words), words)
     return compute_duration(
         positions, n_ry * n_rx, run_words, layer[STEPS], chip[CHAIN_LENGTH], chip[LANES], chip[WEIGHT_RATE]
     )
@@ -240,12 +252,16 @@ def traffic(
             input_bytes += once * kinds[kind, KIND_COUNT] * kinds[kind, KIND_WORDS]
             deep = ceil_ratio(kinds[kind, KIND_WORDS], choice[SPLIT_WORDS])
             reading += windows * kinds[kind, KIND_COUNT] * deep
+    if layer[SOURCE_ON_CHIP]:
+        input_loads, input_bytes, reading = 0, 0, 0
     output_bytes = layer[BATCH] * layer[OUT_ROWS] * layer[OUT_COLUMNS] * layer[OUT_WORDS] * group_size
-    if layer[JOINED]:
+    if layer[JOINED] and not layer[OPERAND_ON_CHIP]:
         input_loads, input_bytes = input_loads + tiles * groups, input_bytes + output_bytes
         reading += tiles * groups
     if layer[JOINED_BYTES] > 0:
         parameter_loads, parameter_bytes = parameter_loads + 1, parameter_bytes + layer[JOINED_BYTES]
+    if layer[TARGET_ON_CHIP]:
+        output_bytes = 0
     return (
         int(weight_loads), int(value_bytes), int(index_bytes), int(parameter_loads), int(parameter_bytes),
         int(input_loads), int(reading), int(input_bytes), int(output_bytes),
@@ -296,10 +312,10 @@ def lower_bound(layer: Ints, kinds: Ints, chip: Ints, choice: Ints) -> tuple[flo
      output_bytes) = traffic(layer, kinds, chip, choice)  # fmt: skip
     weight_bytes = value_bytes + index_bytes
     last_bytes = last_positions * group_size  # at least a word of every position
-    last_store = STORE_SETUP_CYCLES + chip[LATENCY] + last_bytes / chip[ROW_BYTES]
+    last_store = 0.0 if layer[TARGET_ON_CHIP] else STORE_SETUP_CYCLES + chip[LATENCY] + last_bytes / chip[ROW_BYTES]
     # What no COMPUTE waits for, behind what the last one does: the operand's last tile, the last parameters.
     late_loads, late_bytes = 0, 0
-    if layer[JOINED]:
+    if layer[JOINED] and not layer[OPERAND_ON_CHIP]:
         late_loads, late_bytes = 1, last_bytes * min(layer[OUT_WORDS], choice[GROUP] * layer[BLOCK_OUT_WORDS])
     if not layer[RESIDENT_PARAMETERS]:
         late_loads, late_bytes = late_loads + 1, late_bytes + layer[PARAMETER_BYTES]
@@ -308,13 +324,15 @@ def lower_bound(layer: Ints, kinds: Ints, chip: Ints, choice: Ints) -> tuple[flo
     # What comes before the first COMPUTE: instructions, the weights of a part, a LOAD of input or padding.
     load_setup = LOAD_SETUP_CYCLES + LOAD_WRITE_CYCLES
     first_bytes = weight_bytes // max(1, weight_loads // planes) // 2
-    head = chip[LATENCY] + _transfer(chip, planes + 1, planes, first_bytes, load_setup)
+    inputs = 0 if layer[SOURCE_ON_CHIP] else 1
+    head = chip[LATENCY] + _transfer(chip, planes + inputs, planes, first_bytes, load_setup)
     others, loaded = weight_loads + parameter_loads, weight_bytes + input_bytes + parameter_bytes
     load = _transfer(chip, others + input_loads, others + reading, loaded, load_setup)
     before = _transfer(
         chip, others + input_loads - late_loads, others + reading - late_loads, loaded - late_bytes, load_setup
     )
-    store = _transfer(chip, tiles * groups, tiles * groups, output_bytes, STORE_SETUP_CYCLES)
+    stores = 0 if layer[TARGET_ON_CHIP] else tiles * groups
+    store = _transfer(chip, stores, stores, output_bytes, STORE_SETUP_CYCLES)
     moved = (loaded + output_bytes) * chip[TICKS] / TICKS_PER_CYCLE
     tail = last_vector + last_store
     after = last_store if layer[JOINED_BYTES] > 0 else tail  # a second pass may be shorter than the first

@@ -30,16 +30,19 @@ from gossamer.mapper.mapping_bound import (
     OUT_ROWS,
     OUT_WORDS,
     SHARED,
+    SOURCE_ON_CHIP,
     SPLIT_WORDS,
     SPLIT_X,
     SPLIT_Y,
     STEPS,
     STRIDE_X,
     STRIDE_Y,
+    TARGET_ON_CHIP,
     TILE_COLUMNS,
     TILE_ROWS,
     WORDS,
     Ints,
+    columns_apart,
     input_window,
     part_lengths,
     parts_of,
@@ -72,7 +75,13 @@ def _pieces(layer: Ints, choice: Ints, height: int, width: int) -> int:
 @kernel(allocates=False)
 def _more_loads(layer: Ints, choice: Ints) -> int:
     """Return how many more LOADs of input there are than tiles because all but the first are loaded in pieces."""
-    if choice[ORDER] == 0 or not layer[SHARED] or layer[BLOCKS] == 1 or parts_of(layer, choice, layer[WORDS]) > 1:
+    if (
+        layer[SOURCE_ON_CHIP]
+        or choice[ORDER] == 0
+        or not layer[SHARED]
+        or layer[BLOCKS] == 1
+        or parts_of(layer, choice, layer[WORDS]) > 1
+    ):
         return 0
     more = 1 - _pieces(layer, choice, choice[TILE_ROWS], choice[TILE_COLUMNS])
     for ragged_y in range(2):
@@ -95,7 +104,7 @@ def _passes(layer: Ints, chip: Ints, choice: Ints, words: int) -> int:
             for ragged in range(2):
                 depth, deep = part_lengths(words, choice[SPLIT_WORDS], ragged)
                 if rows * columns * depth * down * across * deep:
-                    n_ry, n_rx, run_words = runs_of(rows, columns, layer[DILATION_X], depth)
+                    n_ry, n_rx, run_words = runs_of(rows, columns, columns_apart(layer, depth), depth)
                     folds = n_ry * n_rx * ceil_ratio(run_words, chip[CHAIN_LENGTH])
                     total += down * across * deep * folds * layer[STEPS]
     return int(total)
@@ -126,7 +135,8 @@ def count_one(layer: Ints, kinds: Ints, chip: Ints, choice: Ints, counts: Ints) 
     (weight_loads, value_bytes, index_bytes, parameter_loads, parameter_bytes, input_loads, _, input_bytes,
      output_bytes) = traffic(layer, kinds, chip, choice)  # fmt: skip
     loads = weight_loads + parameter_loads + input_loads + _more_loads(layer, choice)
-    instructions = loads + tiles * (parts + layer[BLOCKS] + groups) + joins + 1
+    stores = 0 if layer[TARGET_ON_CHIP] else tiles * groups
+    instructions = loads + stores + tiles * (parts + layer[BLOCKS]) + joins + 1
     sums = positions * chip[CHAINS] * SUM_BYTES
     counts[MAC_SLOTS] = positions * slots
     counts[FORWARDED] = positions * rows * group_size * chip[CHAINS]

@@ -115,11 +115,14 @@ class Placement:
         starts = {("batch", "row", "column", "word")[axis]: first // self.group_size if axis == CHANNELS else first}
         self.relative[name] = Relative(owner.root, owner.place.slice(name, shape, self._quant(name), **starts))
 
-    def requests(self, joined: Collection[str], leads: Mapping[str, str]) -> list[Request]:
+    def requests(
+        self, joined: Collection[str], leads: Mapping[str, str], held: Collection[str] = ()
+    ) -> list[Request]:  # fmt: skip
         """Return the memory every family needs, and from which layer to which.
 
-        `joined`: tensors that need none. Their reader writes while their producer reads. `leads`: of two layers that
-        run together, by their outputs, the output of the first; both read and write at the same time.
+        `joined`: tensors that need none. Their reader writes while their producer reads. `held`: others. `leads`:
+        of two layers that run together, by their outputs, the output of the first; both read and write at the same
+        time.
         """
         network = self.network
         first: dict[str, int] = {}
@@ -142,22 +145,24 @@ class Placement:
                 last=last.get(root, len(network.layers)),
             )
             for root in roots
-            if root not in joined
+            if root not in joined and root not in held
         ]  # fmt: skip
 
 
 def place_tensors(
-    network: Network, memory: OffChip, joined: Collection[str] = (), leads: Mapping[str, str] | None = None
+    network: Network, memory: OffChip, joined: Collection[str] = (), leads: Mapping[str, str] | None = None,
+    held: Mapping[str, TensorPlace] | None = None,
 ) -> dict[str, TensorPlace]:  # fmt: skip
-    """Return the off-chip place of every tensor of a quantized network. Raises MappingError if one has no format.
+    """Return the place of every tensor of a quantized network. Raises MappingError if one has no format.
 
-    `joined`: tensors that never leave the chip (`gossamer.mapper.joining`) and have no place.
+    `joined`: tensors that never leave the chip (`gossamer.mapper.joining`) and have no place. `held`: the places of
+    those that stay on chip from layer to layer (`gossamer.mapper.holding`).
     """
-    placement = Placement(network, memory.group_size)
-    addresses = memory.plan(placement.requests(joined, leads or {}))
-    places = {}
+    placement, held = Placement(network, memory.group_size), held or {}
+    addresses = memory.plan(placement.requests(joined, leads or {}, held))
+    places = dict(held)
     for name, relative in placement.relative.items():
-        if name in joined:
+        if name in joined or name in held:
             continue
         place = relative.place
         places[name] = TensorPlace(
@@ -170,17 +175,18 @@ def place_tensors(
 
 def place_images(
     network: Network, memory: OffChip, images: int, cuts: Sequence[tuple[int, int]], joined: Collection[str],
-    leads: Mapping[str, str],
+    leads: Mapping[str, str], held: Collection[str] = (),
 ) -> tuple[dict[str, TensorPlace], list[dict[str, TensorPlace]]]:  # fmt: skip
     """Return the places of all inputs and outputs of a batch, and those of every tensor of each core.
 
     A core runs the network on images [first, stop) of `images` (`cuts`) at its own pace: it shares inputs and outputs
-    with the others, and has memory of its own for what is between them. `joined`, `leads`: as for `place_tensors`.
+    with the others, and has memory of its own for what is between them. `joined`, `leads`: as for `place_tensors`;
+    `held`: tensors that stay on chip on every core.
     """
     placement = Placement(network, memory.group_size)
     requests: list[Request] = []
     for core, (first, stop) in enumerate(cuts):
-        for request in placement.requests(joined, leads):
+        for request in placement.requests(joined, leads, held):
             if request.kind is RegionKind.ACTIVATION:
                 size = request.size_bytes // images * (stop - first)
                 requests.append(replace(request, name=f"{request.name} of core {core}", size_bytes=size, core=core))
@@ -191,7 +197,7 @@ def place_images(
     for core, (first, stop) in enumerate(cuts):
         places = {}
         for name, relative in placement.relative.items():
-            if name in joined:
+            if name in joined or name in held:
                 continue
             place, each = relative.place, relative.place.shape[0] // images
             shape = ((stop - first) * each, *place.shape[1:])

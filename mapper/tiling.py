@@ -126,14 +126,16 @@ def timing_numbers(spec: SparseAccelerator) -> dict[int, int]:
     }  # fmt: skip
 
 
-def _activation_room(spec: SparseAccelerator, reserved_bytes: int, apart: bool) -> tuple[int, ...]:
+def _activation_room(
+    spec: SparseAccelerator, reserved_bytes: int, apart: bool, held_bytes: int = 0
+) -> tuple[int, ...]:  # fmt: skip
     """Return the bytes of activations of all kinds, those that LOAD and those that VECTOR may fill."""
-    capacity = spec.buffers.activation.capacity_bytes
-    room = max(0, capacity - reserved_bytes)
+    end = spec.buffers.activation.capacity_bytes - held_bytes
+    room = max(0, end - reserved_bytes)
     if not apart:
         return room, room, room
     middle = half_bytes(spec)
-    return room, max(0, middle - reserved_bytes), capacity - middle
+    return room, max(0, min(middle, end) - reserved_bytes), max(0, end - middle)
 
 
 def _index_rows(spec: SparseAccelerator) -> int:
@@ -142,7 +144,7 @@ def _index_rows(spec: SparseAccelerator) -> int:
     return spec.buffers.index.capacity_bytes // index_pitch_bytes(array.chains, array.group_size.bit_length() - 1)
 
 
-ROOMS: tuple[tuple[tuple[int, ...], Callable[[SparseAccelerator, int, bool], tuple[int, ...]]], ...] = (
+ROOMS: tuple[tuple[tuple[int, ...], Callable[..., tuple[int, ...]]], ...] = (
     ((ACTIVATION, LOADED, WRITTEN), _activation_room),
     ((WEIGHT_ROWS,), lambda spec, *_: (spec.buffers.weight.capacity_bytes // spec.array.chains,)),
     ((INDEX_ROWS,), lambda spec, *_: (_index_rows(spec),)),
@@ -152,15 +154,17 @@ ROOMS: tuple[tuple[tuple[int, ...], Callable[[SparseAccelerator, int, bool], tup
 """The numbers of a config that say which tilings fit, by their places, and what tells them."""
 
 
-def chip_numbers(spec: SparseAccelerator, reserved_bytes: int = 0, *, apart: bool = True, share: int = 1) -> Chip:
-    """Return the numbers of a config, `reserved_bytes` of its activation buffer put aside.
+def chip_numbers(
+    spec: SparseAccelerator, reserved_bytes: int = 0, *, apart: bool = True, share: int = 1, held_bytes: int = 0
+) -> Chip:  # fmt: skip
+    """Return the numbers of a config, `reserved_bytes` of its activation buffer put aside, `held_bytes` at its end.
 
     `apart`: what LOAD and what VECTOR writes must fit a half of the activation buffer each, so that neither waits.
     `share`: how many layers have an equal part of every buffer.
     """
     numbers = timing_numbers(spec)
     for places, room in ROOMS:
-        sizes = room(spec, reserved_bytes, apart)
+        sizes = room(spec, reserved_bytes, apart, held_bytes)
         numbers.update((place, size // share) for place, size in zip(places, sizes, strict=True))
     return Chip(tuple(numbers[place] for place in range(CHIP)))
 
@@ -254,7 +258,8 @@ def search_mapping(
     """
     found = try_mapping(shape, spec, reserved_bytes=reserved_bytes, objective=objective)
     if found is None:
-        raise MappingError(f"{who}: {_shortage(shape, chip_numbers(spec, reserved_bytes, apart=False))}")
+        chip = chip_numbers(spec, reserved_bytes, apart=False, held_bytes=shape.held_bytes)
+        raise MappingError(f"{who}: {_shortage(shape, chip)}")
     return found
 
 
@@ -298,9 +303,10 @@ def search_two(
 
 def _space(shape: ConvShape, spec: SparseAccelerator, reserved_bytes: int, share: int, charged: Prices) -> Space:
     """Return the tilings whose loads and results lie apart, or if there are none and all buffers are its, all."""
-    space = Space(shape, chip_numbers(spec, reserved_bytes, share=share), charged, LAG_STRIPS if share > 1 else 0)
+    held, lag = shape.held_bytes, LAG_STRIPS if share > 1 else 0
+    space = Space(shape, chip_numbers(spec, reserved_bytes, share=share, held_bytes=held), charged, lag)
     if not len(space.choices) and share == 1:
-        space = Space(shape, chip_numbers(spec, reserved_bytes, apart=False), charged)
+        space = Space(shape, chip_numbers(spec, reserved_bytes, apart=False, held_bytes=held), charged)
     return space
 
 
@@ -392,6 +398,7 @@ def layer_numbers(shape: ConvShape, chip: Chip, resident: bool) -> Ints:
         ceil_div(shape.out_channels, chip[GROUP_SIZE]), len(shape.blocks), words, shape.block_words, *shape.kernel,
         *shape.stride, *shape.dilation, *shape.pads, shape.steps, shape.index_bits, shape.shares_input,
         shape.parameter_bytes, resident, shape.joined, shape.joined_bytes,
+        shape.source_words if shape.source_on_chip else 0, shape.target_on_chip, shape.operand_on_chip,
     )  # fmt: skip
     return layer
 

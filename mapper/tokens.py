@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.arch.accumulator import accumulator_entries, half_entries
-from gossamer.arch.isa import ENGINE_OF, ENGINES, REQUANTIZING, TWO_SOURCES, Opcode, Space
+from gossamer.arch.activation import half_bytes
+from gossamer.arch.errors import MappingError
+from gossamer.arch.isa import ENGINE_OF, ENGINES, MOST_TOKENS, REQUANTIZING, TWO_SOURCES, Opcode, Space
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.mapper.allocate import ACTIVATION_BASE
 from gossamer.mapper.emit import PARAMETER_BYTES
@@ -24,10 +26,11 @@ from gossamer.sim.kernels import kernel
 
 ACCUMULATOR = 4
 OFF_CHIP = 5
-"""Spaces of accesses beyond those of `Space`."""
+WRITE_PORTS = 6
+"""Spaces of accesses beyond those of `Space`. WRITE_PORTS: those of the halves of the activation buffer (`_ports`)."""
 
-ACCESSES = 4
-"""Most ranges one instruction reads or writes: COMPUTE and VECTOR three sources and a destination."""
+ACCESSES = 5
+"""Most ranges one instruction reads or writes: VECTOR three sources, a destination and its write ports."""
 
 SCAN_LIMIT = 2048
 """Instructions of another engine searched for a conflict. A conflict with an older one becomes one with the oldest
@@ -74,7 +77,7 @@ def derive_accesses(opcodes: Ints, columns: Columns, spec: SparseAccelerator) ->
     Constants are never written, so reading them is no access.
     """
     result = Accesses(len(opcodes))
-    _load_accesses(result, np.flatnonzero(opcodes == Opcode.LOAD), columns)
+    _load_accesses(result, np.flatnonzero(opcodes == Opcode.LOAD), columns, spec)
     _store_accesses(result, np.flatnonzero(opcodes == Opcode.STORE), columns)
     _compute_accesses(result, np.flatnonzero(opcodes == Opcode.COMPUTE), columns, spec)
     _vector_accesses(result, opcodes, np.flatnonzero(opcodes >= Opcode.REQUANTIZE), columns, spec)
@@ -86,14 +89,28 @@ def _at(columns: Columns, rows: Ints, *names: str) -> list[Ints]:
     return [columns[name][rows] if name in columns else zero for name in names]
 
 
-def _load_accesses(result: Accesses, rows: Ints, columns: Columns) -> None:
+def _ports(result: Accesses, rows: Ints, written: int, own: int, spec: SparseAccelerator) -> None:
+    """Set the write ports that instructions use, whose access number `written` is to the activation buffer.
+
+    Each half has one, and LOAD waits for VECTOR in the cycle. Both may write while each keeps to its `own` half: that
+    is a read here. In the other one they must not meet: that is a write.
+    """
+    low, high, middle = result.low[rows, written], result.high[rows, written], half_bytes(spec)
+    first, end = np.where(low < middle, 0, 1), np.where(high <= middle, 1, 2)
+    result.add(rows, ACCESSES - 1, WRITE_PORTS, first, end - first, writes=False)
+    result.writes[rows, ACCESSES - 1] = (first != own) | (end - first > 1)
+
+
+def _load_accesses(result: Accesses, rows: Ints, columns: Columns, spec: SparseAccelerator) -> None:
     dram, dram_y, dram_x, ny, nx, run = _at(columns, rows, "dram", "dram_y", "dram_x", "ny", "nx", "run_bytes")
     space, dst, dst_y, dst_x, dst_e = _at(columns, rows, "space", "dst", "dst_y", "dst_x", "dst_e")
     top, bottom, left, right = _at(columns, rows, "pad_top", "pad_bottom", "pad_left", "pad_right")
     varying = np.where(dram >= ACTIVATION_BASE, OFF_CHIP, -1)
     result.add(rows, 0, varying, dram, (ny - 1) * dram_y + (nx - 1) * dram_x + run, writes=False)
     line = left + (nx - 1) * dst_x + (run - 1) * dst_e + 1 + right
-    result.add(rows, 1, space, dst, (top + ny + bottom - 1) * dst_y + line, writes=True)
+    length = (top + ny + bottom - 1) * dst_y + line
+    result.add(rows, 1, space, dst, length, writes=True)
+    _ports(result, rows[space == Space.ACTIVATION], 1, 0, spec)
 
 
 def _store_accesses(result: Accesses, rows: Ints, columns: Columns) -> None:
@@ -150,6 +167,7 @@ def _vector_accesses(
     result.add(rows, 1, np.where(two, int(Space.ACTIVATION), -1), b, reach, writes=False)
     result.add(rows, 2, np.where(par_bytes > 0, int(Space.PARAMETER), -1), par, par_bytes, writes=False)
     result.add(rows, 3, Space.ACTIVATION, d, (ny - 1) * d_y + (nx - 1) * d_x + nc * group, writes=True)
+    _ports(result, rows, 3, 1, spec)
 
 
 @kernel
@@ -172,14 +190,13 @@ def _conflict(space: Ints, low: Ints, high: Ints, writes: Ints, i: int, j: int) 
 
 @kernel
 def _derive(
-    engine: Ints, space: Ints, low: Ints, high: Ints, writes: Ints, limit: int, wait: Ints, release: Ints
+    engine: Ints, space: Ints, low: Ints, high: Ints, writes: Ints, limit: int, wait: Ints, release: Ints, clock: Ints
 ) -> None:
-    """Fill wait, release int64 [n] with bit masks over engines."""
+    """Fill wait, release int64 [n] with bit masks over engines, and clock int64 [n, engines]."""
     count = engine.shape[0]
     engines = 4
     order = np.zeros((engines, count), dtype=np.int64)  # instructions of each engine, in program order
     filled = np.zeros(engines, dtype=np.int64)
-    clock = np.zeros((count, engines), dtype=np.int64)
     known = np.zeros((engines, engines), dtype=np.int64)
     touched = np.zeros(engines, dtype=np.int64)  # spaces an engine ever touched
     found = np.zeros(engines, dtype=np.int64)
@@ -226,9 +243,34 @@ def _derive(
         touched[mine] |= spaces
 
 
+def most_tokens(engine: Ints, wait: Ints, release: Ints, clock: Ints) -> Ints:
+    """Return the most tokens that engine g's semaphore for engine t can hold at once, int64 [g, t], in any schedule.
+
+    When an instruction gives a token, what its clock says has run for certain has taken those it waited for.
+    """
+    most = np.zeros((len(ENGINES), len(ENGINES)), dtype=np.int64)
+    for giver, taker in np.ndindex(most.shape):
+        gives = np.flatnonzero((engine == giver) & (release >> taker & 1 == 1))
+        takes = np.cumsum(np.append(0, wait[engine == taker] >> giver & 1))
+        if gives.size:
+            most[giver, taker] = (np.arange(1, gives.size + 1) - takes[clock[gives, taker]]).max()
+    return most
+
+
 def derive_tokens(engine: Ints, accesses: Accesses, *, scan_limit: int = SCAN_LIMIT) -> tuple[Ints, Ints]:
-    """Return the wait and release masks int64 [n] of instructions run by `engine` int64 [n] (-1: END, no tokens)."""
+    """Return the wait and release masks int64 [n] of instructions run by `engine` int64 [n] (-1: END, no tokens).
+
+    Raises MappingError if a semaphore could be given more tokens than it holds.
+    """
     wait = np.zeros(len(engine), dtype=np.int64)
     release = np.zeros(len(engine), dtype=np.int64)
-    _derive(engine, accesses.space, accesses.low, accesses.high, accesses.writes, scan_limit, wait, release)
+    clock = np.zeros((len(engine), len(ENGINES)), dtype=np.int64)
+    _derive(engine, accesses.space, accesses.low, accesses.high, accesses.writes, scan_limit, wait, release, clock)
+    most = most_tokens(engine, wait, release, clock)
+    if most.max() > MOST_TOKENS:
+        giver, taker = (ENGINES[number] for number in np.unravel_index(most.argmax(), most.shape))
+        raise MappingError(
+            f"{giver} can run ahead of {taker} by {most.max()} tokens, and a semaphore holds at most {MOST_TOKENS}: "
+            "compile a smaller part of the network, or choose a config with smaller buffers, which engines wait for"
+        )
     return wait, release

@@ -127,6 +127,7 @@ def _shape_array(shape: ConvShape, spec: SparseAccelerator, memory: OffChipTimin
         shape.out_columns, ceil_div(shape.out_channels, array.group_size), *shape.kernel, *shape.stride,
         *shape.dilation, *shape.pads, shape.steps, shape.index_bits, int(shape.shares_input), shape.parameter_bytes,
         *mapping, array.group_size, array.chains, array.chain_length, array.lanes, array.weight_rows_per_cycle,
-        spec.vector.lanes, memory.row_bytes, int(shape.joined), shape.joined_bytes,
+        spec.vector.lanes, memory.row_bytes, int(shape.joined), shape.joined_bytes, int(shape.source_on_chip),
+        int(shape.target_on_chip), int(shape.operand_on_chip),
     ]  # fmt: skip
     return np.array(numbers, dtype=np.int64).reshape(LAYER_ENTRIES)

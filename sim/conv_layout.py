@@ -2,7 +2,7 @@
 
 A layer is taken to be the only one of a Program: off chip lie its instructions, weights, indices, parameters, and its
 tensors, the larger first, equal ones as output, input, second operand. Addresses count from the end of the
-instructions, whose number the schedule has yet to tell.
+instructions, whose number the schedule has yet to tell. Tensors on chip have no bytes off chip.
 """
 
 from typing import Any
@@ -24,7 +24,8 @@ ZERO, ONE = _numbers
 (BATCH, ROWS, COLUMNS, WORDS, OUT_ROWS, OUT_COLUMNS, OUT_WORDS, KERNEL_Y, KERNEL_X, STRIDE_Y, STRIDE_X, DILATION_Y,
  DILATION_X, PAD_Y, PAD_X, STEPS, INDEX_BITS, SHARED, PARAMETER_BYTES, RESIDENT, TILE_ROWS, TILE_COLUMNS, GROUP,
  SPLIT_Y, SPLIT_X, SPLIT_WORDS, ALL_PARAMETERS, GROUP_SIZE, CHAINS, CHAIN_LENGTH, LANES, WEIGHT_RATE, VECTOR_LANES,
- PORT_BYTES, JOINED, JOINED_BYTES, LAYER_ENTRIES) = range(37)  # fmt: skip
+ PORT_BYTES, JOINED, JOINED_BYTES, SOURCE_ON_CHIP, TARGET_ON_CHIP, OPERAND_ON_CHIP,
+ LAYER_ENTRIES) = range(40)  # fmt: skip
 # Columns of `blocks` int64 [n, BLOCK_COLUMNS]; BLOCK_PARTS: splits of its reduction.
 BLOCK_FIRST, BLOCK_CHANNELS, BLOCK_WORD, BLOCK_WORDS, BLOCK_PARTS, BLOCK_COLUMNS = range(6)
 # Columns of `tiles` int64 [n, TILE_ENTRIES].
@@ -108,17 +109,21 @@ def place_regions(
     regions[PARAMETERS_AT] = values_end + indices_end
     regions[JOINED_AT] = regions[PARAMETERS_AT] + _aligned(blocks.shape[0] * layer[PARAMETER_BYTES])
     tensors = regions[JOINED_AT] + _aligned(layer[JOINED_BYTES])
+    result_bytes = layer[BATCH] * layer[OUT_ROWS] * layer[OUT_COLUMNS] * layer[OUT_WORDS] * layer[GROUP_SIZE]
     in_bytes = layer[BATCH] * layer[ROWS] * layer[COLUMNS] * layer[WORDS] * layer[GROUP_SIZE]
-    out_bytes = layer[BATCH] * layer[OUT_ROWS] * layer[OUT_COLUMNS] * layer[OUT_WORDS] * layer[GROUP_SIZE]
+    in_bytes *= 1 - layer[SOURCE_ON_CHIP]
+    out_bytes = result_bytes * (1 - layer[TARGET_ON_CHIP])
+    operand_bytes = result_bytes * layer[JOINED] * (1 - layer[OPERAND_ON_CHIP])
     regions[INPUT_AT] = regions[OUTPUT_AT] = regions[OPERAND_AT] = tensors
     if in_bytes > out_bytes:
         regions[OUTPUT_AT] += _aligned(in_bytes)
-        regions[OPERAND_AT] += _aligned(in_bytes)
     else:
         regions[INPUT_AT] += _aligned(out_bytes)
-    if layer[JOINED]:
+    if operand_bytes > out_bytes:
+        regions[OUTPUT_AT] += _aligned(operand_bytes)
+    else:
         regions[OPERAND_AT] += _aligned(out_bytes)
-        if in_bytes < out_bytes:
-            regions[INPUT_AT] += _aligned(out_bytes)
-        elif in_bytes == out_bytes:
-            regions[OPERAND_AT] += _aligned(in_bytes)
+    if operand_bytes > in_bytes:
+        regions[INPUT_AT] += _aligned(operand_bytes)
+    else:
+        regions[OPERAND_AT] += _aligned(in_bytes)

@@ -22,6 +22,7 @@ from gossamer.sim.conv_layout import (
     REGIONS,
     RESIDENT,
     SHARED,
+    SOURCE_ON_CHIP,
     SPLIT_ENTRIES,
     TILE_COLUMNS,
     TILE_ENTRIES,
@@ -83,7 +84,7 @@ def _plan_ahead(
         first, end = outer * layer[GROUP], min(blocks.shape[0], (outer + 1) * layer[GROUP])
         count = place_weights(layer, blocks, splits, held, weights, entries, slot, first, first, end, ZERO, ZERO)
         return count * (2 if layer[INDEX_BITS] else 1), slot
-    if not layer[SHARED] or splits.shape[1] > 1:
+    if layer[SOURCE_ON_CHIP] or not layer[SHARED] or splits.shape[1] > 1:
         return 0, 0
     slot = (place[IN_USED] + 1) % SLOTS
     held[IN_KEY, slot] = outer

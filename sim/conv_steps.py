@@ -30,21 +30,25 @@ from gossamer.sim.conv_layout import (
     LANES,
     ONE,
     OPERAND_AT,
+    OPERAND_ON_CHIP,
     OUTPUT_AT,
     PARAMETER_BYTES,
     PARAMETERS_AT,
     RESIDENT,
     SHARED,
+    SOURCE_ON_CHIP,
     SPLIT_DEPTH,
     SPLIT_HEIGHT,
     SPLIT_WIDTH,
     STEPS,
+    TARGET_ON_CHIP,
     TILE_HEIGHT,
     TILE_WIDTH,
     VALUES_AT,
     VECTOR_LANES,
     WEIGHT_RATE,
     WEIGHT_ROWS,
+    WORDS,
     ZERO,
     most_parts,
     row_bytes,
@@ -247,6 +251,8 @@ def _input_of_step(
     step: NDArray[np.int64],
 ) -> None:  # fmt: skip
     """Find the input slot of a step, and append the LOAD if it is not on chip."""
+    if layer[SOURCE_ON_CHIP]:
+        return
     key = step[STEP_TILE] * splits.shape[1] + step[STEP_PART]
     if not layer[SHARED]:
         key = key * blocks.shape[0] + step[STEP_BLOCK]
@@ -269,8 +275,8 @@ def _operand_of_step(
     layer: NDArray[np.int64], blocks: NDArray[np.int64], tiles: NDArray[np.int64], regions: NDArray[np.int64],
     jobs: NDArray[np.int64], place: NDArray[np.int64], held: NDArray[np.int64], step: NDArray[np.int64],
 ) -> None:  # fmt: skip
-    """Append the LOAD of the second operand of the output tile that begins with a step."""
-    if step[STEP_PART] != 0 or step[STEP_BLOCK] != step[STEP_FIRST]:
+    """Append the LOAD of the second operand of the output tile that begins with a step, if it is not on chip."""
+    if layer[OPERAND_ON_CHIP] or step[STEP_PART] != 0 or step[STEP_BLOCK] != step[STEP_FIRST]:
         return
     slot = place[OPERAND_TURN] % SLOTS
     place[OPERAND_TURN] += 1
@@ -301,7 +307,8 @@ def _append_compute(
     """Append the COMPUTE of a step into half `half` of the accumulator; return its job."""
     split = splits[step[STEP_BLOCK], step[STEP_PART]]
     runs, run_words = split[SPLIT_HEIGHT], split[SPLIT_WIDTH] * split[SPLIT_DEPTH]
-    if split[SPLIT_WIDTH] > 1 and layer[DILATION_X] > 1:
+    apart = layer[DILATION_X] > 1 or (layer[SOURCE_ON_CHIP] > 0 and split[SPLIT_DEPTH] != layer[WORDS])
+    if split[SPLIT_WIDTH] > 1 and apart:
         runs, run_words = split[SPLIT_HEIGHT] * split[SPLIT_WIDTH], split[SPLIT_DEPTH]
     slot, entry = step[STEP_WEIGHTS], step[STEP_ENTRY]
     at = append_job(
@@ -354,9 +361,10 @@ def append_work(
             JOIN_OPCODE, positions, group_words, ONE, layer[GROUP_SIZE], layer[VECTOR_LANES], ONE
         )
         held[OPERAND_READ, out] = written
-    store = append_job(jobs, place, STORE, written, NONE, NONE)
-    describe_output(layer, jobs, store, regions[OUTPUT_AT], tile, blocks[first, BLOCK_FIRST], group_words)
-    held[OUT_STORE, out] = store
+    if not layer[TARGET_ON_CHIP]:
+        store = append_job(jobs, place, STORE, written, NONE, NONE)
+        describe_output(layer, jobs, store, regions[OUTPUT_AT], tile, blocks[first, BLOCK_FIRST], group_words)
+        held[OUT_STORE, out] = store
     place[OUT_TURN] += 1
     if most > 1:
         place[SUM_TURN] += 1

@@ -7,9 +7,15 @@ from numpy.typing import NDArray
 
 from gossamer.arch.encoding import decode_columns
 from gossamer.arch.errors import ProgramError, SelfCheckError
-from gossamer.arch.isa import ENGINES, INSTRUCTION_BYTES, VECTOR_OPCODES, Engine, Opcode
+from gossamer.arch.isa import ENGINES, INSTRUCTION_BYTES, MOST_TOKENS, VECTOR_OPCODES, Engine, Opcode
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.arch.timing import LOAD_MOVE_CYCLES, LOAD_SETUP_CYCLES, LOAD_WRITE_CYCLES, STORE_SETUP_CYCLES
+from gossamer.arch.timing import (
+    COMPLETION_CYCLES,
+    LOAD_MOVE_CYCLES,
+    LOAD_SETUP_CYCLES,
+    LOAD_WRITE_CYCLES,
+    STORE_SETUP_CYCLES,
+)
 from gossamer.dataflow.program import Program, RegionKind
 from gossamer.sim import accounting, attribution, engine
 from gossamer.sim.durations import compute_columns, vector_columns
@@ -169,10 +175,30 @@ def run_program(program: Program, spec: SparseAccelerator, *, stalls: NDArray[np
         status = run_engines_stalled(run.work, memory.as_array(), unpaused_cycles(stalls), *arrays)
     if status == engine.DEADLOCK:
         raise _deadlock(program, run)
+    _check_tokens(program, run)
     return Run(
         columns=columns, work=run.work, times=run.times, token_waits=run.token_waits, traffic=run.traffic,
         fill=run.fill, windows=run.windows, total_cycles=int(control[engine.TOTAL]), memory=memory,
     )  # fmt: skip
+
+
+def _check_tokens(program: Program, run: Run) -> None:
+    """Raise ProgramError if a semaphore is given more tokens than it holds."""
+    owner, times = run.work[:, engine.ENGINE], run.times
+    for giver, taker in np.ndindex(len(ENGINES), len(ENGINES)):
+        gives = np.flatnonzero((owner == giver) & ((run.work[:, engine.RELEASE] >> taker) & 1 == 1))
+        if gives.size <= MOST_TOKENS:
+            continue
+        takes = np.flatnonzero((owner == taker) & ((run.work[:, engine.WAIT] >> giver) & 1 == 1))
+        given = times[gives, engine.COMPLETED] + COMPLETION_CYCLES
+        held = np.arange(1, gives.size + 1) - np.searchsorted(times[takes, engine.STARTED], given, side="right")
+        if held.max() > MOST_TOKENS:
+            first = int(gives[np.argmax(held > MOST_TOKENS)])
+            raise ProgramError(
+                f"{program.name}: instruction {first} gives {ENGINES[taker].value} a token while its semaphore for "
+                f"{ENGINES[giver].value} holds {MOST_TOKENS}, as many as it can: the hardware stops there with a token "
+                "overflow; compile the model again"
+            )
 
 
 def _deadlock(program: Program, run: Run) -> ProgramError:

@@ -16,6 +16,7 @@ from gossamer.dataflow.mapping import (
     SLOTS,
     ConvMapping,
     LoopOrder,
+    Split,
     Tile,
     accumulator_slot,
     input_extent,
@@ -42,6 +43,9 @@ SUMS_OF_COMPUTE = OPERANDS[Opcode.COMPUTE].index("acc")
 
 CHUNKS = 8
 """Parts at most that a background load of an input tile is cut into."""
+
+Area = tuple[int, int, int]
+"""Where a tile lies on chip: its address, the bytes of a line and of a pixel."""
 
 Work = list[tuple[Opcode, Row, bool]]
 """Instructions: opcode, operands, and whether it belongs to the layer that is joined to this one."""
@@ -90,7 +94,7 @@ class ConvEmitter:
         array = emitter.spec.array
         self.in_bytes, self.out_bytes = mapping.input_tile_bytes(group_size), mapping.output_tile_bytes(group_size)
         constant_bytes = len(self.correction) * mapping.split_words * group_size
-        operand_bytes = self.out_bytes if self.joined else 0
+        operand_bytes = self.operand_bytes = mapping.operand_tile_bytes(group_size)
         self.in_base, self.out_base = emitter.activation.alloc_apart(
             SLOTS * (self.in_bytes + operand_bytes) + constant_bytes, SLOTS * self.out_bytes, group_size, who=who
         )
@@ -282,7 +286,7 @@ class ConvEmitter:
             key = (step.block,)
             if self._parameter_slots.find(key) is None:
                 loads += self._parameter_loads(step.block, 1, self._parameter_slots.fill(key))
-        if self._input_slots.find(self._input_key(step)) is None:
+        if not self.shape.source_on_chip and self._input_slots.find(self._input_key(step)) is None:
             loads += self._input_loads(step)
         return loads
 
@@ -292,7 +296,7 @@ class ConvEmitter:
             slot = self._place_weights(step)
             segments = tuple(self._segments[slot])
             return [row for block, part in segments for row in self._weight_loads(slot, block, part)]
-        if not self.shape.shares_input or self.mapping.split_count > 1:
+        if self.shape.source_on_chip or not self.shape.shares_input or self.mapping.split_count > 1:
             return []
         return self._input_loads(step, min(CHUNKS, share))
 
@@ -307,15 +311,16 @@ class ConvEmitter:
         work = self._computes(step, sums)
         if not self._is_last(step):
             return work
-        out = self.out_base + self._out_turn % SLOTS * self.out_bytes
         words = self.mapping.group_words(step.group, self.group_size)
+        out = self._at(step, self.target, self.out_base + self._out_turn % SLOTS * self.out_bytes, words)
         adds = self.joined is not None and self.joined.addition is not None
         opcode = Opcode.REQUANTIZE_ADD if adds else Opcode.REQUANTIZE
         work.append((opcode, self._requantize(step, sums, out, words), False))
         if step.block == self._last_block(step.group):
             if self.joined and not adds:
                 work.append((self.joined.opcode, self._join(self.joined, step, out, words), True))
-            work += [(Opcode.STORE, row, self.joined is not None) for row in self._stores(step, out, words)]
+            if not self.target.on_chip:
+                work += [(Opcode.STORE, row, self.joined is not None) for row in self._stores(step, out[0], words)]
             self._out_turn += 1
         return work
 
@@ -347,10 +352,8 @@ class ConvEmitter:
     def _computes(self, step: Step, sums: int) -> Work:
         shape, tile, split = self.shape, step.tile, self.parts[step.block][step.part]
         (stride_y, stride_x), (dilation_y, dilation_x) = shape.stride, shape.dilation
-        pixel = split.words * self.group_size
-        line = input_extent(tile.columns, split.columns, stride_x, dilation_x) * pixel
-        n_ry, n_rx, run_words = reduction_runs(split.rows, split.columns, dilation_x, split.words)
-        base = self.in_base + self._input_slots.use(self._input_key(step)) * self.in_bytes
+        n_ry, n_rx, run_words = reduction_runs(split.rows, split.columns, shape.columns_apart(split.words), split.words)
+        base, line, pixel = self._input_at(step, split)
         slot = self._weight_slots.use(self._weight_key(step))
         w, i = self._weight_addresses(self._segments[slot][step.block, step.part])
         chains = active_chains(shape.blocks[step.block], self.group_size)
@@ -369,32 +372,54 @@ class ConvEmitter:
             work.append((Opcode.COMPUTE, row, False))
         return work
 
-    def _requantize(self, step: Step, sums: int, out: int, words: int) -> Row:
+    def _input_at(self, step: Step, split: Split) -> Area:
+        """Return where the input of a step lies on chip."""
+        shape, tile, source = self.shape, step.tile, self.inputs.source
+        (stride_y, stride_x), (dilation_y, dilation_x) = shape.stride, shape.dilation
+        if not source.on_chip:
+            pixel = split.words * self.group_size
+            line = input_extent(tile.columns, split.columns, stride_x, dilation_x) * pixel
+            return self.in_base + self._input_slots.use(self._input_key(step)) * self.in_bytes, line, pixel
+        row = tile.row * stride_y - shape.pads[0] + split.row * dilation_y
+        column = tile.column * stride_x - shape.pads[1] + split.column * dilation_x
+        at = source.at(tile.batch, row, column, shape.blocks[step.block].word + split.word)
+        return at, source.row_bytes, source.column_bytes
+
+    def _at(self, step: Step, place: TensorPlace, slot: int, words: int) -> Area:
+        """Return where a group's output tile lies on chip: in a slot of its own, or where the whole tensor does."""
+        tile, pixel = step.tile, words * self.group_size
+        if not place.on_chip:
+            return slot, tile.columns * pixel, pixel
+        word = self.shape.blocks[step.group[0]].first // self.group_size
+        return place.at(tile.batch, tile.row, tile.column, word), place.row_bytes, place.column_bytes
+
+    def _requantize(self, step: Step, sums: int, out: Area, words: int) -> Row:
         block, first = self.shape.blocks[step.block], self.shape.blocks[step.group[0]].first
         count = ceil_div(block.channels, self.group_size)
-        pixel = words * self.group_size
         slot = step.block
         if not self.mapping.resident_parameters:
             slot = self._parameter_slots.use((step.block,))
         par = self.par_base + slot * self.shape.parameter_bytes
         par_bytes = requantize_block_bytes(count, self.group_size, has_table=self.has_table)
-        line, at = step.tile.columns * pixel, block.first - first
-        b = (self._operand() + at, line, pixel) if self.joined and self.joined.addition else (0, 0, 0)
+        at, b, (d, d_y, d_x) = block.first - first, (0, 0, 0), out
+        if self.joined and self.joined.addition:
+            operand, b_y, b_x = self._operand(self.joined, step, words)
+            b = operand + at, b_y, b_x
         return (
-            sums, 0, 0, 0, 0, 1, 1, *b, 0, out + at, line, pixel, step.tile.rows, step.tile.columns, count, par,
-            par_bytes,
+            sums, 0, 0, 0, 0, 1, 1, *b, 0, d + at, d_y, d_x, step.tile.rows, step.tile.columns, count, par, par_bytes
         )  # fmt: skip
 
-    def _operand(self) -> int:
+    def _operand(self, joined: Joined, step: Step, words: int) -> Area:
         """Return where the second operand's tile lies."""
-        return self.operand_base + self._out_turn % SLOTS * self.out_bytes
+        slot = self.operand_base + self._out_turn % SLOTS * self.operand_bytes
+        return self._at(step, joined.operand, slot, words)
 
     def _operand_loads(self, step: Step) -> list[Row]:
         """Return the LOAD of the second operand's tile if there is one and an output tile starts with a step."""
-        if self.joined is None or step.part != 0 or step.block != step.group[0]:
+        if self.joined is None or self.joined.operand.on_chip or step.part != 0 or step.block != step.group[0]:
             return []
         words = self.mapping.group_words(step.group, self.group_size)
-        base = self.operand_base + self._operand_turn % SLOTS * self.out_bytes
+        base = self.operand_base + self._operand_turn % SLOTS * self.operand_bytes
         self._operand_turn += 1
         dram, dram_y, dram_x, ny, nx, run, dst, dst_y, dst_x = self._output_runs(step, self.joined.operand, base, words)
         return [
@@ -404,15 +429,12 @@ class ConvEmitter:
             )
         ]  # fmt: skip
 
-    def _join(self, joined: Joined, step: Step, out: int, words: int) -> Row:
+    def _join(self, joined: Joined, step: Step, out: Area, words: int) -> Row:
         """Return the VECTOR instruction that joins a requantized output tile with the operand's, in place."""
-        operand = self._operand()
-        pixel = words * self.group_size
-        line = step.tile.columns * pixel
+        operand = self._operand(joined, step, words)
         a, b = (out, operand) if joined.first else (operand, out)
         return (
-            a, line, pixel, 0, 0, 1, 1, b, line, pixel, 0, out, line, pixel, step.tile.rows, step.tile.columns, words,
-            self.joined_par, len(joined.block),
+            *a, 0, 0, 1, 1, *b, 0, *out, step.tile.rows, step.tile.columns, words, self.joined_par, len(joined.block)
         )  # fmt: skip
 
     def _stores(self, step: Step, out: int, words: int) -> list[Row]:

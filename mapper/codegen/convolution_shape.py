@@ -96,12 +96,14 @@ def conv_shape(
     has_table: bool = False,
     blocks: tuple[Block, ...] | None = None,
     storage: tuple[int, int, int] | None = None,
-    joined: bool = False,
     joined_bytes: int = 0,
+    operand: TensorPlace | None = None,
+    held_bytes: int = 0,
 ) -> ConvShape:
     """Return the shape of a convolution from `source` to `target`. Raises MappingError if the array cannot run it.
 
-    `blocks` and `storage` override what follows from groups and pattern; `joined`, `joined_bytes`: as there.
+    `blocks` and `storage` override what follows from groups and pattern; `joined_bytes`, `held_bytes`: as there.
+    `operand`: the place of what results are joined with.
     """
     group_size = spec.array.group_size
     check_pattern(pattern, group_size, who)
@@ -124,8 +126,9 @@ def conv_shape(
         shares_input=all((block.word, block.words) == (blocks[0].word, blocks[0].words) for block in blocks),
         parameter_bytes=align(block_bytes, PARAMETER_ALIGN_BYTES),
         dense_pixels=source.column_bytes == source.words * group_size,
-        joined=joined,
-        joined_bytes=align(joined_bytes, PARAMETER_ALIGN_BYTES),
+        joined=operand is not None, joined_bytes=align(joined_bytes, PARAMETER_ALIGN_BYTES),
+        source_on_chip=source.on_chip, target_on_chip=target.on_chip,
+        operand_on_chip=operand is not None and operand.on_chip, held_bytes=held_bytes,
     )  # fmt: skip
 
 
@@ -136,5 +139,5 @@ def flatten(place: TensorPlace) -> TensorPlace:
     return TensorPlace(
         name=place.name, shape=(1, 1, count, channels), quant=place.quant, group_size=place.group_size,
         address=place.address, batch_bytes=count * place.column_bytes, row_bytes=count * place.column_bytes,
-        column_bytes=place.column_bytes,
+        column_bytes=place.column_bytes, on_chip=place.on_chip,
     )  # fmt: skip

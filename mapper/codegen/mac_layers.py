@@ -12,7 +12,7 @@ from gossamer.dataflow.program import LayerRecord
 from gossamer.mapper.allocate import TensorPlace
 from gossamer.mapper.codegen.addition import addition_of
 from gossamer.mapper.codegen.convolution import ConvEmitter
-from gossamer.mapper.codegen.convolution_loads import PackedWeights
+from gossamer.mapper.codegen.convolution_loads import PackedWeights, Row
 from gossamer.mapper.codegen.convolution_parts import Joined, Turns
 from gossamer.mapper.codegen.convolution_shape import flatten
 from gossamer.mapper.codegen.packing import pack_weights
@@ -30,18 +30,20 @@ MacLayer = Conv2d | ConvTranspose2d | MatMul
 
 def emit_mac_layer(
     emitter: Emitter, network: Network, layer: MacLayer, places: Mapping[str, TensorPlace],
-    joined: Binary | None = None,
+    joined: Binary | None = None, first: Sequence[Row] = (),
 ) -> None:  # fmt: skip
     """Emit a quantized multiply-accumulate layer between the places of its tensors. Raises MappingError.
 
-    `joined`: a layer that is emitted with this one, of which nothing but the joined result leaves the chip.
+    `joined`: a layer that is emitted with this one, of which nothing but the joined result leaves the chip. `first`:
+    LOADs that come before all others.
     """
     if layer.params is None:
         raise MappingError(f"{layer.name}: the layer has no requantization: quantize the network first")
     source, target = places[layer.inputs[0]], places[(joined or layer).output]
     match layer:
         case Conv2d():
-            parts = [_prepare(emitter, convolution_of(layer, places, joined))]
+            held = emitter.activation.held_bytes
+            parts = [_prepare(emitter, convolution_of(layer, places, joined, held_bytes=held))]
         case ConvTranspose2d():
             phases = transposed_phases(layer, source, target, layer.params, emitter.spec, emitter.objective)
             parts = [_prepare(emitter, phase) for phase in phases]
@@ -49,6 +51,8 @@ def emit_mac_layer(
             b = places[layer.inputs[1]]
             parts = [(part, None) for part in matrix_products(emitter, layer, source, b, target, layer.params)]
     emitter.begin_layer(_record(network, layer, parts), None if joined is None else vector_record(network, joined))
+    for row in first:
+        emitter.append(Opcode.LOAD, row)
     for part, _ in parts:
         part.emit()
 
@@ -166,8 +170,13 @@ def _pack(emitter: Emitter, chosen: Convolution, mapping: ConvMapping, turns: Tu
     return part, weights
 
 
-def convolution_of(layer: Conv2d, places: Mapping[str, TensorPlace], joiner: Binary | None) -> Convolution:
-    """Return a layer, and what is joined to it, between the places of their tensors. Raises MappingError."""
+def convolution_of(
+    layer: Conv2d, places: Mapping[str, TensorPlace], joiner: Binary | None, *, held_bytes: int = 0
+) -> Convolution:  # fmt: skip
+    """Return a layer, and what is joined to it, between the places of their tensors. Raises MappingError.
+
+    `held_bytes`: of the activation buffer, that tensors on chip take meanwhile.
+    """
     if layer.params is None:
         raise MappingError(f"{layer.name}: the layer has no requantization: quantize the network first")
     source, target = places[layer.inputs[0]], places[(joiner or layer).output]
@@ -182,6 +191,7 @@ def convolution_of(layer: Conv2d, places: Mapping[str, TensorPlace], joiner: Bin
         who=layer.name, source=source, target=target, weight=layer.weight, params=layer.params, stride=layer.stride,
         dilation=layer.dilation,
         pads=(layer.pads[0], layer.pads[1]), groups=layer.groups, pattern=layer.pattern, joined=joined,
+        held_bytes=held_bytes,
     )  # fmt: skip
 
 

@@ -4,6 +4,8 @@ Row order is that of `gossamer.arch.isa`: run, fold, step, stage. Off chip a row
 up to 8, as bytes in the value plane and as `index_bits` each, least significant first, in the index plane.
 """
 
+from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +23,10 @@ GATHERED_WORDS = 8
 """Words of a filter read at once: most of a cache line, so that each line of the weights is fetched once."""
 
 
+PLANES_KEPT = 128
+"""More than a network of today has convolutions."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightPlanes:
     """Packed weights of a layer; segment (block, split) starts at `offsets` and has `rows` rows.
@@ -32,6 +38,10 @@ class WeightPlanes:
     indices: NDArray[np.uint8]
     value_offsets: dict[tuple[int, int], int]
     index_offsets: dict[tuple[int, int], int]
+
+
+_PLANES: OrderedDict[Hashable, tuple[NDArray[np.int8], WeightPlanes]] = OrderedDict()
+"""Planes by what decides them; the weights are held with them, so that their identity stays theirs."""
 
 
 def active_chains(block: Block, group_size: int) -> int:
@@ -159,6 +169,9 @@ def pack_weights(
 
     weight: int8 (out_channels, kernel rows, kernel columns, channels / groups). Raises MappingError naming the layer
     and output channel if a group of channels has more nonzeros than the mapping has slots for.
+
+    Schedules of a network are compiled several times with the same weights: the last PLANES_KEPT planes are kept, and
+    must not be written to.
     """
     shape = mapping.shape
     segments: list[tuple[int, int, Block, Split]] = [
@@ -166,20 +179,31 @@ def pack_weights(
         for number, block in enumerate(shape.blocks)
         for part, split in enumerate(mapping.splits(number))
     ]
+    rows = [mapping.weight_rows(split) for _, _, _, split in segments]
+    joined = [
+        reduction_runs(split.rows, split.columns, shape.columns_apart(split.words), split.words)[1] == 1
+        for _, _, _, split in segments
+    ]
+    key = (
+        id(weight), tuple(segments), tuple(rows), tuple(joined), shape.out_channels, shape.steps, shape.slots,
+        shape.index_bits, groups, chain_length, group_size,
+    )  # fmt: skip
+    if key in _PLANES:
+        _PLANES.move_to_end(key)
+        return _PLANES[key][1]
     value_offsets, index_offsets = {}, {}
     value_bytes = index_bytes = 0
-    for number, part, block, split in segments:
+    for (number, part, block, _), count in zip(segments, rows, strict=True):
         value_offsets[number, part], index_offsets[number, part] = value_bytes, index_bytes
-        size = mapping.weight_rows(split) * row_chains(block, group_size)
+        size = count * row_chains(block, group_size)
         value_bytes += ceil_div(size, 64) * 64
         index_bytes += ceil_div(size * shape.index_bits // 8, 64) * 64
     values, indices = np.zeros(value_bytes, np.uint8), np.zeros(index_bytes, np.uint8)
-    weight = np.ascontiguousarray(weight)
-    for number, part, block, split in segments:
-        _, runs_x, _ = reduction_runs(split.rows, split.columns, shape.dilation[1], split.words)
+    contiguous = np.ascontiguousarray(weight)
+    for (number, part, block, split), one_run in zip(segments, joined, strict=True):
         bad = _pack(
-            weight, block.first, block.channels, shape.out_channels // groups, split.row, split.rows, split.column,
-            split.columns, block.word + split.word, split.words, runs_x == 1, chain_length, group_size, shape.steps,
+            contiguous, block.first, block.channels, shape.out_channels // groups, split.row, split.rows, split.column,
+            split.columns, block.word + split.word, split.words, one_run, chain_length, group_size, shape.steps,
             shape.slots, shape.index_bits, row_chains(block, group_size), values[value_offsets[number, part] :],
             indices[index_offsets[number, part] :],
         )  # fmt: skip
@@ -188,4 +212,10 @@ def pack_weights(
                 f"{who}: output channel {bad} must have at most {shape.slots} nonzero weights per group of "
                 f"{1 << shape.index_bits} channels, not more: prune it to the layer's pattern"
             )
-    return WeightPlanes(values=values, indices=indices, value_offsets=value_offsets, index_offsets=index_offsets)
+    for plane in (values, indices):
+        plane.setflags(write=False)
+    planes = WeightPlanes(values=values, indices=indices, value_offsets=value_offsets, index_offsets=index_offsets)
+    _PLANES[key] = weight, planes
+    if len(_PLANES) > PLANES_KEPT:
+        _PLANES.popitem(last=False)
+    return planes

@@ -88,7 +88,7 @@ def scaling_widths(
         moved = [_pixels(place, width) if even else place for place in places]
         shape = conv_shape(
             spec, moved[0], moved[1], who=layer.name, kernel=(1, 1), groups=moved[0].shape[3], storage=storage,
-            joined=joined is not None, joined_bytes=len(joined.block) if joined else 0,
+            joined_bytes=len(joined.block) if joined else 0, operand=joined.operand if joined else None,
         )  # fmt: skip
         yield width, moved, shape, len(correction) * moved[0].words * moved[0].group_size
 

@@ -30,7 +30,7 @@ class Convolution:
     """A convolution with constant weights between two places, before it is mapped.
 
     `weight` int8 (out, kernel rows, kernel columns, in / groups). `storage`: (steps, slots, index_bits) of its weights
-    if groups and pattern do not say (`weight_storage`).
+    if groups and pattern do not say (`weight_storage`). `held_bytes`: of `ConvShape`.
     """
 
     who: str
@@ -45,6 +45,7 @@ class Convolution:
     pattern: NmPattern | None = None
     storage: tuple[int, int, int] | None = None
     joined: Joined | None = None
+    held_bytes: int = 0
     rows: tuple["Convolution", ...] = ()
     """Those of one output row each that this one computes together (`join_rows`); its pixel has theirs in turn."""
 
@@ -59,7 +60,8 @@ class Convolution:
             spec, self.source, self.target, who=self.who, kernel=(self.weight.shape[1], self.weight.shape[2]),
             stride=self.stride, dilation=self.dilation, pads=self.pads, groups=self.groups, pattern=self.pattern,
             has_table=self.params.table is not None, storage=self.storage,
-            joined=self.joined is not None, joined_bytes=len(self.joined.block) if self.joined else 0,
+            joined_bytes=len(self.joined.block) if self.joined else 0,
+            operand=self.joined.operand if self.joined else None, held_bytes=self.held_bytes,
         )  # fmt: skip
 
     def wide(self, spec: SparseAccelerator) -> Iterator["Convolution"]:

@@ -118,14 +118,14 @@ def execute_memory(
     program: Program,
     spec: SparseAccelerator,
     inputs: Mapping[str, NDArray[np.int8]],
-    after: Callable[[int, NDArray[np.uint8]], None] | None = None,
+    after: Callable[[int, NDArray[np.uint8], NDArray[np.int8]], None] | None = None,
 ) -> NDArray[np.uint8]:
     """Return off-chip memory uint8 [memory_bytes] after END.
 
     inputs: int8 (batch, rows, columns, channels) per input name. `after` is called with the number of each instruction
-    and the memory it leaves: intermediate tensors share bytes, so each can be seen only before the next one. Raises
-    ProgramError naming instruction, layer, field, address and limit if an instruction leaves a buffer or the memory
-    map, or has parameters that cannot be used.
+    and the memory and activation buffer it leaves: intermediate tensors share bytes, so each can be seen only before
+    the next one. Raises ProgramError naming instruction, layer, field, address and limit if an instruction leaves a
+    buffer or the memory map, or has parameters that cannot be used.
     """
     check_program(program)
     if program.config_fingerprint != fingerprint(spec):
@@ -154,7 +154,7 @@ def execute_memory(
         else:
             machine.load_store_compute(opcode, spaces[number], fields[number])
         if after is not None:
-            after(number, memory)
+            after(number, memory, machine.act)
     return memory
 
 

@@ -60,7 +60,7 @@ def _loops(mapping: ConvMapping, spec: SparseAccelerator) -> tuple[Loop, ...]:
             ("part of kernel columns", columns, shape.kernel[1], ""),
         )
     ]
-    n_ry, n_rx, run_words = reduction_runs(rows, columns, shape.dilation[1], words)
+    n_ry, n_rx, run_words = reduction_runs(rows, columns, shape.columns_apart(words), words)
     positions = mapping.tile_rows * mapping.tile_columns
     stages, lanes = min(array.chain_length, run_words), min(array.lanes, positions)
     inner = (
@@ -94,7 +94,9 @@ def _reuse(mapping: ConvMapping, columns: int) -> dict[str, str]:
     else:
         weights = f"loaded {_count(tiles, 'time')}, with every tile; each load serves {positions} positions"
     steps = tiles * splits if resident else splits
-    if not shape.shares_input:
+    if shape.source_on_chip:
+        inputs = "all of it is on chip, where the layer before left it"
+    elif not shape.shares_input:
         inputs = "every block loads the channels it reads, with every tile"
     elif mapping.group_count > 1 and steps > SLOTS:
         inputs = f"a tile serves {_count(mapping.group_blocks, 'block')}; loaded {mapping.group_count} times, by group"
@@ -104,11 +106,14 @@ def _reuse(mapping: ConvMapping, columns: int) -> dict[str, str]:
     parameters = "loaded once, all stay" if mapping.resident_parameters else "loaded by block, two at a time"
     reuse = {
         "weights": weights, "input": inputs, "sums": f"{sums}; never off chip", "parameters": parameters,
-        "output": f"stored once, by tiles of {_count(mapping.group_blocks, 'block')}",
+        "output": "all of it stays on chip; never off chip" if shape.target_on_chip else
+        f"stored once, by tiles of {_count(mapping.group_blocks, 'block')}",
     }  # fmt: skip
     if columns > 1:
         reuse["pixels"] = f"{columns} columns are one pixel: chains that channels leave idle compute neighbours"
-    if shape.joined_bytes:
+    if shape.operand_on_chip:
+        reuse["operand"] = "all of the second operand is on chip, where an earlier layer left it"
+    elif shape.joined_bytes:
         reuse["operand"] = "the second operand's tile is loaded once, and joined on chip"
     return reuse
 

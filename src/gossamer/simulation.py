@@ -159,6 +159,12 @@ def read_program(path: Path, spec: SparseAccelerator) -> Program:
     return program
 
 
+def program_sparsity(program: Program) -> str:
+    """Return the patterns of a Program's layers, `dense` if it has none."""
+    patterns = dict.fromkeys(record.pattern for record in program.layers if record.pattern not in ("", "dense"))
+    return ", ".join(patterns) or "dense"
+
+
 def run_simulation(request: SimulationRequest, stage: Stage = _silent) -> SimulationRun:
     """Return the simulated run of a request. Raises GossamerError for anything wrong with it."""
     from gossamer.mapper.objective import objective_of
@@ -191,7 +197,8 @@ def run_simulation(request: SimulationRequest, stage: Stage = _silent) -> Simula
         program = read_program(Path(request.model), spec)
         stage("simulating")
         simulation = simulate_program(program, spec, trace=request.trace)
-        report = core_report(request, spec, simulation, ("a compiled Program: simulated as it is",))
+        compiled_as = replace(request, sparsity=program_sparsity(program))
+        report = core_report(compiled_as, spec, simulation, ("a compiled Program: simulated as it is",))
         report = replace(report, cores=cores_report(program, simulation))
         return SimulationRun(
             report=report, spec=spec, program=program, provenance=provenance, trace=simulation.trace

@@ -10,14 +10,27 @@ from gossamer.arch.isa import Opcode, Space
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.network import Binary, Concat, Network, Slice, View
 from gossamer.dataflow.program import Program, RegionKind, TensorBinding
-from gossamer.mapper.compile import compile_network
+from gossamer.mapper.allocate import TensorPlace
+from gossamer.mapper.compile import compile_mapped
 from gossamer.sim.golden.executor import execute_memory, read_tensor
 
 Values = Mapping[str, np.ndarray]
 
 
+_held: dict[int, Mapping[str, TensorPlace]] = {}
+"""Places of tensors that stay on chip, by a hash of the Program's instructions."""
+
+
 def compiled(network: Network, spec: SparseAccelerator) -> Program:
-    return compile_network(network, spec, config_fingerprint=fingerprint(spec))
+    compilation = compile_mapped(network, spec, config_fingerprint=fingerprint(spec))
+    _held[hash(compilation.program.instructions.tobytes())] = compilation.held
+    return compilation.program
+
+
+def read_held(activations: np.ndarray, place: TensorPlace) -> np.ndarray:
+    """Return a tensor out of the activation buffer, int8 of its shape."""
+    strides = (place.batch_bytes, place.row_bytes, place.column_bytes, 1)
+    return np.lib.stride_tricks.as_strided(activations[place.address :], place.shape, strides, writeable=False).copy()
 
 
 def random_inputs(network: Network, seed: int) -> dict[str, np.ndarray]:
@@ -29,7 +42,9 @@ def random_inputs(network: Network, seed: int) -> dict[str, np.ndarray]:
     }
 
 
-def due(network: Network, program: Program) -> dict[int, list[TensorBinding]]:
+def due(
+    network: Network, program: Program, held: Mapping[str, TensorPlace]
+) -> dict[int, list[TensorBinding | TensorPlace]]:  # fmt: skip
     """Return by instruction number the tensors that are complete after it, each before its bytes can be reused.
 
     Instructions come layer by layer. A layer without code (view, concat or slice in place) is complete with the last
@@ -40,8 +55,8 @@ def due(network: Network, program: Program) -> dict[int, list[TensorBinding]]:
     last = {program.layers[at].name: int(np.flatnonzero(program.layer_of == at)[-1]) for at in set(program.layer_of)
             if at >= 0}  # fmt: skip
     ends = np.maximum.accumulate([last.get(name, 0) for name in names]).tolist()
-    when: dict[int, list[TensorBinding]] = {}
-    bindings = {binding.name: binding for binding in (*program.intermediates, *program.outputs)}
+    when: dict[int, list[TensorBinding | TensorPlace]] = {}
+    bindings = {binding.name: binding for binding in (*program.intermediates, *program.outputs, *held.values())}
     for layer, end in zip(network.layers, ends, strict=True):
         if layer.output in bindings:
             when.setdefault(end, []).append(bindings[layer.output])
@@ -51,15 +66,18 @@ def due(network: Network, program: Program) -> dict[int, list[TensorBinding]]:
 def assert_values(network: Network, program: Program, spec: SparseAccelerator, inputs: Values, expected: Values) -> int:
     """Execute; every tensor must equal `expected` byte for byte when its layer is done, and outputs at the end too.
 
-    Fails at the first layer that differs. Returns how many tensors were compared: all but those that are parts of
-    another one with gaps between their pixels.
+    Tensors that stay on chip are compared there; the Program must be one of `compiled`. Fails at the first layer that
+    differs. Returns how many tensors were compared: all but those that are parts of another one with gaps between their
+    pixels.
     """
-    when = due(network, program)
+    when = due(network, program, _held[hash(program.instructions.tobytes())])
     op_of = {layer.output: f"{layer.op} {layer.name}" for layer in network.layers}
     seen: set[str] = set()
 
-    def compare(binding: TensorBinding, memory: np.ndarray) -> None:
-        got, want = read_tensor(memory, binding), expected[binding.name]
+    def compare(binding: TensorBinding | TensorPlace, memory: np.ndarray, activations: np.ndarray) -> None:
+        on_chip = isinstance(binding, TensorPlace)
+        got = read_held(activations, binding) if on_chip else read_tensor(memory, binding)
+        want = expected[binding.name]
         bad = np.argwhere(got != want)
         if bad.size:
             at = tuple(bad[0].tolist())
@@ -68,15 +86,15 @@ def assert_values(network: Network, program: Program, spec: SparseAccelerator, i
                 f"{len(bad)} of {want.size} elements, at {at} {got[at]} instead of {want[at]}"
             )
 
-    def after(number: int, memory: np.ndarray) -> None:
+    def after(number: int, memory: np.ndarray, activations: np.ndarray) -> None:
         for binding in when.pop(number, ()):
-            compare(binding, memory)
+            compare(binding, memory, activations)
             seen.add(binding.name)
 
     memory = execute_memory(program, spec, inputs, after)
     for binding in program.outputs:
         if binding.name not in network.inputs:
-            compare(binding, memory)
+            compare(binding, memory, memory)
     assert not when, "some tensors were never compared"
     _assert_parts(network, seen)
     return len(seen)

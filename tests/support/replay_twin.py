@@ -284,7 +284,11 @@ class Machine:
         keys[..., 2] = self.origin[WEIGHT][weights_at[words, chains]]
         # A filled activation has no origin of its own; its weight tells its place in the sum. But a constant times an
         # element of a tensor corrects the zero point of a product of two tensors, and may be added in several parts.
-        correction = ~self._of_tensor(keys[..., 1]) & self._of_tensor(keys[..., 2])
+        # Whether a byte was computed, not whether it is in a known tensor: bytes of one that has gaps may be another's
+        # pad channels at another time.
+        source = keys[..., 2]
+        computed = (source == COMPUTED) | (source >= 0) & ~self.fixed[np.maximum(source, 0)]
+        correction = ~self._of_tensor(keys[..., 1]) & computed
         self._products.append(_hashed(keys[~correction]))
         words, chains = np.nonzero((weights != 0) | self._of_tensor(self.origin[WEIGHT][weights_at]))
         source = self.origin[ACTIVATION][at[:, words, chains]]

@@ -14,6 +14,8 @@ from gossamer.arch.encoding import decode_columns
 from gossamer.arch.isa import Opcode
 from gossamer.dataflow.mapping import Objective
 from gossamer.explain_text import explanation_text
+from gossamer.mapper import compile as compiler
+from gossamer.mapper.holding import NOTHING_HELD
 from gossamer.report import SimulationReport
 from gossamer.request import SimulationRequest
 from gossamer.sim.layer_events import layer_events
@@ -119,6 +121,15 @@ def test_layers_that_share_tiles_are_explained_together() -> None:
     assert first.explain is not None
     assert first.explain.joined == "sum"
     assert "sum runs in the tiles of residual_b" in check_text(first)
+
+
+def test_layers_that_take_turns_say_what_is_assumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With nothing on chip, which is better for this network."""
+    monkeypatch.setattr(compiler, "schedule", lambda network, choices, pairs, *_: (pairs, NOTHING_HELD))
+    report = explained("digits", "sum")
+    assert report.explain is not None
+    assert report.explain.partner is not None
+    assert "\nsearch for least latency, with what waits for its first results\n" in check_text(report)
 
 
 def test_a_layer_off_the_array_says_what_limits_it() -> None:

@@ -8,7 +8,7 @@ from hand_programs import small_spec
 from timing_programs import timing_program
 
 from gossamer.arch.errors import ProgramError, SelfCheckError
-from gossamer.arch.isa import Engine, Opcode
+from gossamer.arch.isa import MOST_TOKENS, Engine, Opcode
 from gossamer.arch.timing import COMPLETION_CYCLES, compute_cycles, compute_fill_cycles
 from gossamer.dataflow.program import LayerRecord
 from gossamer.sim import attribution
@@ -114,3 +114,16 @@ def test_classes_of_overlapping_spans_go_to_the_first_that_applies() -> None:
     assert classes[0].tolist() == [0, 0, 0, 5 + 3, 5 + 5, 2]
     # layer 1: COMPUTE from 10 to 20, 2 of fill, 8 cycles with 6/8 useful; LOAD from 30 to 40, nothing to 45
     assert classes[1].tolist() == [6, 2, 2, 10, 0, 5]
+
+
+def test_more_tokens_than_a_semaphore_holds_are_refused() -> None:
+    """The RTL stops with TOKEN_OVERFLOW; a token less is fine."""
+    spec = small_spec()
+    given = (Opcode.LOAD, {"ny": 0, "nx": 1, "run_bytes": 1, "pad_top": 1, "release": COMPUTE_BIT})
+    full = timing_program([given] * MOST_TOKENS)
+    assert simulate(full, spec).engines[Engine.LOAD].instructions == MOST_TOKENS
+    words = np.concatenate([full.instructions[:1], full.instructions])
+    program = replace(full, instructions=words, layer_of=np.full(len(words), -1, np.int32))
+    message = f"instruction {MOST_TOKENS} gives compute a token while its semaphore for load holds {MOST_TOKENS}"
+    with pytest.raises(ProgramError, match=message):
+        simulate(program, spec)

@@ -4,8 +4,16 @@ import time
 
 import numpy as np
 import pytest
+from hand_programs import small_spec
+from replay import replay
 
+from gossamer.arch.config import fingerprint
+from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import ENGINES
+from gossamer.mapper import tokens
+from gossamer.mapper.compile import compile_network
+from gossamer.mapper.quantization.quantize import quantize
+from gossamer.mapper.random_networks import random_network
 from gossamer.mapper.tokens import ACCESSES, Accesses, derive_tokens
 
 # Spaces each engine may touch, as (space, may write): LOAD, COMPUTE, VECTOR, STORE.
@@ -153,3 +161,17 @@ def test_two_hundred_thousand_instructions_are_fast() -> None:
     seconds = time.process_time() - start
     assert (wait != 0).sum() > count // 2
     assert seconds < 2.0, f"{seconds:.2f} s"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_program_that_may_overflow_a_semaphore_is_refused(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The most tokens that any schedule holds are those an independent replay finds; one less is too few."""
+    spec, network = small_spec(), quantize(random_network(seed, most_m=8))
+    program = compile_network(network, spec, config_fingerprint=fingerprint(spec))
+    values = {name: np.zeros(network.tensors[name].shape, np.int8) for name in network.inputs}
+    most = replay(program, spec, values, seed=seed, schedules=0).max_tokens
+    monkeypatch.setattr(tokens, "MOST_TOKENS", most)
+    compile_network(network, spec, config_fingerprint=fingerprint(spec))
+    monkeypatch.setattr(tokens, "MOST_TOKENS", most - 1)
+    with pytest.raises(MappingError, match=rf"can run ahead of \w+ by {most} tokens, and a semaphore holds at most"):
+        compile_network(network, spec, config_fingerprint=fingerprint(spec))
