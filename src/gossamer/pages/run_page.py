@@ -27,7 +27,7 @@ def run_page(folders: Sequence[Path]) -> Page:
         title=title, question="Where does every cycle go?" if single else "What changed?", facts=_facts(runs),
         notes=_notes(runs), figures=run_figures(runs),
         summary=_hints(runs[0]) if single else [_changes(runs), _settings(runs)],
-        tables=[_layer_table(runs[0])] if single else _layer_changes(runs), canvas=("timeline", "array"),
+        tables=[_layer_table(runs[0])] if single else _layer_changes(runs), canvas=("timeline", "occupancy", "array"),
     )  # fmt: skip
 
 
