@@ -18,7 +18,7 @@ from gossamer.arch.errors import GossamerError
 from gossamer.arch.isa import ENGINE_OF, ENGINES, Opcode
 from gossamer.pages.command import write_report
 from gossamer.pages.execution import busy_shares, issued_slots, spans, unit_slots
-from gossamer.pages.layer_charts import cycle_rows, macs_rows, traffic_rows
+from gossamer.pages.layer_charts import cycle_rows, kept_rows, macs_rows, traffic_rows
 from gossamer.pages.network_charts import area_rows, unit_rows, waterfall_rows
 from gossamer.pages.notebook import VEGA_LITE_TYPE
 from gossamer.pages.occupancy_chart import (
@@ -228,6 +228,15 @@ def test_spans_lose_no_instruction_and_no_cycle(runs: tuple[Run, ...], most: int
     assert ("a mark stands for" in figure.text) == (most < count)
 
 
+def test_kept_energy_of_layers_is_drawn_with_their_pattern(folders: tuple[Path, ...], runs: tuple[Run, ...]) -> None:
+    stored = json.loads((folders[1] / "result.json").read_text())["layers"]
+    rows = {row["layer"]: (row["pattern"], row["kept"]) for row in kept_rows(runs[1])}
+    assert rows == {each["name"]: (each["pattern"], 100 * each["kept_energy"]) for each in stored if each["pattern"]}
+    assert all(kept == 100 if pattern == "dense" else 80 < kept < 100 for pattern, kept in rows.values())
+    assert {pattern for pattern, _ in rows.values()} == {"dense", "2:4"}
+    assert all(row["kept"] == 100 for run in (runs[0], runs[2]) for row in kept_rows(run))
+
+
 def test_area_sums_to_the_estimate(runs: tuple[Run, ...], folders: tuple[Path, ...]) -> None:
     spec = _execution(runs[0]).spec
     used: Counter[str] = Counter()
@@ -260,9 +269,9 @@ def test_page_says_what_changed_and_how_sure_it_is(folders: tuple[Path, ...], ru
     for tier in {run.result.tier for run in runs[:2]}:
         assert sum(tier in text for text in (*page.notes, changes.text, *(figure.text for figure in page.figures))) >= 3
     single = run_page(folders[:1]).tables[0]
-    assert sum(int(row[5].replace(",", "")) for row in single.rows) == before
+    assert sum(int(row[6].replace(",", "")) for row in single.rows) == before
     for row in single.rows:
-        assert sum(float(cell) for cell in row[-6:]) == pytest.approx(100 if row[5] != "0" else 0, abs=1e-9)
+        assert sum(float(cell) for cell in row[-6:]) == pytest.approx(100 if row[6] != "0" else 0, abs=1e-9)
 
 
 def test_hints_are_shown(folders: tuple[Path, ...], tmp_path: Path) -> None:

@@ -53,8 +53,9 @@ def occupancy_figure(runs: Sequence[Run]) -> Figure | None:
         name="occupancy", title="Buffers over time",
         text="What each buffer holds that will still be read, by the layer whose tensor it is: from the start of the "
         "instruction that writes it to the end of the last that reads it before it is overwritten; ranges of "
-        "instructions count whole. Colours tell layers that follow each other apart, as above, inputs are paler; hover for tensor and "
-        f"bytes, click to mark a layer. Sampled at {SAMPLES} moments; where it is near, a line shows the capacity.",
+        "instructions count whole. Colours tell layers that follow each other apart, as above; inputs are paler. Hover "
+        f"for tensor and bytes, click to mark a layer. Sampled at {SAMPLES} moments; where it is near, a line shows the "
+        "capacity.",
         chart=above(charts, 10), tables=tables,
     )  # fmt: skip
 
@@ -134,7 +135,8 @@ def _buffer(buffer: str, run: Run, table: str, top: float, last: float, title: s
     held = (
         alt.Chart(alt.NamedData(name=table))
         .transform_calculate(
-            layer=f"{layer_names(run.execution)}[datum.l]", tensor=f"{json.dumps(KINDS)}[datum.k] + ' of ' + datum.layer",
+            layer=f"{layer_names(run.execution)}[datum.l]",
+            tensor=f"{json.dumps(KINDS)}[datum.k] + ' of ' + datum.layer",
             bytes=f"round((datum.b - datum.a) * {per_cent})", share="datum.b - datum.a", hue=LAYER_HUE,
         )
         .mark_rect(clip=True, cursor="pointer")

@@ -40,6 +40,7 @@ class StoredLayer(_Stored):
     channels: int
     reduction: int
     dram_bytes: int
+    kept_energy: float | None = None
 
     @property
     def classes(self) -> dict[str, float]:

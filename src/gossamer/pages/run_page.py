@@ -79,21 +79,28 @@ def _hints(run: Run) -> list[Table]:
     )]  # fmt: skip
 
 
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f}"
+
+
 def _layer_table(run: Run) -> Table:
     rows = []
     for number, layer in enumerate(run.result.layers, start=1):
         shares = percentages(layer.classes, layer.cycles)
         rows.append([
-            str(number), layer.name, layer.op, layer.pattern, f"{layer.macs:,}", f"{layer.cycles:,}",
-            f"{layer.cycles / run.result.clock_mhz:,.1f}", f"{100 * layer.cycles / run.result.total_cycles:.1f}",
+            str(number), layer.name, layer.op, layer.pattern, _percent(layer.kept_energy), f"{layer.macs:,}",
+            f"{layer.cycles:,}", f"{layer.cycles / run.result.clock_mhz:,.1f}",
+            f"{100 * layer.cycles / run.result.total_cycles:.1f}",
             f"{100 * layer.utilization:.1f}", layer.bound, f"{layer.dram_bytes:,}",
             *(f"{share:.1f}" for share in shares.values()),
         ])  # fmt: skip
     return Table(
         name="layers", title="Layers", rows=rows,
-        text=f"Cycles sum to the total; classes are percent of the layer's cycles. Tier: {run.result.tier}.",
-        columns=["#", "layer", "op", "pattern", "kept MACs", "cycles", "time (µs)", "of total (%)", "utilisation (%)",
-                 "bound", "off-chip bytes", *(f"{name} (%)" for name in run.result.class_cycles)],
+        text=f"Cycles sum to the total; classes are percent of the layer's cycles. Tier: {run.result.tier}. Kept "
+        "energy: share of the squares of the weights that pruning kept.",
+        columns=["#", "layer", "op", "pattern", "kept energy (%)", "kept MACs", "cycles", "time (µs)",
+                 "of total (%)", "utilisation (%)", "bound", "off-chip bytes",
+                 *(f"{name} (%)" for name in run.result.class_cycles)],
     )  # fmt: skip
 
 
