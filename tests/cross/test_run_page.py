@@ -91,7 +91,7 @@ def test_click_marks_a_layer_in_all_charts(opened: OpenPage) -> None:
     opened.page.mouse.click(x + left, y + top)
     picked = "views.filter((view) => 'picked' in view.getState().signals).map((view) => view.signal('picked'))"
     assert opened.page.evaluate(picked) == [layer] * CHARTS
-    for chart in ("cycles", "traffic", "sparsity", "timeline"):
+    for chart in ("cycles", "traffic", "sparsity", "timeline", "occupancy"):
         for mark in opened.marks(chart, "rect"):
             if "layer" in mark["datum"]:
                 assert mark["opacity"] == (1 if mark["datum"]["layer"] == layer else 0.25), chart
@@ -133,6 +133,21 @@ def test_hover_tells_instruction_layer_and_cycles(opened: OpenPage) -> None:
     opened.page.wait_for_selector("#vg-tooltip-element.visible")
     shown = opened.page.inner_text("#vg-tooltip-element")
     for expected in ("operation", span["datum"]["what"], span["datum"]["layer"], f"{span['datum']['b']:,}"):
+        assert expected in shown
+
+
+def test_hover_tells_which_tensor_a_buffer_holds(opened: OpenPage) -> None:
+    marks = opened.marks("occupancy", "rect")
+    assert {mark["datum"]["tensor"].partition(" ")[0] for mark in marks} == {
+        "inputs", "results", "weights", "indices", "sums",
+    }  # fmt: skip
+    held = _widest(marks)
+    x, y = opened.place("occupancy")
+    left, top = _middle(held)
+    opened.page.mouse.move(x + left, y + top)
+    opened.page.wait_for_selector("#vg-tooltip-element.visible")
+    shown = opened.page.inner_text("#vg-tooltip-element")
+    for expected in (held["datum"]["tensor"], "of the buffer (%)", f"{held['datum']['bytes']:,}"):
         assert expected in shown
 
 

@@ -125,7 +125,7 @@ def sparsity_figure(runs: Sequence[Run]) -> Figure | None:
     )  # fmt: skip
 
 
-def _kept_energy(runs: Sequence[Run], number: int) -> alt.Chart:
+def _kept_energy(runs: Sequence[Run], number: int) -> Any:
     """Return the pattern and the kept energy of every layer with weights of run `number`."""
     patterns = sorted({layer.pattern for run in runs for layer in run.result.layers if layer.pattern} - {"dense"})
     colors = key(["dense", *patterns], ["#8c8c8c", *PATTERN_COLORS][: len(patterns) + 1], "pattern")

@@ -54,8 +54,8 @@ def occupancy_figure(runs: Sequence[Run]) -> Figure | None:
         text="What each buffer holds that will still be read, by the layer whose tensor it is: from the start of the "
         "instruction that writes it to the end of the last that reads it before it is overwritten; ranges of "
         "instructions count whole. Colours tell layers that follow each other apart, as above; inputs are paler. Hover "
-        f"for tensor and bytes, click to mark a layer. Sampled at {SAMPLES} moments; where it is near, a line shows the "
-        "capacity.",
+        f"for tensor and bytes, click to mark a layer. Sampled at {SAMPLES} moments; where it is near, a line shows "
+        "the capacity.",
         chart=above(charts, 10), tables=tables,
     )  # fmt: skip
 
@@ -72,8 +72,9 @@ def owned_shares(execution: Execution, buffer: str, cells: int = _CELLS, samples
         low // cell, -(-high // cell), begin, end, owner, cells=-(-limit // cell), samples=samples,
         owners=len(KINDS) * len(execution.program.layers), total_cycles=execution.simulation.total_cycles,
     )  # fmt: skip
-    shares: NDArray[np.float64] = live * cell / limit
-    return shares / np.maximum(1.0, shares.sum(axis=0))  # the last cell may reach beyond the buffer
+    shares = live * cell / limit
+    shares /= np.maximum(1.0, shares.sum(axis=0))  # the last cell may reach beyond the buffer
+    return shares
 
 
 def capacity_units(execution: Execution, buffer: str) -> int:
