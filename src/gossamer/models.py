@@ -5,9 +5,12 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gossamer.arch.errors import ModelError
-from gossamer.dataflow.network import Network
+
+if TYPE_CHECKING:  # a third of the time of a shell's completion
+    from gossamer.dataflow.network import Network
 
 _DIGITS = {
     "digits": "small CNN trained on scikit-learn's handwritten digits (benchmarks/train_digits.py)",
@@ -96,7 +99,7 @@ def shipped_models() -> dict[str, ShippedModel]:
     return models
 
 
-def load_model(model: str | Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Network:
+def load_model(model: str | Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> "Network":
     """Return the Network of a shipped name, a one-liner, an .onnx file or a SCALE-Sim .csv table.
 
     shapes binds dynamic axes by input name. Raises ModelError when there is no such model or it cannot be read.
@@ -123,7 +126,7 @@ def load_model(model: str | Path, shapes: Mapping[str, tuple[int, ...]] | None =
     return _load_file(path, shapes or {}, name=path.stem)
 
 
-def _load_file(path: Path, shapes: Mapping[str, tuple[int, ...]], name: str) -> Network:
+def _load_file(path: Path, shapes: Mapping[str, tuple[int, ...]], name: str) -> "Network":
     if path.suffix == ".csv":
         from gossamer.scalesim_tables import load_topology
 
