@@ -21,13 +21,13 @@ from gossamer.arch.isa import ENGINE_OF, ENGINES, INSTRUCTION_BYTES, Opcode
 from gossamer.arch.registers import REGISTERS, ErrorCause
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.target import Target
+from gossamer.arch.user_cache import user_cache
 from gossamer.dataflow.program import Program
 from gossamer.dataflow.streams import segments_of
 from gossamer.rtl.core import master_names
 from gossamer.rtl.cores import accelerator, slave_names
 from gossamer.rtl.testbench.simulate import SimulationFailed, build, run
 from gossamer.rtl.verilog import VerilogModule, verilog_modules
-from gossamer.sim.kernels import user_cache
 from gossamer.sim.offchip import offchip_timing
 from gossamer.traces.timelines import UNKNOWN, Timeline
 
