@@ -31,7 +31,7 @@ _LOADED = {"activation": "inputs", "weight": "weights", "index": "indices", "acc
 
 
 def occupancy_figure(runs: Sequence[Run]) -> Figure | None:
-    """Return what the buffers of all runs hold over time; None without Programs."""
+    """Return what the buffers that are used hold over time, in all runs; None without Programs."""
     executed = [run for run in runs if run.execution is not None]
     if not executed:
         return None
@@ -39,13 +39,17 @@ def occupancy_figure(runs: Sequence[Run]) -> Figure | None:
     last = max(run.result.total_cycles * scale for run, scale in zip(executed, scales, strict=True))
     tables: dict[str, list[dict[str, Any]]] = {}
     charts = []
-    for buffer in BUFFERS:
-        shares = [owned_shares(run.execution, buffer) for run in executed if run.execution is not None]
-        highest = max(100 * float(each.sum(axis=0).max()) for each in shares)
-        for number, (run, each) in enumerate(zip(executed, shares, strict=True)):
+    held = {
+        buffer: [owned_shares(run.execution, buffer) for run in executed if run.execution is not None]
+        for buffer in BUFFERS
+    }
+    used = [buffer for buffer, shares in held.items() if any(each.any() for each in shares)]
+    for buffer in used:
+        highest = max(100 * float(each.sum(axis=0).max()) for each in held[buffer])
+        for number, (run, each) in enumerate(zip(executed, held[buffer], strict=True)):
             table = f"{buffer}{number}"
             tables[table] = owner_rows(each, run.result.total_cycles * scales[number] / SAMPLES)
-            ends = number == len(executed) - 1 and buffer == list(BUFFERS)[-1]
+            ends = number == len(executed) - 1 and buffer == used[-1]
             chart = _buffer(buffer, run, table, min(105.0, 1.25 * highest + 1), last, title if ends else None)
             peak = 100 * float(each.sum(axis=0).max())
             charts.append(chart.properties(title=_title(buffer, run, peak, alone=len(executed) == 1)))

@@ -46,7 +46,10 @@ def timeline_figure(runs: Sequence[Run], most: int = TIMELINE_MARKS) -> Figure |
         "cycles; click to mark a layer in all charts."
     )
     if any(row["n"] > 1 for rows in tables.values() for row in rows):
-        text += f" There are more instructions than {most:,}: a mark stands for those of an engine that start together."
+        text += (
+            f" There are more instructions than {most:,}: a mark stands for those of an engine that start together; "
+            "simulate --trace writes every one, for Perfetto."
+        )
     zoomed = alt.vconcat(*details, spacing=12).resolve_scale(x="shared")
     return Figure(
         name="timeline", title="Engines over time", text=text, chart=above([*strips, zoomed], 12), tables=tables
