@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from chromium import OpenPage, open_page
+from chromium import OpenPage, launched, open_page
+from playwright.sync_api import Browser
 from saved_runs import save
 
 from gossamer.pages.command import write_report
@@ -37,10 +38,17 @@ def pages(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) 
     return base / "one.html", base / "both.html"
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Yield the browser of all tests."""
+    with launched() as started:
+        yield started
+
+
 @pytest.fixture
-def opened(pages: tuple[Path, Path]) -> Iterator[OpenPage]:
+def opened(browser: Browser, pages: tuple[Path, Path]) -> Iterator[OpenPage]:
     """Yield the open page of one run; in the end nothing may have gone wrong in it."""
-    with open_page(pages[0]) as page:
+    with open_page(browser, pages[0]) as page:
         yield page
         assert not page.errors
         assert not page.requests
@@ -57,10 +65,10 @@ def _widest(marks: list[dict[str, Any]]) -> dict[str, Any]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("which", [0, 1])
 def test_pages_draw_in_light_and_dark(
-    pages: tuple[Path, Path], tmp_path: Path, scheme: Literal["light", "dark"], which: int
+    browser: Browser, pages: tuple[Path, Path], tmp_path: Path, scheme: Literal["light", "dark"], which: int
 ) -> None:
     assert pages[which].stat().st_size < MOST_BYTES
-    with open_page(pages[which], scheme) as opened:
+    with open_page(browser, pages[which], scheme) as opened:
         opened.page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
         assert opened.page.evaluate("views.map((view) => view.signal('dark'))") == [scheme == "dark"] * CHARTS
         label = opened.page.locator("#chart-cycles svg text").first.get_attribute("fill")
@@ -151,8 +159,8 @@ def test_hover_tells_which_tensor_a_buffer_holds(opened: OpenPage) -> None:
         assert expected in shown
 
 
-def test_runs_share_their_axes(pages: tuple[Path, Path]) -> None:
-    with open_page(pages[1]) as opened:
+def test_runs_share_their_axes(browser: Browser, pages: tuple[Path, Path]) -> None:
+    with open_page(browser, pages[1]) as opened:
         bars = opened.marks("cycles", "rect")
         tops = sorted({round(mark["y"] + mark["height"]) for mark in bars})
         per_cycle = {
