@@ -257,6 +257,16 @@ def test_every_chart_is_there_where_there_is_data(runs: tuple[Run, ...]) -> None
     assert [figure.name for figure in run_figures(runs[2:])] == ["cycles", "waterfall", "utilization", "sparsity"]
 
 
+def test_several_cores_have_the_charts_of_their_layers(folders: tuple[Path, ...], tmp_path: Path) -> None:
+    room = ("device.dsp=300", "device.bram36=300", "device.lut=100000", "cores=2")
+    page = run_page([save(tmp_path / "two", "gemm:32x64x64", "ecp5-tiny", overrides=room)])
+    drawn = [figure.name for figure in page.figures]
+    assert drawn == ["roofline", "cycles", "waterfall", "energy", "utilization", "sparsity", "area"]
+    assert "are drawn of one core only" in page.notes[0]
+    both = run_page([folders[0], tmp_path / "two"])
+    assert tuple(figure.name for figure in both.figures) == CHARTS
+
+
 def test_page_says_what_changed_and_how_sure_it_is(folders: tuple[Path, ...], runs: tuple[Run, ...]) -> None:
     page = run_page(folders[:2])
     changes, settings = page.summary

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from gossamer.arch.spec import SparseAccelerator
 from gossamer.pages.figures import Figure
 from gossamer.pages.layer_charts import cycles_figure, sparsity_figure, traffic_figure, utilization_figure
 from gossamer.pages.network_charts import area_figure, array_figure, energy_figure, waterfall_figure
@@ -60,7 +61,10 @@ def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
 
 def _notes(runs: Sequence[Run]) -> list[str]:
     tiers = "; ".join(dict.fromkeys(run.result.tier for run in runs))
-    notes = [f"Tier of cycles, time, bytes and MACs: {tiers}. Energy and area are estimates."]
+    several = [run.label for run in runs if isinstance(run.spec, SparseAccelerator) and run.spec.cores > 1]
+    left_out = "timelines, buffers, off-chip bytes by tensor and units of the array are drawn of one core only"
+    notes = [f"{', '.join(several)}: {left_out}."] if several else []
+    notes += [f"Tier of cycles, time, bytes and MACs: {tiers}. Energy and area are estimates."]
     return notes + list(dict.fromkeys(note for run in runs for note in run.result.notes))
 
 
