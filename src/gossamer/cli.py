@@ -453,7 +453,7 @@ def quantize(
 @app.command()
 def models(as_json: JsonOption = False) -> None:
     """List the models that can be named."""
-    from gossamer.models import shipped_models
+    from gossamer.shipped_models import shipped_models
 
     entries = shipped_models().values()
     if as_json:

@@ -37,6 +37,6 @@ def sweeps() -> list[str]:
 
 def models() -> list[str]:
     """Return the shipped models that are installed."""
-    from gossamer.models import shipped_models
+    from gossamer.shipped_models import shipped_models
 
     return [name for name, model in shipped_models().items() if model.path is not None and model.path.exists()]

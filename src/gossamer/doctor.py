@@ -102,7 +102,7 @@ def _user_cache() -> Check:
 
 
 def _light_models() -> Check:
-    from gossamer.models import light_model_folder
+    from gossamer.shipped_models import light_model_folder
 
     folder = light_model_folder()
     count = len(list(Path(folder).glob("light_*.onnx"))) if folder is not None else 0

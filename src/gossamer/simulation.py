@@ -16,10 +16,11 @@ from gossamer.arch.errors import ConfigError, ModelError, ProgramError
 from gossamer.arch.spec import AcceleratorSpec, SparseAccelerator, SystolicAccelerator
 from gossamer.dataflow.network import Network
 from gossamer.dataflow.program import Program
-from gossamer.models import load_model, shipped_models
+from gossamer.models import load_model
 from gossamer.one_liners import is_one_liner
 from gossamer.report import SimulationReport
 from gossamer.request import Compiled, SimulationRequest
+from gossamer.shipped_models import shipped_models
 from gossamer.sim.results import Trace
 
 PROGRAM_SUFFIX = ".gsm"

@@ -21,7 +21,7 @@ from gossamer.explore.sweep_file import sweep_names
 from gossamer.exports.config_text import ConfigFormat
 from gossamer.mapper.pruning.prune import CANDIDATES
 from gossamer.mapper.quantization.calibrate import ActivationRange
-from gossamer.models import shipped_models
+from gossamer.shipped_models import shipped_models
 from gossamer.verify_command import STALLS
 
 Run = Callable[..., tuple[int, str, str]]

@@ -52,6 +52,7 @@ def occupancy_figure(runs: Sequence[Run]) -> Figure | None:
             ends = number == len(executed) - 1 and buffer == used[-1]
             chart = _buffer(buffer, run, table, min(105.0, 1.25 * highest + 1), last, title if ends else None)
             peak = 100 * float(each.sum(axis=0).max())
+            chart = chart.properties(height=80 if len(executed) == 1 else 48)
             charts.append(chart.properties(title=_title(buffer, run, peak, alone=len(executed) == 1)))
     return Figure(
         name="occupancy", title="Buffers over time",
@@ -156,7 +157,7 @@ def _buffer(buffer: str, run: Run, table: str, top: float, last: float, title: s
         )
     )  # fmt: skip
     capacity = inline([{"y": 100}]).mark_rule(color=FRONT_COLOR, strokeWidth=1.5, clip=True).encode(y="y:Q")
-    return alt.layer(held, capacity).properties(width=PLOT_WIDTH, height=80)
+    return alt.layer(held, capacity).properties(width=PLOT_WIDTH)
 
 
 def _title(buffer: str, run: Run, peak: float, *, alone: bool) -> alt.TitleParams:

@@ -1,5 +1,6 @@
 """Make the page of simulated runs: one, or two to four beside each other."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from gossamer.pages.timeline_chart import timeline_figure
 from gossamer.render import describe_config, percentages, quantity
 
 _CHANGED_LAYERS = 400
+_SETTING_CHARACTERS = 60
 
 
 def run_page(folders: Sequence[Path]) -> Page:
@@ -156,7 +158,7 @@ def _settings(runs: Sequence[Run]) -> Table:
     for name in names:
         values = [str(settings.get(name, "")) for settings in flat]
         if len(set(values)) > 1:
-            rows.append([name, *values])
+            rows.append([name, *(textwrap.shorten(value, _SETTING_CHARACTERS, placeholder=" ...") for value in values)])
     return Table(
         name="settings", title="Settings that differ", columns=["", *"ABCD"[: len(runs)]], rows=rows,
         text="Of the command and of the resolved config." if rows else "None: the same command and config.",
