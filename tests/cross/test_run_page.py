@@ -18,9 +18,9 @@ MOST_BYTES = 5_000_000
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Return run folders of a network, dense and at 2:4."""
+    """Return run folders of a network, dense on one design and at 2:4 on another."""
     base = tmp_path_factory.mktemp("runs")
-    return save(base / "dense", "digits", "ecp5-tiny"), save(base / "sparse", "digits", "ecp5-tiny", "2:4")
+    return save(base / "dense", "digits", "kv260-edge"), save(base / "sparse", "digits", "ecp5-tiny", "2:4")
 
 
 @pytest.fixture(scope="module")

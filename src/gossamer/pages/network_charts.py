@@ -125,8 +125,8 @@ def area_figure(runs: Sequence[Run]) -> Figure | None:
         return None
     charts = []
     resources = [name.upper() for name in RESOURCE_NAMES]
+    names = list(dict.fromkeys(row["component"] for _, _, rows in cores for row in rows))
     for run, device, rows in cores:
-        names = list(dict.fromkeys(row["component"] for row in rows))
         bars = inline(rows).mark_bar().encode(
             y=alt.Y("resource:N", sort=resources, title=None, axis=alt.Axis(ticks=False)),
             x=alt.X("share:Q", title=f"Share of the budget of {device} (%)",
