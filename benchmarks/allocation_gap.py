@@ -19,8 +19,8 @@ from gossamer.arch.config import load_config
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.program import RegionKind
 from gossamer.mapper.allocate import REGION_ALIGN_BYTES, OffChip, Request, align
-from gossamer.models import shipped_models
 from gossamer.request import SimulationRequest
+from gossamer.shipped_models import shipped_models
 from gossamer.simulation import compile_for
 
 UNIT = REGION_ALIGN_BYTES

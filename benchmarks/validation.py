@@ -25,10 +25,10 @@ from scipy.stats import binom
 from gossamer.arch.config import load_config, require_hardware
 from gossamer.arch.spec import Stationarity, SystolicArraySpec
 from gossamer.arch.target import packed_stages
+from gossamer.arch.user_cache import user_cache
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper.pruning.prune import magnitude_mask
 from gossamer.scalesim_tables import load_topology
-from gossamer.sim.kernels import user_cache
 from gossamer.sim.systolic import GemmShape, gemm_shapes, kept_reduction, systolic_cycles
 
 RUNS = Path(__file__).with_name("validation_runs.csv")

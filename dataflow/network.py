@@ -84,7 +84,8 @@ class Conv2d(Layer):
     weight (out_channels, kernel rows, kernel columns, in_channels / groups), float32 or int8; bias float32
     (out_channels) or None. pads (top, left, bottom, right). `activation` is applied to the result. weight_scale
     (out_channels), once quantized; before, of weights that the model itself states as int8, which quantization keeps.
-    inner: format between the sums and an activation that is more than a clamp, likewise.
+    inner: format between the sums and an activation that is more than a clamp, likewise. kept_energy: share of the
+    squares of the weights that pruning kept; None of pruned placeholders.
     """
 
     weight: NDArray[Any]
@@ -97,6 +98,7 @@ class Conv2d(Layer):
     activation: tuple[Step, ...] = ()
     inner: QuantParams | None = None
     pattern: NmPattern | None = None
+    kept_energy: float | None = 1.0
     params: Requantization | None = None
 
 
@@ -105,7 +107,7 @@ class ConvTranspose2d(Layer):
     """Transposed convolution, groups 1. weight (out_channels, kernel rows, kernel columns, in_channels).
 
     Output rows are (rows - 1) * stride + kernel - top - bottom + output_padding; element (y, x) of the input adds
-    weight[:, ky, kx, :] to output (y * stride + ky - top, x * stride + kx - left).
+    weight[:, ky, kx, :] to output (y * stride + ky - top, x * stride + kx - left). Other fields are those of Conv2d.
     """
 
     weight: NDArray[Any]
@@ -117,6 +119,7 @@ class ConvTranspose2d(Layer):
     activation: tuple[Step, ...] = ()
     inner: QuantParams | None = None
     pattern: NmPattern | None = None
+    kept_energy: float | None = 1.0
     params: Requantization | None = None
 
 

@@ -13,8 +13,8 @@ from gossamer.arch.problems import found, suggestion
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.explore.space import FIELDS
 from gossamer.explore.spec import Value
-from gossamer.models import shipped_models
 from gossamer.one_liners import is_one_liner, parse_one_liner
+from gossamer.shipped_models import shipped_models
 
 WORKLOAD: dict[str, tuple[Value, ...]] = {"batch": (1,), "sparsity": ("dense",)}
 """Axes every sweep has, with their values if the file does not give them; `model` has none."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gossamer.arch.config import fingerprint
 from gossamer.explore.sweep_file import Sweep
-from gossamer.models import shipped_models
+from gossamer.shipped_models import shipped_models
 
 _ROOMS = ("arch", "dataflow", "sim", "mapper", "explore")
 _PACKAGES = ("numpy", "numba")

@@ -16,8 +16,9 @@ from inspect import getsource
 from pathlib import Path
 
 from gossamer.arch import energy
+from gossamer.arch.user_cache import claim, user_cache
 from gossamer.sim import accounting
-from gossamer.sim.kernels import cache_folder, user_cache
+from gossamer.sim.kernels import cache_folder
 
 Numbers = list[int]
 
@@ -32,7 +33,7 @@ def mapping_folder() -> Path | None:
         digest.update(getsource(charging).encode())
     try:
         folder = user_cache() / f"mappings-{digest.hexdigest()[:16]}"
-        folder.mkdir(parents=True, exist_ok=True)
+        claim(folder)
     except (OSError, RuntimeError):  # RuntimeError: no home directory
         return None
     return folder

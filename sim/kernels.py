@@ -22,6 +22,8 @@ from typing import Any, TypeVar, overload
 
 import numba
 
+from gossamer.arch.user_cache import claim, user_cache
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -87,13 +89,6 @@ def kernel_sources() -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def user_cache() -> Path:
-    """Return the folder of everything that is kept between runs. Raises RuntimeError without a home directory."""
-    # The XDG specification: a relative path is invalid and must be ignored.
-    shared = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (shared if shared.is_absolute() else Path.home() / ".cache") / "gossamer"
-
-
 @cache
 def cache_folder() -> Path:
     """Return the folder of the compiled kernels of exactly these sources, numba and Python; it may not exist yet."""
@@ -110,7 +105,7 @@ def cache_folder() -> Path:
 def cache_is_writable() -> bool:
     """Return whether compiled kernels can be kept; creates the folder."""
     try:
-        cache_folder().mkdir(parents=True, exist_ok=True)
+        claim(cache_folder())
         with tempfile.TemporaryFile(dir=cache_folder()):
             return True
     except (OSError, RuntimeError):  # RuntimeError: no home directory

@@ -1,4 +1,4 @@
-"""Sample how much of a buffer holds what will still be read, from when instructions read and write its ranges."""
+"""Sample who holds how much of a buffer that will still be read, from when instructions read and write its ranges."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,32 +20,36 @@ def _count(
     high: NDArray[np.int64],
     begin: NDArray[np.int64],
     end: NDArray[np.int64],
-    writes: NDArray[np.int64],
+    owner: NDArray[np.int64],
     total: int,
     written: NDArray[np.int64],
     read: NDArray[np.int64],
     changes: NDArray[np.int64],
 ) -> None:
-    """Add to `changes` int64 [samples + 1] the cells that begin and cease to be live before each sample.
+    """Add to `changes` int64 [owners, samples + 1] the cells that begin and cease to be live before each sample.
 
-    The accesses, int64 [n] each, are in order of time; written, read int64 [cells] are scratch, all `_NEVER`.
+    The accesses, int64 [n] each, are in order of time, owner -1 for a read; written, read int64 [cells] are scratch,
+    all `_NEVER`.
     """
-    samples = changes.size - 1
+    samples = changes.shape[1] - 1
+    holder = np.zeros(written.size, dtype=np.int64)
     for access in range(low.size):
         for cell in range(low[access], high[access]):
-            if writes[access] == 0:
+            if owner[access] < 0:
                 if written[cell] != _NEVER:
                     read[cell] = max(read[cell], end[access])
             elif read[cell] != _NEVER:
-                changes[_first_sample(written[cell], samples, total)] += 1
-                changes[_first_sample(read[cell], samples, total)] -= 1
-                written[cell], read[cell] = begin[access], _NEVER
-            elif written[cell] == _NEVER:
-                written[cell] = begin[access]
+                changes[holder[cell], _first_sample(written[cell], samples, total)] += 1
+                changes[holder[cell], _first_sample(read[cell], samples, total)] -= 1
+                written[cell], read[cell], holder[cell] = begin[access], _NEVER, owner[access]
+            else:
+                holder[cell] = owner[access]
+                if written[cell] == _NEVER:
+                    written[cell] = begin[access]
     for cell in range(written.size):
         if read[cell] != _NEVER:
-            changes[_first_sample(written[cell], samples, total)] += 1
-            changes[_first_sample(read[cell], samples, total)] -= 1
+            changes[holder[cell], _first_sample(written[cell], samples, total)] += 1
+            changes[holder[cell], _first_sample(read[cell], samples, total)] -= 1
 
 
 def live_cells(
@@ -53,23 +57,23 @@ def live_cells(
     high: NDArray[np.int64],
     begin: NDArray[np.int64],
     end: NDArray[np.int64],
-    writes: NDArray[np.int64],
+    owner: NDArray[np.int64],
     *,
+    owners: int,
     cells: int,
     samples: int,
     total_cycles: int,
 ) -> NDArray[np.int64]:
-    """Return how many cells of a buffer are live at moments in the middles of equal parts of a run, int64 [samples].
+    """Return how many cells of a buffer each owner has at moments in the middles of equal parts of a run.
 
-    Accesses, int64 [n] each: cells [low, high), cycles [begin, end), 1 if they write. A cell is live from when it is
-    written (first, if several times before it is read) until the end of its last read before it is written again. Ours;
+    Result: int64 [owners, samples]. Accesses, int64 [n] each: cells [low, high), cycles [begin, end), the owner of what
+    is written, -1 for a read. A cell is live from when it is written (first, if several times before it is read) until
+    the end of its last read before it is written again, and belongs to who wrote it last before it is read. Ours;
     tests/unit/test_run_report.py looks at every cell by itself.
     """
-    order = np.lexsort((writes, begin))
-    changes = np.zeros(samples + 1, dtype=np.int64)
+    order = np.lexsort((owner >= 0, begin))
+    changes = np.zeros((owners, samples + 1), dtype=np.int64)
     written, read = np.full(cells, _NEVER, dtype=np.int64), np.full(cells, _NEVER, dtype=np.int64)
-    _count(
-        low[order], high[order], begin[order], end[order], writes[order], total_cycles, written, read, changes
-    )  # fmt: skip
-    live: NDArray[np.int64] = changes[:-1].cumsum()
+    _count(low[order], high[order], begin[order], end[order], owner[order], total_cycles, written, read, changes)
+    live: NDArray[np.int64] = changes[:, :-1].cumsum(axis=1)
     return live

@@ -157,7 +157,20 @@ def _pruned(layer: WeightLayer, pattern: NmPattern) -> WeightLayer:
         return replace(layer, pattern=None)
     weight = np.array(layer.weight, order="C")
     weight *= _mask(weight, pattern)
-    return replace(layer, weight=weight, pattern=pattern)
+    before = 0.0 if is_placeholder(layer) else _squares(layer, layer.weight)
+    kept = _squares(layer, weight) / before if before else None
+    return replace(layer, weight=weight, pattern=pattern, kept_energy=kept)
+
+
+def is_placeholder(layer: WeightLayer) -> bool:
+    """Return whether the weights are one value for all, which takes no memory: their file has none."""
+    return not any(layer.weight.strides[1:])
+
+
+def _squares(layer: WeightLayer, weight: NDArray[Any]) -> float:
+    """Return the sum of the squares of weights, codes of which count by the scale of their channel."""
+    channels = np.square(weight, dtype=np.float64).reshape(len(weight), -1).sum(axis=1)
+    return float(channels.sum() if layer.weight_scale is None else channels @ np.square(layer.weight_scale))
 
 
 def _restricts(pattern: NmPattern, channels: int) -> bool:
@@ -173,7 +186,7 @@ def pattern_note(network: Network, sparsity: str, max_group: int = 16) -> str | 
     if sparsity == "keep":
         patterns = [layer.pattern for layer in layers]
     elif sparsity == "dense":
-        real = [layer for layer in layers if layer.pattern is None and any(layer.weight.strides[1:])]  # no placeholders
+        real = [layer for layer in layers if layer.pattern is None and not is_placeholder(layer)]
         patterns = [detect_pattern(layer.weight, max_group) for layer in real]
     else:
         return None

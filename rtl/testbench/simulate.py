@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from gossamer.arch.errors import GossamerError
+from gossamer.arch.user_cache import claim
 from gossamer.rtl.primitives import primitive_models
 from gossamer.rtl.testbench.waves import wave_format
 from gossamer.rtl.verilog import VerilogModule
@@ -104,11 +105,13 @@ def build(modules: Sequence[VerilogModule], folder: Path, *, waves: bool = False
     texts = [(module.name, module.text) for module in modules]
     digest = hashlib.sha256(repr(texts).encode() + traces.encode() + observed.encode())
     target = folder / f"{modules[0].name}-{digest.hexdigest()[:16]}"
-    target.mkdir(parents=True, exist_ok=True)
+    claim(target)
     with (target / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (target / modules[0].name).exists():  # the last thing that make writes
-            _make(modules, target, _runtime_folder(folder, traces), traces, observed)
+            runtime = _runtime_folder(folder, traces)
+            claim(runtime)
+            _make(modules, target, runtime, traces, observed)
     return target
 
 

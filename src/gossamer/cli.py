@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gossamer import completion
 from gossamer.arch.errors import ConfigError, GossamerError, ModelError
 
 app = typer.Typer(
@@ -23,10 +24,23 @@ app = typer.Typer(
 )
 
 ModelArgument = Annotated[
-    str, typer.Argument(help="ONNX file, shipped name, one-liner, SCALE-Sim .csv; for simulate also Program .gsm")
+    str,
+    typer.Argument(
+        help="ONNX file, shipped name, one-liner, SCALE-Sim .csv; for simulate also Program .gsm",
+        autocompletion=completion.models,
+    ),
 ]
-ConfigOption = Annotated[str, typer.Option("--config", "-c", help="Shipped config name or YAML path")]
-SparsityOption = Annotated[str, typer.Option("--sparsity", "-s", help="N:M such as 2:4, dense or keep")]
+ConfigOption = Annotated[
+    str,
+    typer.Option("--config", "-c", help="Shipped config name or YAML path", autocompletion=completion.configs),
+]
+SparsityOption = Annotated[
+    str,
+    typer.Option(
+        "--sparsity", "-s", help="N:M such as 2:4, dense or keep",
+        autocompletion=completion.words(*completion.SPARSITIES),
+    ),
+]  # fmt: skip
 OverridesOption = Annotated[
     Path | None, typer.Option("--sparsity-file", help="YAML of per-layer patterns: layer name or glob -> N:M or dense")
 ]
@@ -34,15 +48,28 @@ ShapeOption = Annotated[list[str], typer.Option("--shape", help="Bind an input's
 CalibrationOption = Annotated[
     Path | None, typer.Option("--calibration", help=".npz with one array per model input, batch first")
 ]
-RangeOption = Annotated[str, typer.Option("--range", help="Activation range: min-max, percentile or mse")]
+RangeOption = Annotated[
+    str,
+    typer.Option(
+        "--range", help="Activation range: min-max, percentile or mse",
+        autocompletion=completion.words(*completion.RANGES),
+    ),
+]  # fmt: skip
 BatchOption = Annotated[int, typer.Option("--batch", "-b", min=1, max=4096, help="Inputs processed together")]
 TargetOption = Annotated[
     str | None,
-    typer.Option("--target", help="Whose DSPs to build from: generic, xcup, versal, ecp5; default: the device's"),
-]
+    typer.Option(
+        "--target", help="Whose DSPs to build from: generic, xcup, versal, ecp5; default: the device's",
+        autocompletion=completion.words(*completion.TARGETS),
+    ),
+]  # fmt: skip
 ObjectiveOption = Annotated[
-    str, typer.Option("--objective", help="What mappings are chosen for: latency, energy, edp or bytes (off chip)")
-]
+    str,
+    typer.Option(
+        "--objective", help="What mappings are chosen for: latency, energy, edp or bytes (off chip)",
+        autocompletion=completion.words(*completion.OBJECTIVES),
+    ),
+]  # fmt: skip
 ExplainOption = Annotated[
     str | None,
     typer.Option(
@@ -181,12 +208,22 @@ def compile(
 @app.command()
 def verify(
     config: ConfigOption,
-    model: Annotated[str | None, typer.Argument(help="Model as for simulate, or Program .gsm; or --random")] = None,
+    model: Annotated[
+        str | None,
+        typer.Argument(help="Model as for simulate, or Program .gsm; or --random", autocompletion=completion.models),
+    ] = None,
     random: Annotated[int, typer.Option("--random", min=0, help="Verify this many random networks instead")] = 0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="First seed of random networks, values and stalls")] = 1,
     images: Annotated[int, typer.Option("--images", min=1, help="Inputs of the model to run")] = 1,
     layers: Annotated[str | None, typer.Option("--layers", help="Only layers FIRST:LAST, or one by name")] = None,
-    stalls: Annotated[str, typer.Option("--stalls", help="none: the config's memory; random: with pauses")] = "none",
+    stalls: Annotated[
+        str,
+        typer.Option(
+            "--stalls",
+            help="none: the config's memory; random: with pauses",
+            autocompletion=completion.words(*completion.STALLS),
+        ),
+    ] = "none",
     sparsity: SparsityOption = "dense",
     sparsity_file: OverridesOption = None,
     shape: ShapeOption = [],  # noqa: B006 - typer copies it
@@ -252,7 +289,13 @@ def generate(
 def synth(
     config: ConfigOption,
     target: Annotated[
-        str | None, typer.Option("--target", "-t", help="xcup (UltraScale+) or ecp5; by default that of the device")
+        str | None,
+        typer.Option(
+            "--target",
+            "-t",
+            help="xcup (UltraScale+) or ecp5; by default that of the device",
+            autocompletion=completion.words(*completion.SYNTHESIS_TARGETS),
+        ),
     ] = None,
     overrides: SetOption = [],  # noqa: B006 - typer copies it
     seeds: Annotated[int, typer.Option("--seeds", help="ecp5: placements whose median clock counts, at least 3")] = 3,
@@ -279,7 +322,10 @@ def synth(
 
 @app.command()
 def sweep(
-    sweep_file: Annotated[str, typer.Argument(metavar="SWEEP", help="Sweep file (YAML) or shipped name")],
+    sweep_file: Annotated[
+        str,
+        typer.Argument(metavar="SWEEP", help="Sweep file (YAML) or shipped name", autocompletion=completion.sweeps),
+    ],
     output: Annotated[Path, typer.Option("-o", help="Result store to write or go on with, for example results.db")],
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a store that must exist")] = False,
     workers: Annotated[int, typer.Option("--workers", help="Processes of this machine to evaluate in")] = 1,
@@ -407,7 +453,7 @@ def quantize(
 @app.command()
 def models(as_json: JsonOption = False) -> None:
     """List the models that can be named."""
-    from gossamer.models import shipped_models
+    from gossamer.shipped_models import shipped_models
 
     entries = shipped_models().values()
     if as_json:
@@ -444,9 +490,14 @@ def configs(as_json: JsonOption = False) -> None:
 
 @app.command(name="config")
 def config_command(
-    config: Annotated[str, typer.Argument(help="Shipped config name or YAML path")],
+    config: Annotated[str, typer.Argument(help="Shipped config name or YAML path", autocompletion=completion.configs)],
     kind: Annotated[
-        str, typer.Option("--format", help="gossamer (resolved YAML), zigzag (accelerator) or timeloop (architecture)")
+        str,
+        typer.Option(
+            "--format",
+            help="gossamer (resolved YAML), zigzag (accelerator) or timeloop (architecture)",
+            autocompletion=completion.words(*completion.FORMATS),
+        ),
     ] = "gossamer",
     overrides: SetOption = [],  # noqa: B006 - typer copies it
     as_json: JsonOption = False,
@@ -463,7 +514,12 @@ def config_command(
 
 @app.command()
 def schema(
-    kind: Annotated[str, typer.Argument(metavar="[config|sweep]", help="Files it is of")] = "config",
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="[config|sweep]", help="Files it is of", autocompletion=completion.words(*completion.SCHEMAS)
+        ),
+    ] = "config",
 ) -> None:
     """Print the JSON Schema of config or sweep files, for completion in editors."""
     if kind == "config":

@@ -1,10 +1,14 @@
 """Report a simulated Program of a sparse chain core."""
 
+from dataclasses import replace
+
 from gossamer.arch.cores import core_spec
 from gossamer.arch.resources import estimate_resources
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import Objective
+from gossamer.dataflow.network import Network
 from gossamer.dataflow.program import Program, Way
+from gossamer.mapper.pruning.prune import weight_layers
 from gossamer.mapper.tiling import search_again
 from gossamer.render import describe_config
 from gossamer.report import (
@@ -48,6 +52,14 @@ def core_report(
         classes={name: float(simulation.classes[name]) for name in CLASSES},  # type: ignore[index]
         engines=engines, roofline=_roofline(spec, simulation), area=_area(spec), layers=layers,
         notes=notes,
+    )  # fmt: skip
+
+
+def with_kept_energy(report: SimulationReport, network: Network) -> SimulationReport:
+    """Return the report with the share of weight energy that pruning kept of every layer of a pruned network."""
+    kept = {layer.name: layer.kept_energy for layer in weight_layers(network)}
+    return replace(
+        report, layers=tuple(replace(layer, kept_energy=kept.get(layer.name)) for layer in report.layers)
     )  # fmt: skip
 
 

@@ -86,8 +86,23 @@ def _kernel_cache() -> Check:
     )
 
 
+def _user_cache() -> Check:
+    from gossamer.arch.user_cache import MOST_BYTES, UNUSED_DAYS, bytes_of, entries, user_cache
+
+    try:
+        root = user_cache()
+        found = [bytes_of(entry) for entry in entries(root)]
+    except (OSError, RuntimeError):  # RuntimeError: no home directory
+        root, found = Path("none"), []
+    limits = f"entries unused for {UNUSED_DAYS} days, or beyond {MOST_BYTES / 1e9:g} GB, go when one is added"
+    return Check(
+        name="cache", found=f"{root}: {len(found)} entries, {sum(found) / 1e6:,.1f} MB; {limits}", ok=True,
+        required=False, needed_for="fast runs",
+    )  # fmt: skip
+
+
 def _light_models() -> Check:
-    from gossamer.models import light_model_folder
+    from gossamer.shipped_models import light_model_folder
 
     folder = light_model_folder()
     count = len(list(Path(folder).glob("light_*.onnx"))) if folder is not None else 0
@@ -112,6 +127,7 @@ def diagnose() -> tuple[Check, ...]:
         _lz4(),
         _light_models(),
         _kernel_cache(),
+        _user_cache(),
     ]  # fmt: skip
     return tuple(checks)
 

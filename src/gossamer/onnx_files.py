@@ -8,8 +8,9 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from gossamer.arch.errors import ModelError
-from gossamer.models import load_model, shipped_models
+from gossamer.models import load_model
 from gossamer.request import SimulationRequest
+from gossamer.shipped_models import shipped_models
 from gossamer.simulation import LARGEST_GROUP, Stage, pruned_for_groups, quantized_network
 
 if TYPE_CHECKING:

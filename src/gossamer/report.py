@@ -13,7 +13,11 @@ drain; waiting for off-chip memory; VECTOR busy while the array is not; fetch, d
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerReport:
-    """One layer. `classes` are cycles and sum to `cycles`; `macs` are effective, `dense_macs` count zeros."""
+    """One layer. `classes` are cycles and sum to `cycles`; `macs` are effective, `dense_macs` count zeros.
+
+    `kept_energy` is the share of the squares of its weights that pruning kept; None without weights, for pruned
+    placeholders and for compiled Programs.
+    """
 
     name: str
     op: str
@@ -28,6 +32,7 @@ class LayerReport:
     utilization: float
     dram_bytes: int
     classes: Mapping[str, float]
+    kept_energy: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the stable JSON keys of a layer first, then the rest."""
@@ -37,6 +42,7 @@ class LayerReport:
             "stall_cycles": {name: value for name, value in self.classes.items() if name != "compute"},
             "compute_cycles": self.classes["compute"], "pattern": self.pattern, "positions": self.positions,
             "channels": self.channels, "reduction": self.reduction, "dram_bytes": self.dram_bytes,
+            "kept_energy": self.kept_energy,
         }  # fmt: skip
 
 

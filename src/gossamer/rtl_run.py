@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,13 @@ from gossamer.arch.isa import ENGINE_OF, ENGINES, INSTRUCTION_BYTES, Opcode
 from gossamer.arch.registers import REGISTERS, ErrorCause
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.target import Target
+from gossamer.arch.user_cache import user_cache
 from gossamer.dataflow.program import Program
 from gossamer.dataflow.streams import segments_of
 from gossamer.rtl.core import master_names
 from gossamer.rtl.cores import accelerator, slave_names
 from gossamer.rtl.testbench.simulate import SimulationFailed, build, run
 from gossamer.rtl.verilog import VerilogModule, verilog_modules
-from gossamer.sim.kernels import user_cache
 from gossamer.sim.offchip import offchip_timing
 from gossamer.traces.timelines import UNKNOWN, Timeline
 
@@ -156,11 +157,17 @@ def run_programs(
     """Return the results by job name; jobs after one that no reset ends are missing. Raises ToolError."""
     require_compilers()
     stage("writing Verilog")
-    modules = verilog_modules(accelerator(spec, target))
+    modules = accelerator_modules(spec, target)
     stage("compiling with Verilator (kept for the next run)")
     compiled = build_core(modules, waves=waves)
     stage(f"running {len(jobs)} programs on the RTL")
     return run_jobs(compiled, spec, jobs, stalls=stalls, seed=seed, folder=folder, waves=waves)
+
+
+@lru_cache(maxsize=4)
+def accelerator_modules(spec: SparseAccelerator, target: Target | None = None) -> tuple[VerilogModule, ...]:
+    """Return the Verilog of a config's accelerator; remembered, since writing it takes seconds. Raises ConfigError."""
+    return verilog_modules(accelerator(spec, target))
 
 
 def build_core(modules: Sequence[VerilogModule], *, waves: bool = False) -> Path:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _LAYER_COLUMNS = (
     "name", "op", "pattern", "positions", "channels", "reduction", "macs", "dense_macs", "cycles", "bound",
-    "utilization", "dram_bytes",
+    "utilization", "dram_bytes", "kept_energy",
 )  # fmt: skip
 
 

@@ -16,10 +16,11 @@ from gossamer.arch.errors import ConfigError, ModelError, ProgramError
 from gossamer.arch.spec import AcceleratorSpec, SparseAccelerator, SystolicAccelerator
 from gossamer.dataflow.network import Network
 from gossamer.dataflow.program import Program
-from gossamer.models import load_model, shipped_models
+from gossamer.models import load_model
 from gossamer.one_liners import is_one_liner
 from gossamer.report import SimulationReport
 from gossamer.request import Compiled, SimulationRequest
+from gossamer.shipped_models import shipped_models
 from gossamer.sim.results import Trace
 
 PROGRAM_SUFFIX = ".gsm"
@@ -167,6 +168,7 @@ def program_sparsity(program: Program) -> str:
 
 def run_simulation(request: SimulationRequest, stage: Stage = _silent) -> SimulationRun:
     """Return the simulated run of a request. Raises GossamerError for anything wrong with it."""
+    from gossamer.core_report import core_report, cores_report, mapping_search, with_kept_energy
     from gossamer.mapper.objective import objective_of
     from gossamer.sim.kernels import cache_is_cold
 
@@ -183,9 +185,9 @@ def run_simulation(request: SimulationRequest, stage: Stage = _silent) -> Simula
             raise ModelError(
                 f"--trace is about instructions, and {spec.name} is a plain systolic array, which has none"
             )
-        report = systolic_report(request, spec, pruned_network(request, spec, stage))
+        network = pruned_network(request, spec, stage)
+        report = with_kept_energy(systolic_report(request, spec, network), network)
         return SimulationRun(report=report, spec=spec, program=None, provenance=provenance)
-    from gossamer.core_report import core_report, cores_report, mapping_search
     from gossamer.sim.cores import simulate_program
 
     if request.explain is not None:
@@ -206,7 +208,7 @@ def run_simulation(request: SimulationRequest, stage: Stage = _silent) -> Simula
     compiled = compile_for(request, spec, stage)
     stage("simulating")
     simulation = simulate_program(compiled.program, spec, trace=request.trace)
-    report = core_report(request, spec, simulation, compiled.network.notes)
+    report = with_kept_energy(core_report(request, spec, simulation, compiled.network.notes), compiled.network)
     cores = cores_report(compiled.program, simulation)
     report = replace(report, mappings=mapping_search(request, compiled), cores=cores)
     if request.explain is not None:

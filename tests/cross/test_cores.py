@@ -28,7 +28,7 @@ from gossamer.mapper.compile import compile_network
 from gossamer.mapper.onnx_import.reader import load_onnx
 from gossamer.mapper.quantization.quantize import quantize
 from gossamer.mapper.random_networks import random_network
-from gossamer.models import shipped_models
+from gossamer.shipped_models import shipped_models
 from gossamer.sim.cores import simulate_program
 from gossamer.sim.golden.executor import execute
 from gossamer.sim.golden.layers import run_layers

@@ -24,7 +24,7 @@ from gossamer.mapper.compile import choose
 from gossamer.mapper.onnx_import.reader import load_onnx
 from gossamer.mapper.pruning.prune import prune
 from gossamer.mapper.quantization.quantize import quantize
-from gossamer.models import shipped_models
+from gossamer.shipped_models import shipped_models
 from gossamer.sim.golden.executor import execute
 from gossamer.sim.golden.layers import run_layers
 from gossamer.sim.timing import simulate

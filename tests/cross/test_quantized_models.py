@@ -192,3 +192,20 @@ def test_keep_finds_the_pattern_of_torch_pruning(name, dense):
     for layer, before in zip(quantize(network).layers, network.layers, strict=True):
         if isinstance(layer, Conv2d):
             assert not layer.weight[before.weight == 0].any()
+
+
+def test_torch_2x4_runs_sparse_as_onnxruntime_runs_it_dense(test_set):
+    images, labels = test_set
+    network = prune(load_onnx(FOLDER / "torch-2x4.onnx"), "keep")
+    result = quantize(network, {"image": stored(network, images).astype(np.float32)})
+    program = compiled(result, load_config("kv260-edge"))
+    sparse = [record for record in program.layers if record.pattern == "2:4"]
+    assert len(sparse) == 3
+    assert all(0.4 < record.macs / record.dense_macs <= 0.5 for record in sparse)
+    codes = quantized(stored(result, images[:IMAGES]), result.tensors["image"].quant)
+    ours = np.array([execute(program, load_config("kv260-edge"), {"image": code[None]})["logits"] for code in codes])
+    ours = ours.reshape(IMAGES, -1)
+    np.testing.assert_array_equal(ours, logits_of(result, images[:IMAGES]))
+    outside = run_one_by_one(onnx.load(FOLDER / "torch-2x4.onnx"), images[:IMAGES])["logits"]
+    assert np.mean(outside.argmax(axis=1) == labels[:IMAGES]) > 0.9
+    assert np.mean(ours.argmax(axis=1) == outside.argmax(axis=1)) >= 0.98

@@ -6,7 +6,8 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from chromium import OpenPage, open_page
+from chromium import OpenPage, launched, open_page
+from playwright.sync_api import Browser
 from sweep_stores import SWEEP, write_store
 
 from gossamer import load_config
@@ -29,10 +30,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Yield the browser of all tests."""
+    with launched() as started:
+        yield started
+
+
 @pytest.fixture
-def opened(folder: Path) -> Iterator[OpenPage]:
+def opened(browser: Browser, folder: Path) -> Iterator[OpenPage]:
     """Yield the open page; in the end nothing may have gone wrong in it."""
-    with open_page(folder / "page.html") as page:
+    with open_page(browser, folder / "page.html") as page:
         yield page
         assert not page.errors
         assert not page.requests
@@ -51,8 +59,10 @@ def _feasible(folder: Path) -> set[int]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page_draws_in_light_and_dark(folder: Path, tmp_path: Path, scheme: Literal["light", "dark"]) -> None:
-    with open_page(folder / "page.html", scheme) as opened:
+def test_page_draws_in_light_and_dark(
+    browser: Browser, folder: Path, tmp_path: Path, scheme: Literal["light", "dark"]
+) -> None:
+    with open_page(browser, folder / "page.html", scheme) as opened:
         opened.page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
         background = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
         inks = opened.page.evaluate("views.map((view) => view.signal('dark'))")

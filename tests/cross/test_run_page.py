@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from chromium import OpenPage, open_page
+from chromium import OpenPage, launched, open_page
+from playwright.sync_api import Browser
 from saved_runs import save
 
 from gossamer.pages.command import write_report
@@ -17,9 +18,9 @@ MOST_BYTES = 5_000_000
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Return run folders of a network, dense and at 2:4."""
+    """Return run folders of a network, dense on one design and at 2:4 on another."""
     base = tmp_path_factory.mktemp("runs")
-    return save(base / "dense", "digits", "ecp5-tiny"), save(base / "sparse", "digits", "ecp5-tiny", "2:4")
+    return save(base / "dense", "digits", "kv260-edge"), save(base / "sparse", "digits", "ecp5-tiny", "2:4")
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +38,17 @@ def pages(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) 
     return base / "one.html", base / "both.html"
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Yield the browser of all tests."""
+    with launched() as started:
+        yield started
+
+
 @pytest.fixture
-def opened(pages: tuple[Path, Path]) -> Iterator[OpenPage]:
+def opened(browser: Browser, pages: tuple[Path, Path]) -> Iterator[OpenPage]:
     """Yield the open page of one run; in the end nothing may have gone wrong in it."""
-    with open_page(pages[0]) as page:
+    with open_page(browser, pages[0]) as page:
         yield page
         assert not page.errors
         assert not page.requests
@@ -57,10 +65,10 @@ def _widest(marks: list[dict[str, Any]]) -> dict[str, Any]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("which", [0, 1])
 def test_pages_draw_in_light_and_dark(
-    pages: tuple[Path, Path], tmp_path: Path, scheme: Literal["light", "dark"], which: int
+    browser: Browser, pages: tuple[Path, Path], tmp_path: Path, scheme: Literal["light", "dark"], which: int
 ) -> None:
     assert pages[which].stat().st_size < MOST_BYTES
-    with open_page(pages[which], scheme) as opened:
+    with open_page(browser, pages[which], scheme) as opened:
         opened.page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
         assert opened.page.evaluate("views.map((view) => view.signal('dark'))") == [scheme == "dark"] * CHARTS
         label = opened.page.locator("#chart-cycles svg text").first.get_attribute("fill")
@@ -93,7 +101,7 @@ def test_click_marks_a_layer_in_all_charts(opened: OpenPage) -> None:
     opened.page.mouse.click(x + left, y + top)
     picked = "views.filter((view) => 'picked' in view.getState().signals).map((view) => view.signal('picked'))"
     assert opened.page.evaluate(picked) == [layer] * CHARTS
-    for chart in ("cycles", "traffic", "sparsity", "timeline"):
+    for chart in ("cycles", "traffic", "sparsity", "timeline", "occupancy"):
         for mark in opened.marks(chart, "rect"):
             if "layer" in mark["datum"]:
                 assert mark["opacity"] == (1 if mark["datum"]["layer"] == layer else 0.25), chart
@@ -138,8 +146,23 @@ def test_hover_tells_instruction_layer_and_cycles(opened: OpenPage) -> None:
         assert expected in shown
 
 
-def test_runs_share_their_axes(pages: tuple[Path, Path]) -> None:
-    with open_page(pages[1]) as opened:
+def test_hover_tells_which_tensor_a_buffer_holds(opened: OpenPage) -> None:
+    marks = opened.marks("occupancy", "rect")
+    assert {mark["datum"]["tensor"].partition(" ")[0] for mark in marks} == {
+        "inputs", "results", "weights", "indices", "sums",
+    }  # fmt: skip
+    held = _widest(marks)
+    x, y = opened.place("occupancy")
+    left, top = _middle(held)
+    opened.page.mouse.move(x + left, y + top)
+    opened.page.wait_for_selector("#vg-tooltip-element.visible")
+    shown = opened.page.inner_text("#vg-tooltip-element")
+    for expected in (held["datum"]["tensor"], "of the buffer (%)", f"{held['datum']['bytes']:,}"):
+        assert expected in shown
+
+
+def test_runs_share_their_axes(browser: Browser, pages: tuple[Path, Path]) -> None:
+    with open_page(browser, pages[1]) as opened:
         bars = opened.marks("cycles", "rect")
         tops = sorted({round(mark["y"] + mark["height"]) for mark in bars})
         per_cycle = {

@@ -16,9 +16,9 @@ from gossamer.arch.isa import Engine
 from gossamer.arch.timing import compute_fill_cycles
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper.quantization.tables import quantized
-from gossamer.models import shipped_models
 from gossamer.request import SimulationRequest
 from gossamer.rtl.testbench.signal_lists import signal_groups
+from gossamer.shipped_models import shipped_models
 from gossamer.sim.golden.executor import read_tensor
 from gossamer.sim.golden.layers import run_layers
 from gossamer.simulation import compile_for

@@ -18,8 +18,8 @@ from gossamer.mapper.compile import compile_network
 from gossamer.mapper.onnx_import.reader import load_onnx
 from gossamer.mapper.pruning.prune import prune
 from gossamer.mapper.quantization.quantize import quantize
-from gossamer.models import shipped_models
 from gossamer.rtl_run import RtlJob
+from gossamer.shipped_models import shipped_models
 from gossamer.verification import Candidate, ProgramCheck, why_stopped
 from gossamer.verify_candidates import random_candidate, random_values
 

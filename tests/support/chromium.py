@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
@@ -83,8 +83,8 @@ class OpenPage:
 
 
 @contextmanager
-def open_browser(scheme: Literal["light", "dark"] = "light", width: int = 1200) -> Iterator[BrowserContext]:
-    """Yield a fresh browser; skip the test where there is no Chromium, but fail it in CI."""
+def launched() -> Iterator[Browser]:
+    """Yield a browser; skip the test where there is no Chromium, but fail it in CI."""
     chromium = shutil.which("chromium")
     if chromium is None:
         message = "no `chromium` on the PATH: apt-get install chromium"
@@ -94,14 +94,26 @@ def open_browser(scheme: Literal["light", "dark"] = "light", width: int = 1200) 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
         try:
-            yield browser.new_context(viewport={"width": width, "height": 1300}, color_scheme=scheme)
+            yield browser
         finally:
             browser.close()
 
 
+def fresh(browser: Browser, scheme: Literal["light", "dark"] = "light", width: int = 1200) -> BrowserContext:
+    """Return a browser window without a past."""
+    return browser.new_context(viewport={"width": width, "height": 1300}, color_scheme=scheme)
+
+
 @contextmanager
-def open_page(file: Path, scheme: Literal["light", "dark"] = "light") -> Iterator[OpenPage]:
-    """Yield the page in a browser of its own."""
-    with open_browser(scheme) as context:
+def open_browser(scheme: Literal["light", "dark"] = "light", width: int = 1200) -> Iterator[BrowserContext]:
+    """Yield a window of a browser of its own."""
+    with launched() as browser:
+        yield fresh(browser, scheme, width)
+
+
+@contextmanager
+def open_page(browser: Browser, file: Path, scheme: Literal["light", "dark"] = "light") -> Iterator[OpenPage]:
+    """Yield the page in a window without a past."""
+    with fresh(browser, scheme) as context:
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         yield OpenPage(context.new_page(), file)

@@ -111,8 +111,8 @@ def _check_names(values: dict[str, Any], where: str) -> None:
     from gossamer.arch.config import load_config
     from gossamer.dataflow.sparsity import NmPattern
     from gossamer.explore.sweep_file import load_sweep
-    from gossamer.models import shipped_models
     from gossamer.one_liners import is_one_liner, parse_one_liner
+    from gossamer.shipped_models import shipped_models
 
     def is_file(name: str) -> bool:
         return bool(Path(name).suffix) or "/" in name or "$" in name

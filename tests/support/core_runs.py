@@ -13,9 +13,7 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.network import Network, Tensor
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper.compile import compile_network
-from gossamer.rtl.cores import accelerator
-from gossamer.rtl.verilog import verilog_modules
-from gossamer.rtl_run import RtlJob, RtlResult, build_core, run_jobs
+from gossamer.rtl_run import RtlJob, RtlResult, accelerator_modules, build_core, run_jobs
 from gossamer.sim.cores import simulate_program
 from gossamer.sim.golden.executor import execute_memory, initial_memory
 from gossamer.sim.results import Simulation
@@ -76,12 +74,12 @@ class Prepared:
 
 
 def build(spec: SparseAccelerator) -> BuiltCore:
-    return BuiltCore(spec, build_core(verilog_modules(accelerator(spec))))
+    return BuiltCore(spec, build_core(accelerator_modules(spec)))
 
 
 def build_mutants(spec: SparseAccelerator, changes: Sequence[Change]) -> BuiltCore:
     """Return a core with all changes built in, see `with_mutants`."""
-    return BuiltCore(spec, build_core(with_mutants(verilog_modules(accelerator(spec)), changes)))
+    return BuiltCore(spec, build_core(with_mutants(accelerator_modules(spec), changes)))
 
 
 def pattern_network(

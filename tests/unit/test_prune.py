@@ -101,6 +101,28 @@ def test_uniform_pattern_leaves_first_last_and_depthwise_dense():
             check_pattern(layer)
 
 
+def test_kept_energy_is_the_share_of_squares():
+    weights = [random_weight(i, (16, 3, 3, 33)) for i in range(4)]
+    network = chain(weights)
+    scale = np.linspace(0.5, 2.0, 16)
+    coded = network.layers[2]
+    network = network.with_layers((*network.layers[:2], replace(coded, weight_scale=scale), network.layers[3]))
+    first, plain, scaled, last = prune(network, "2:4").layers
+    assert (first.kept_energy, last.kept_energy) == (1.0, 1.0)
+    assert plain.kept_energy == pytest.approx((plain.weight**2).sum() / (weights[1] ** 2).sum(), rel=1e-6)
+    by_channel = scale[:, None, None, None]
+    expected = ((scaled.weight * by_channel) ** 2).sum() / ((weights[2] * by_channel) ** 2).sum()
+    assert scaled.kept_energy == pytest.approx(expected, rel=1e-6)
+    assert scaled.kept_energy != pytest.approx((scaled.weight**2).sum() / (weights[2] ** 2).sum(), rel=1e-4)
+
+
+def test_kept_energy_of_placeholders_and_zeros_is_unknown():
+    nothing = np.zeros((16, 3, 3, 33), np.float32)
+    placeholder = np.broadcast_to(np.float32(0.5), nothing.shape)
+    layers = prune(chain([nothing, nothing, placeholder, nothing]), "2:4").layers
+    assert [layer.kept_energy for layer in layers] == [1.0, None, None, 1.0]
+
+
 @pytest.mark.parametrize("pattern", CANDIDATES, ids=str)
 def test_prune_is_idempotent_and_keep_finds_what_prune_made(pattern):
     network = chain([random_weight(i, (16, 3, 3, 33)) for i in range(3)])

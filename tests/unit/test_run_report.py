@@ -18,10 +18,17 @@ from gossamer.arch.errors import GossamerError
 from gossamer.arch.isa import ENGINE_OF, ENGINES, Opcode
 from gossamer.pages.command import write_report
 from gossamer.pages.execution import busy_shares, issued_slots, spans, unit_slots
-from gossamer.pages.layer_charts import cycle_rows, macs_rows, traffic_rows
+from gossamer.pages.layer_charts import cycle_rows, kept_rows, macs_rows, traffic_rows
 from gossamer.pages.network_charts import area_rows, unit_rows, waterfall_rows
 from gossamer.pages.notebook import VEGA_LITE_TYPE
-from gossamer.pages.occupancy_chart import buffer_accesses, capacity_units, live_shares
+from gossamer.pages.occupancy_chart import (
+    BUFFERS,
+    KINDS,
+    buffer_accesses,
+    capacity_units,
+    owned_shares,
+    owner_rows,
+)
 from gossamer.pages.roofline_chart import layer_dots, roof_lines
 from gossamer.pages.run_folder import Execution, Run, read_runs
 from gossamer.pages.run_page import run_figures, run_page
@@ -149,30 +156,52 @@ def test_busy_shares_equal_cycles_counted_one_by_one(runs: tuple[Run, ...]) -> N
 
 
 @pytest.mark.parametrize("buffer", ["activation", "weight", "index", "accumulator"])
-def test_live_shares_equal_a_look_at_every_cell(runs: tuple[Run, ...], buffer: str) -> None:
+def test_shares_of_tensors_equal_a_look_at_every_cell(runs: tuple[Run, ...], buffer: str) -> None:
     execution = _execution(runs[1])
     total, cells, samples = execution.simulation.total_cycles, 64, 40
     limit = capacity_units(execution, buffer)
     size = -(-limit // cells)
     accesses = list(zip(*(column.tolist() for column in buffer_accesses(execution, buffer)), strict=True))
-    assert any(writes for *_, writes in accesses)
-    assert not all(writes for *_, writes in accesses)
-    accesses.sort(key=lambda access: (access[2], access[4]))
+    assert any(tensor >= 0 for *_, tensor in accesses)
+    assert any(tensor < 0 for *_, tensor in accesses)
+    accesses.sort(key=lambda access: (access[2], access[4] >= 0))
     moments = (np.arange(samples) + 0.5) * total / samples
-    live = np.zeros(samples)
+    live = np.zeros((len(KINDS) * len(execution.program.layers), samples))
     for cell in range(-(-limit // size)):
         mine = [access for access in accesses if access[0] // size <= cell < -(-access[1] // size)]
-        lives: list[list[int]] = []  # [written, last read or -1]
-        for _, _, begin, end, writes in mine:
-            if not writes and lives:
+        lives: list[list[int]] = []  # [written, last read or -1, tensor]
+        for _, _, begin, end, tensor in mine:
+            if tensor < 0 and lives:
                 lives[-1][1] = max(lives[-1][1], end)
-            elif writes and (not lives or lives[-1][1] >= 0):
-                lives.append([begin, -1])
-        for begin, end in lives:
-            live += (begin <= moments) & (moments < end)
-    assert live.max() > 0
-    shares = live_shares(execution, buffer, cells, samples)
-    assert shares == pytest.approx(np.minimum(1, live * size / limit), abs=1e-12)
+            elif tensor >= 0 and lives and lives[-1][1] < 0:
+                lives[-1][2] = tensor
+            elif tensor >= 0:
+                lives.append([begin, -1, tensor])
+        for begin, end, tensor in lives:
+            live[tensor] += (begin <= moments) & (moments < end)
+    assert (live.max(axis=1) > 0).sum() > 1
+    expected = live * size / limit
+    assert expected.sum(axis=0).max() <= 1
+    shares = owned_shares(execution, buffer, cells, samples)
+    assert shares == pytest.approx(expected, abs=1e-12)
+    rows = owner_rows(shares, 2.0)
+    for at in range(samples):
+        drawn = [row for row in rows if row["s"] <= 2 * at < row["f"]]
+        assert [row["a"] for row in drawn] == [0.0, *(row["b"] for row in drawn)][: len(drawn)]
+        assert sum(row["b"] - row["a"] for row in drawn) == pytest.approx(100 * shares[:, at].sum(), abs=0.01)
+        for row in drawn:
+            tensor = len(KINDS) * row["l"] + row["k"]
+            assert row["b"] - row["a"] == pytest.approx(100 * shares[tensor, at], abs=0.02)
+
+
+def test_tensors_are_named_after_who_writes_them(runs: tuple[Run, ...]) -> None:
+    execution = _execution(runs[1])
+    held = {buffer: owned_shares(execution, buffer).max(axis=1) > 0 for buffer in BUFFERS}
+    kinds = {buffer: {KINDS[at % len(KINDS)] for at in np.flatnonzero(which)} for buffer, which in held.items()}
+    assert kinds == {"activation": {"inputs", "results"}, "weight": {"weights"}, "index": {"indices"},
+                     "accumulator": {"sums"}}  # fmt: skip
+    weighted = {at // len(KINDS) for at in np.flatnonzero(held["weight"])}
+    assert weighted == {at for at, record in enumerate(execution.program.layers) if record.weight_bytes}
 
 
 @pytest.mark.parametrize("most", [10**6, 60, 12])
@@ -199,6 +228,15 @@ def test_spans_lose_no_instruction_and_no_cycle(runs: tuple[Run, ...], most: int
     assert ("a mark stands for" in figure.text) == (most < count)
 
 
+def test_kept_energy_of_layers_is_drawn_with_their_pattern(folders: tuple[Path, ...], runs: tuple[Run, ...]) -> None:
+    stored = json.loads((folders[1] / "result.json").read_text())["layers"]
+    rows = {row["layer"]: (row["pattern"], row["kept"]) for row in kept_rows(runs[1])}
+    assert rows == {each["name"]: (each["pattern"], 100 * each["kept_energy"]) for each in stored if each["pattern"]}
+    assert all(kept == 100 if pattern == "dense" else 80 < kept < 100 for pattern, kept in rows.values())
+    assert {pattern for pattern, _ in rows.values()} == {"dense", "2:4"}
+    assert all(row["kept"] == 100 for run in (runs[0], runs[2]) for row in kept_rows(run))
+
+
 def test_area_sums_to_the_estimate(runs: tuple[Run, ...], folders: tuple[Path, ...]) -> None:
     spec = _execution(runs[0]).spec
     used: Counter[str] = Counter()
@@ -219,6 +257,16 @@ def test_every_chart_is_there_where_there_is_data(runs: tuple[Run, ...]) -> None
     assert [figure.name for figure in run_figures(runs[2:])] == ["cycles", "waterfall", "utilization", "sparsity"]
 
 
+def test_several_cores_have_the_charts_of_their_layers(folders: tuple[Path, ...], tmp_path: Path) -> None:
+    room = ("device.dsp=300", "device.bram36=300", "device.lut=100000", "cores=2")
+    page = run_page([save(tmp_path / "two", "gemm:32x64x64", "ecp5-tiny", overrides=room)])
+    drawn = [figure.name for figure in page.figures]
+    assert drawn == ["roofline", "cycles", "waterfall", "energy", "utilization", "sparsity", "area"]
+    assert "are drawn of one core only" in page.notes[0]
+    both = run_page([folders[0], tmp_path / "two"])
+    assert tuple(figure.name for figure in both.figures) == CHARTS
+
+
 def test_page_says_what_changed_and_how_sure_it_is(folders: tuple[Path, ...], runs: tuple[Run, ...]) -> None:
     page = run_page(folders[:2])
     changes, settings = page.summary
@@ -231,9 +279,9 @@ def test_page_says_what_changed_and_how_sure_it_is(folders: tuple[Path, ...], ru
     for tier in {run.result.tier for run in runs[:2]}:
         assert sum(tier in text for text in (*page.notes, changes.text, *(figure.text for figure in page.figures))) >= 3
     single = run_page(folders[:1]).tables[0]
-    assert sum(int(row[5].replace(",", "")) for row in single.rows) == before
+    assert sum(int(row[6].replace(",", "")) for row in single.rows) == before
     for row in single.rows:
-        assert sum(float(cell) for cell in row[-6:]) == pytest.approx(100 if row[5] != "0" else 0, abs=1e-9)
+        assert sum(float(cell) for cell in row[-6:]) == pytest.approx(100 if row[6] != "0" else 0, abs=1e-9)
 
 
 def test_hints_are_shown(folders: tuple[Path, ...], tmp_path: Path) -> None:

@@ -30,6 +30,10 @@ TRAFFIC_COLORS = {
 }  # fmt: skip
 """Colours of off-chip bytes: read for weights, their indices, parameters and inputs, written results, instructions."""
 
+PATTERN_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#332288", "#44AA99",
+                  "#882255", "#DDCC77", "#117733")  # fmt: skip
+"""Colours of N:M patterns, of which a page has few."""
+
 _MACS_COLORS = {"kept": "#0072B2", "skipped zeros": "#CC79A7", "wasted slots": "#8c8c8c"}
 
 
@@ -111,9 +115,40 @@ def sparsity_figure(runs: Sequence[Run]) -> Figure | None:
         name="sparsity", title="Sparsity",
         text="Multiply-accumulates of every layer: kept by its N:M pattern; skipped, because the pattern has a zero "
         "there; and slots that the array issued for padding of channels, positions or groups, which no weight fills. "
-        "Kept and skipped sum to the dense-equivalent.",
-        chart=_stacked(runs, rows, "macs", "MACs", _MACS_COLORS, tooltip),
+        "Kept and skipped sum to the dense-equivalent. Below, in the colour of its pattern, how much of the energy of "
+        "its weights (the sum of their squares) every layer keeps; pale where that is not known: placeholders, or a "
+        "compiled Program.",
+        chart=above([
+            _stacked(runs, rows, "macs", "MACs", _MACS_COLORS, tooltip),
+            *(_kept_energy(runs, number) for number in range(len(runs))),
+        ]).resolve_scale(color="independent"),
     )  # fmt: skip
+
+
+def _kept_energy(runs: Sequence[Run], number: int) -> Any:
+    """Return the pattern and the kept energy of every layer with weights of run `number`."""
+    patterns = sorted({layer.pattern for run in runs for layer in run.result.layers if layer.pattern} - {"dense"})
+    colors = key(["dense", *patterns], ["#8c8c8c", *PATTERN_COLORS][: len(patterns) + 1], "pattern")
+    if number:
+        colors["legend"] = None
+    bars = inline(kept_rows(runs[number])).mark_bar(cursor="pointer").encode(
+        x=layer_axis(runs, number),
+        y=alt.Y("shown:Q", title="Kept energy (%)", scale=alt.Scale(domain=[0, 100])),
+        color=alt.Color("pattern:N", **colors), opacity=UNLESS_OTHER_PICKED,
+        fillOpacity=alt.condition("isValid(datum.kept)", alt.value(1), alt.value(0.3)),
+        tooltip=["layer:N", "op:N", "pattern:N", alt.Tooltip("kept:Q", title="kept weight energy (%)", format=".1f")],
+    )  # fmt: skip
+    return titled(bars.properties(width=PLOT_WIDTH, height=70), runs[number], ": pattern and kept weight energy")
+
+
+def kept_rows(run: Run) -> list[dict[str, Any]]:
+    """Return pattern and kept weight energy in percent, None where it is not known, by layer with weights."""
+    kept = [(layer, layer.kept_energy) for layer in run.result.layers if layer.pattern]
+    return [
+        {"layer": layer.name, "op": layer.op, "pattern": layer.pattern, "kept": None if share is None else 100 * share,
+         "shown": 100 if share is None else 100 * share}
+        for layer, share in kept
+    ]  # fmt: skip
 
 
 def macs_rows(run: Run) -> list[dict[str, Any]]:

@@ -125,8 +125,8 @@ def area_figure(runs: Sequence[Run]) -> Figure | None:
         return None
     charts = []
     resources = [name.upper() for name in RESOURCE_NAMES]
+    names = list(dict.fromkeys(row["component"] for _, _, rows in cores for row in rows))
     for run, device, rows in cores:
-        names = list(dict.fromkeys(row["component"] for row in rows))
         bars = inline(rows).mark_bar().encode(
             y=alt.Y("resource:N", sort=resources, title=None, axis=alt.Axis(ticks=False)),
             x=alt.X("share:Q", title=f"Share of the budget of {device} (%)",
@@ -189,7 +189,7 @@ def array_figure(runs: Sequence[Run]) -> Figure | None:
         stages = len({row["stage"] for row in rows})
         marks = inline(rows).mark_rect().encode(
             x=alt.X("stage:O", title="Stage of the chain", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
-            y=alt.Y("chain:O", title=title, axis=alt.Axis(labelOverlap=True, tickCount=12)),
+            y=alt.Y("chain:O", title=title, axis=alt.Axis(values=_some(rows))),
             color=alt.Color("busy:Q", scale=alt.Scale(scheme="viridis", domain=[0, 100]),
                             legend=alt.Legend(title="busy (%)", gradientLength=120)),
             tooltip=[alt.Tooltip("chain:O", title="first chain" if per_row > 1 else "chain"), "stage:O",
@@ -205,6 +205,12 @@ def array_figure(runs: Sequence[Run]) -> Figure | None:
         "channels do not. Counted from the Program's instructions.",
         chart=beside(charts),
     )  # fmt: skip
+
+
+def _some(rows: Sequence[dict[str, Any]]) -> list[int]:
+    """Return the chains that an axis has room to name."""
+    chains = sorted({row["chain"] for row in rows})
+    return chains[:: -(-len(chains) // 16)]
 
 
 def unit_rows(run: Run) -> tuple[list[dict[str, Any]], int]:

@@ -63,6 +63,7 @@ async function copyYaml() {
 
 async function embed(name, specification) {
   if (page.points) specification.datasets.points = points;
+  specification.params.find(({ name }) => name === "dark").value = dark.matches;
   const { view } = await vegaEmbed(`#chart-${name}`, specification, {
     actions: { export: true, source: false, compiled: false, editor: false },
     patch: (compiled) => ({ ...compiled, marks: compiled.marks.map(seeThroughBrushes) }),

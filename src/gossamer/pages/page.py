@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
@@ -52,7 +53,6 @@ class Page:
 
     def html(self) -> str:
         """Return the page. `canvas` names the figures that have too many marks for SVG."""
-        import vl_convert
         from jinja2 import Environment, StrictUndefined
         from markupsafe import Markup
 
@@ -63,7 +63,7 @@ class Page:
             title=self.title, question=self.question, facts=self.facts, notes=self.notes, figures=self.figures,
             summary=self.summary, tables=self.tables, template=self.points is not None, version=version("gossamer"),
             style=Markup((here / "page.css").read_text()), script=Markup((here / "page.js").read_text()),
-            library=Markup(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")),
+            library=Markup(_library()),
             data=Markup(_json_in_html(self._data())),
         )  # fmt: skip
 
@@ -76,6 +76,15 @@ class Page:
                 "points": points.columns, "sweep": points.sweep, "fields": points.fields, "template": points.template,
             }  # fmt: skip
         return data
+
+
+@cache
+def _library() -> str:
+    """Return the JavaScript of Vega, Vega-Lite and vega-embed; bundling it takes seconds, once a process."""
+    import vl_convert
+
+    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return bundle
 
 
 def _json_in_html(data: object) -> str:

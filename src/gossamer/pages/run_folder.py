@@ -40,6 +40,7 @@ class StoredLayer(_Stored):
     channels: int
     reduction: int
     dram_bytes: int
+    kept_energy: float | None = None
 
     @property
     def classes(self) -> dict[str, float]:
@@ -100,7 +101,10 @@ class Execution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A run folder. `label` tells it from the other runs of a page; `execution` is None for systolic references."""
+    """A run folder. `label` tells it from the other runs of a page.
+
+    `execution` is None for systolic references, which run no Program, and for several cores, which each run their own.
+    """
 
     folder: Path
     label: str
@@ -181,14 +185,14 @@ def _execute(folder: Path, spec: AcceleratorSpec, result: StoredResult) -> Execu
     """Return the Program simulated again. Raises GossamerError if that does not give what result.json says."""
     if not isinstance(spec, SparseAccelerator):
         return None
-    from gossamer.sim.timing import simulate
+    from gossamer.sim.cores import simulate_program
     from gossamer.simulation import read_program
 
     program = read_program(folder / "program.gsm", spec)
-    simulation = simulate(program, spec, trace=True)
+    simulation = simulate_program(program, spec, trace=spec.cores == 1)
     if simulation.total_cycles != result.total_cycles or len(simulation.layers) != len(result.layers):
         raise GossamerError(
             f"{folder}: result.json has {result.total_cycles:,} cycles, but its Program takes "
             f"{simulation.total_cycles:,} by this version of the simulator; simulate again"
         )
-    return Execution(spec=spec, program=program, simulation=simulation)
+    return Execution(spec=spec, program=program, simulation=simulation) if spec.cores == 1 else None

@@ -1,9 +1,11 @@
 """Make the page of simulated runs: one, or two to four beside each other."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from gossamer.arch.spec import SparseAccelerator
 from gossamer.pages.figures import Figure
 from gossamer.pages.layer_charts import cycles_figure, sparsity_figure, traffic_figure, utilization_figure
 from gossamer.pages.network_charts import area_figure, array_figure, energy_figure, waterfall_figure
@@ -16,6 +18,7 @@ from gossamer.pages.timeline_chart import timeline_figure
 from gossamer.render import describe_config, percentages, quantity
 
 _CHANGED_LAYERS = 400
+_SETTING_CHARACTERS = 60
 
 
 def run_page(folders: Sequence[Path]) -> Page:
@@ -27,7 +30,7 @@ def run_page(folders: Sequence[Path]) -> Page:
         title=title, question="Where does every cycle go?" if single else "What changed?", facts=_facts(runs),
         notes=_notes(runs), figures=run_figures(runs),
         summary=_hints(runs[0]) if single else [_changes(runs), _settings(runs)],
-        tables=[_layer_table(runs[0])] if single else _layer_changes(runs), canvas=("timeline", "array"),
+        tables=[_layer_table(runs[0])] if single else _layer_changes(runs), canvas=("timeline", "occupancy", "array"),
     )  # fmt: skip
 
 
@@ -60,7 +63,10 @@ def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
 
 def _notes(runs: Sequence[Run]) -> list[str]:
     tiers = "; ".join(dict.fromkeys(run.result.tier for run in runs))
-    notes = [f"Tier of cycles, time, bytes and MACs: {tiers}. Energy and area are estimates."]
+    several = [run.label for run in runs if isinstance(run.spec, SparseAccelerator) and run.spec.cores > 1]
+    left_out = "timelines, buffers, off-chip bytes by tensor and units of the array are drawn of one core only"
+    notes = [f"{', '.join(several)}: {left_out}."] if several else []
+    notes += [f"Tier of cycles, time, bytes and MACs: {tiers}. Energy and area are estimates."]
     return notes + list(dict.fromkeys(note for run in runs for note in run.result.notes))
 
 
@@ -79,21 +85,28 @@ def _hints(run: Run) -> list[Table]:
     )]  # fmt: skip
 
 
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f}"
+
+
 def _layer_table(run: Run) -> Table:
     rows = []
     for number, layer in enumerate(run.result.layers, start=1):
         shares = percentages(layer.classes, layer.cycles)
         rows.append([
-            str(number), layer.name, layer.op, layer.pattern, f"{layer.macs:,}", f"{layer.cycles:,}",
-            f"{layer.cycles / run.result.clock_mhz:,.1f}", f"{100 * layer.cycles / run.result.total_cycles:.1f}",
+            str(number), layer.name, layer.op, layer.pattern, _percent(layer.kept_energy), f"{layer.macs:,}",
+            f"{layer.cycles:,}", f"{layer.cycles / run.result.clock_mhz:,.1f}",
+            f"{100 * layer.cycles / run.result.total_cycles:.1f}",
             f"{100 * layer.utilization:.1f}", layer.bound, f"{layer.dram_bytes:,}",
             *(f"{share:.1f}" for share in shares.values()),
         ])  # fmt: skip
     return Table(
         name="layers", title="Layers", rows=rows,
-        text=f"Cycles sum to the total; classes are percent of the layer's cycles. Tier: {run.result.tier}.",
-        columns=["#", "layer", "op", "pattern", "kept MACs", "cycles", "time (µs)", "of total (%)", "utilisation (%)",
-                 "bound", "off-chip bytes", *(f"{name} (%)" for name in run.result.class_cycles)],
+        text=f"Cycles sum to the total; classes are percent of the layer's cycles. Tier: {run.result.tier}. Kept "
+        "energy: share of the squares of the weights that pruning kept.",
+        columns=["#", "layer", "op", "pattern", "kept energy (%)", "kept MACs", "cycles", "time (µs)",
+                 "of total (%)", "utilisation (%)", "bound", "off-chip bytes",
+                 *(f"{name} (%)" for name in run.result.class_cycles)],
     )  # fmt: skip
 
 
@@ -145,7 +158,7 @@ def _settings(runs: Sequence[Run]) -> Table:
     for name in names:
         values = [str(settings.get(name, "")) for settings in flat]
         if len(set(values)) > 1:
-            rows.append([name, *values])
+            rows.append([name, *(textwrap.shorten(value, _SETTING_CHARACTERS, placeholder=" ...") for value in values)])
     return Table(
         name="settings", title="Settings that differ", columns=["", *"ABCD"[: len(runs)]], rows=rows,
         text="Of the command and of the resolved config." if rows else "None: the same command and config.",

@@ -59,7 +59,9 @@ def key(names: Sequence[str], colors: Sequence[str], title: str | None = None) -
 
 def run_color(runs: Sequence[Run]) -> alt.Color:
     """Return the colour of the runs, by the field `run`."""
-    return alt.Color("run:N", **key([run.label for run in runs], RUN_COLORS[: len(runs)]))
+    names = [run.label for run in runs]
+    columns = alt.Legend(title=None, orient="top", symbolType="square", labelLimit=420, columns=2)
+    return alt.Color("run:N", **{**key(names, RUN_COLORS[: len(runs)]), "legend": columns})
 
 
 def layer_axis(runs: Sequence[Run], number: int) -> alt.X:

@@ -10,7 +10,7 @@ import numpy as np
 from gossamer.arch.isa import ENGINES, Opcode
 from gossamer.pages.execution import busy_shares, spans
 from gossamer.pages.figures import Figure
-from gossamer.pages.run_folder import Run
+from gossamer.pages.run_folder import Execution, Run
 from gossamer.pages.run_style import PLOT_WIDTH, UNLESS_OTHER_PICKED, above, inline, titled
 
 TIMELINE_MARKS = 12_000
@@ -20,7 +20,7 @@ _BINS = 220
 _NAMES = [str(engine).upper() for engine in ENGINES]
 TIME_AXIS = alt.Axis(format=",d", grid=False)
 _LAYER_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8c8c8c")
-"""Colours of layers in turn: neighbours differ."""
+"""Colours of layers in turn: neighbours differ; the last is that of no layer."""
 
 
 def timeline_figure(runs: Sequence[Run], most: int = TIMELINE_MARKS) -> Figure | None:
@@ -46,7 +46,10 @@ def timeline_figure(runs: Sequence[Run], most: int = TIMELINE_MARKS) -> Figure |
         "cycles; click to mark a layer in all charts."
     )
     if any(row["n"] > 1 for rows in tables.values() for row in rows):
-        text += f" There are more instructions than {most:,}: a mark stands for those of an engine that start together."
+        text += (
+            f" There are more instructions than {most:,}: a mark stands for those of an engine that start together; "
+            "simulate --trace writes every one, for Perfetto."
+        )
     zoomed = alt.vconcat(*details, spacing=12).resolve_scale(x="shared")
     return Figure(
         name="timeline", title="Engines over time", text=text, chart=above([*strips, zoomed], 12), tables=tables
@@ -59,6 +62,21 @@ def time_axis(runs: Sequence[Run]) -> tuple[str, list[float]]:
     if len(clocks) > 1:
         return "Time (µs)", [1 / run.result.clock_mhz for run in runs]
     return f"Time (cycles; 1,000 cycles are {1000 / clocks.pop():.4g} µs)", [1.0] * len(runs)
+
+
+def layer_names(execution: Execution) -> str:
+    """Return an expression of the names of the layers, as a list."""
+    return json.dumps([record.name for record in execution.program.layers])
+
+
+LAYER_HUE = f"datum.l < 0 ? {len(_LAYER_COLORS) - 1} : datum.l % {len(_LAYER_COLORS) - 1}"
+"""Expression of the number of the colour of the layer numbered `l`; of no layer: -1."""
+
+
+def layer_color() -> alt.Color:
+    """Return the colour of layers, by the field `hue`."""
+    scale = alt.Scale(domain=list(range(len(_LAYER_COLORS))), range=list(_LAYER_COLORS))
+    return alt.Color("hue:O", legend=None, scale=scale)
 
 
 def _overview(run: Run, scale: float, last: float, *, legend: bool) -> alt.Chart:
@@ -108,7 +126,7 @@ def span_rows(run: Run, scale: float, most: int) -> list[dict[str, Any]]:
 
 def _detail(run: Run, table: str, window: alt.Parameter, title: str) -> alt.Chart:
     assert run.execution is not None
-    layers = json.dumps([record.name for record in run.execution.program.layers])
+    layers = layer_names(run.execution)
     opcodes = json.dumps([Opcode(number).name if number in set(Opcode) else "" for number in range(max(Opcode) + 1)])
     detail: alt.Chart = (
         alt.Chart(alt.NamedData(name=table))
@@ -118,17 +136,14 @@ def _detail(run: Run, table: str, window: alt.Parameter, title: str) -> alt.Char
             what=f"{opcodes}[datum.o] + (datum.n > 1 ? ' and others' : '')",
             instruction="format(datum.i, ',') + (datum.n > 1 ? ' and ' + format(datum.n - 1, ',') + ' more' : '')",
             where="datum.layer + (datum.m ? ' and ' + datum.m + ' more' : '')",
-            hue=f"datum.l < 0 ? {len(_LAYER_COLORS) - 1} : datum.l % {len(_LAYER_COLORS) - 1}",
+            hue=LAYER_HUE,
         )
         .mark_rect(clip=True, cursor="pointer")
         .encode(
             x=alt.X("s:Q", title=title, scale=alt.Scale(domain=window, nice=False), axis=TIME_AXIS),
             x2="f:Q",
             y=alt.Y("engine:N", sort=_NAMES, title=None, scale=alt.Scale(paddingInner=0.15)),
-            color=alt.Color(
-                "hue:O", legend=None,
-                scale=alt.Scale(domain=list(range(len(_LAYER_COLORS))), range=list(_LAYER_COLORS)),
-            ),
+            color=layer_color(),
             opacity=UNLESS_OTHER_PICKED,
             tooltip=[
                 alt.Tooltip("instruction:N"), alt.Tooltip("what:N", title="operation"),
