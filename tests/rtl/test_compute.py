@@ -35,6 +35,10 @@ SMALL = ArrayShape(
 """Builds quickly: of the mutants."""
 
 
+SLOW = (("tiny", Target.XCUP), ("odd", Target.GENERIC), ("wide", Target.ECP5), *((name, Target.VERSAL) for name in SHAPES))
+"""Each target but Versal, which packs as UltraScale+ does, is checked in two shapes, and each shape on two targets."""
+
+
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("compute")
@@ -43,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("name", "target"),
     [
-        pytest.param(name, target, marks=pytest.mark.slow if target is Target.VERSAL else ())
+        pytest.param(name, target, marks=pytest.mark.slow if (name, target) in SLOW else ())
         for name in SHAPES
         for target in Target
     ],

@@ -371,7 +371,7 @@ def check_mutant(builds, tmp_path: Path, name: str, mutant: int, test: str) -> N
     random = generator(9)
     spec = dma_spec(**PORTS[name])
     if test == "errors":
-        check_errors(name, builds, tmp_path, mutant=mutant, limit=400_000)
+        check_errors(name, builds, tmp_path, mutant=mutant, limit=50_000)
         return
     if test == "program":  # far longer than what FETCH holds, so that LOAD and FETCH request in the same cycle
         lines, job = stream_job(random, 80, spec, base=4096, timed=True, limit=30_000, mutant=mutant)
