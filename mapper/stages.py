@@ -106,7 +106,7 @@ def assemble_cores(
         intermediates=tuple(
             replace(layout.binding(place), name=name)
             for name, place in places.items()
-            if place.name not in fixed and place.is_contiguous
+            if place.name not in fixed and place.is_contiguous and not place.on_chip
         ),
         layers=layers, layer_of=layer_of,
         streams=Streams(cores=work.cores, segments=segments, ways=tuple(way for ways in work.ways for way in ways)),

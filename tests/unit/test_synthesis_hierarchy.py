@@ -60,7 +60,9 @@ def test_a_top_that_is_not_there_is_refused() -> None:
         Design(top="core", files=FILES)
 
 
-@pytest.mark.parametrize(("name", "settings"), [("ecp5-tiny", ()), pytest.param("u280-sparse", (), marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("name", "settings"), [("ecp5-tiny", ()), pytest.param("u280-sparse", (), marks=pytest.mark.slow)]
+)
 def test_units_hold_every_module_as_often_as_it_is_instantiated(name: str, settings: tuple[str, ...]) -> None:
     """Brute force: expand the tree of instances, and compare with units times what they contain."""
     spec = load_config(name, settings)
