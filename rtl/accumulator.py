@@ -10,6 +10,7 @@ from gossamer.rtl.array.shape import ArrayShape
 from gossamer.rtl.constant_arithmetic import quotient, times_constant
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.memory.block import BlockMemory
+from gossamer.rtl.own_copy import own_copy
 
 SUM_BITS = 8 * SUM_BYTES
 
@@ -23,14 +24,14 @@ class AccumulatorCell(wiring.Component):
     Members
     -------
     lower_row, upper_row: rows read from the lower and upper half.
-    sums: two signed sums, added to what was read from the half `upper` names, or to zero if `clear`.
+    sums: two signed sums, added to what was read from the half `upper` names, or to zero if `clear` a cycle before.
     write_row, write_lower, write_upper: where the result goes.
-    view_upper: half whose words appear in `view`.
+    view_upper: half whose words appear in `view` a cycle later.
 
     Protocol
     --------
-    A row in cycle t is read for `sums`, `clear`, `upper` and the writes of cycle t + 2, and for `view` of t + 2. A row
-    written in cycle t may be read from t + 1 on.
+    A row in cycle t is read for `clear` and `view_upper` of cycle t + 1, and for `sums`, `upper`, the writes and `view`
+    of t + 2. A row written in cycle t may be read from t + 1 on.
 
     Latency and throughput
     ----------------------
@@ -61,11 +62,12 @@ class AccumulatorCell(wiring.Component):
         new = Signal(CELL_CHAINS * SUM_BITS)
         lower = self._half(m, "lower", self.shape.half_rows, self.lower_row, self.write_lower, new)
         upper = self._half(m, "upper", self.shape.upper_rows, self.upper_row, self.write_upper, new)
-        before = Mux(self.clear, 0, Mux(self.upper, upper, lower))
+        clear, view_upper = (own_copy(m, f"own_{name}", getattr(self, name)) for name in ("clear", "view_upper"))
+        before = Mux(clear, 0, Mux(self.upper, upper, lower))
         for chain in range(CELL_CHAINS):
             added = self.sums.word_select(chain, bits).as_signed()
             m.d.comb += new.word_select(chain, SUM_BITS).eq(before[chain * SUM_BITS : (chain + 1) * SUM_BITS] + added)
-        m.d.comb += self.view.eq(Mux(self.view_upper, upper, lower))
+        m.d.comb += self.view.eq(Mux(view_upper, upper, lower))
         return m
 
     def _half(self, m: Module, name: str, rows: int, read_row: Value, write: Value, new: Value) -> Signal:
@@ -211,7 +213,7 @@ class Accumulator(wiring.Component):
     def _write(self, m: Module, banks: Copies, row: Signal, reading: Signal) -> None:
         """Write back what was read two cycles before."""
         shape = self.shape
-        clear = Signal(3, reset_less=True)
+        clear = Signal(2, reset_less=True)
         rows = Signal(2 * len(row), reset_less=True)
         writing = Signal(2 * shape.lanes)
         m.d.sync += [
@@ -241,14 +243,14 @@ class Accumulator(wiring.Component):
         ]
         conflict = Signal(3)
         lanes = Signal(2 * len(view_lane), reset_less=True)
-        halves = Signal(2, reset_less=True)
+        half = Signal(reset_less=True)
         group_bits = shape.group_size.bit_length() - 1
         group = self.acc_channel[group_bits:]
         groups = Signal(2 * len(group), reset_less=True)
         m.d.sync += [
             conflict.eq(Cat(self.acc_valid & Mux(view_row[-1], busy_half[1], busy_half[0]), conflict)),
             lanes.eq(Cat(view_lane, lanes)),
-            halves.eq(Cat(view_row[-1], halves)),
+            half.eq(view_row[-1]),
             groups.eq(Cat(group, groups)),
         ]
         entry_bits = shape.chains * SUM_BITS
@@ -256,7 +258,7 @@ class Accumulator(wiring.Component):
         entry_sums = Signal(entry_bits)
         shown = Signal(SUM_BITS * shape.vector_lanes, reset_less=True)
         m.d.comb += [
-            banks.view_upper.eq(halves[-1]),
+            banks.view_upper.eq(half),
             entry_sums.eq(_chosen(rows, lanes[len(view_lane) :])),
             self.acc_data.eq(shown),
             self.acc_conflict.eq(conflict[-1]),

@@ -60,7 +60,7 @@ class Copies(wiring.Component):
     component: what is instantiated; two components of one module name must be the same hardware.
     count: number of instances, at least 1.
     shared: names of inputs that all copies see.
-    reset: resets the copies as well as the reset of the domain does; absent if only that shall.
+    reset: resets the copies; absent: the reset of the domain.
 
     Raises
     ------
@@ -72,7 +72,7 @@ class Copies(wiring.Component):
     ) -> None:
         self.component = component
         self._has_clock, self._has_reset = has_clock(component), has_reset(component)
-        self._reset = ResetSignal() if reset is None else ResetSignal() | reset
+        self._reset = ResetSignal() if reset is None else reset
         self.count = count
         self.shared = frozenset(shared)
         self.ports = flat_ports(component)

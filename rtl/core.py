@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -19,6 +19,7 @@ from gossamer.rtl.copies import Copies
 from gossamer.rtl.dma.dma import Dma
 from gossamer.rtl.dma.parameters import MULTIPLIER_BITS, memory_port, port_prefixes, read_members, write_members
 from gossamer.rtl.engine import EngineControl
+from gossamer.rtl.global_net import GlobalNet
 from gossamer.rtl.memory.activation import ActivationBuffer
 from gossamer.rtl.memory.window import WindowBuffer
 from gossamer.rtl.vector.engine import VectorEngine
@@ -77,7 +78,7 @@ class Core(wiring.Component):
         m = Module()
         spec = self.spec
         m.submodules.control = control = Copies(Control(spec))
-        reset = control.reset
+        reset = self._engine_reset(m, control)
         dma = Copies(Dma(memory_port(spec), spec.axi.ports, MULTIPLIER_BITS[self.target], self.several), reset=reset)
         m.submodules.dma = dma
         m.submodules.compute = compute = Copies(ComputeEngine(ArrayShape.of(spec, self.target)), reset=reset)
@@ -106,6 +107,14 @@ class Core(wiring.Component):
             dma.read_data.eq(activations.store_data),
         ]
         return m
+
+    def _engine_reset(self, m: Module, control: Any) -> Value:
+        """Return the reset of DMA, COMPUTE and VECTOR: a register for all of them, after rst and before every run."""
+        held = Signal(init=1, name="engine_reset")
+        m.d.sync += held.eq(control.resets)
+        m.submodules.engine_reset = net = Copies(GlobalNet(self.target))
+        m.d.comb += net.value.eq(held)
+        return net.everywhere
 
     def _boundary(self, m: Module, control: Any, dma: Any) -> None:
         """Connect the ports of the core."""

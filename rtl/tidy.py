@@ -9,7 +9,7 @@ from collections import Counter
 
 _IDENTIFIER = re.compile(r"\\\S+ |\b[A-Za-z_][\w$]*")
 _CONSTANT = re.compile(r"\d+'s?[bdh][0-9a-fxz?_]+")
-_ATTRIBUTE = re.compile(r"^ *\(\*.*\*\)\n", re.M)
+_ATTRIBUTE = re.compile(r"^ *\(\*(?! keep = ).*\*\)\n", re.M)
 _ZERO_MEMORY = re.compile(r"^  initial begin\n(?:    .*\[\d+\] = \d+'[hd]0+;\n)+  end\n", re.M)
 _COMBINATIONAL = re.compile(r"^  always @\* begin\n.*?^  end\n", re.M | re.S)
 _TRIGGER = re.compile(r"^    if \((\\\$auto\S+ )\) begin end\n", re.M)
@@ -26,7 +26,7 @@ _KEYWORDS = frozenset({"begin", "end", "if", "else", "case", "casez", "endcase",
 
 
 def tidy(text: str) -> str:
-    """Return a module without attributes, triggers, unused names and memories cleared to zero; number names shortened.
+    """Return a module without attributes but `keep`, triggers, unused names and memories cleared to 0; names shorter.
 
     A memory keeps its initial value unless all of it is 0: hardware must not rely on it, since UltraRAM has none and a
     second run finds what the first left.

@@ -42,7 +42,7 @@ class Control(wiring.Component):
     fetch_fault, fetch_address: FETCH was answered with an error, and the address asked.
     load, compute, vector, store: the engines, see `EngineControl`.
     memory_quiet: no transfer on any memory port is under way, or about to be.
-    reset: for one cycle: FETCH and all engines must forget what they do.
+    resets: for one cycle: in the next one, FETCH and all engines must forget what they do.
     start: FETCH must begin with `base` and `length` in the next cycle, which is cycle 0 of the run.
     running: cycles 0 to the one in which END was dispatched or an error came. base: address of
     the program; length: its instructions.
@@ -79,7 +79,7 @@ class Control(wiring.Component):
                 "fetch_address": In(ADDRESS_BITS),
                 **{engine.value: In(EngineControl()) for engine in ENGINES},
                 "memory_quiet": In(1),
-                "reset": Out(1),
+                "resets": Out(1),
                 "start": Out(1),
                 "running": Out(1),
                 "base": Out(ADDRESS_BITS),
@@ -137,7 +137,7 @@ class Control(wiring.Component):
             run.memory_quiet.eq(self.memory_quiet),
             self.interrupt.eq(registers.interrupt),
             self.base.eq(registers.base),
-            self.reset.eq(run.reset),
+            self.resets.eq(run.resets),
             self.start.eq(run.start),
             self.running.eq(run.running),
         ]

@@ -77,7 +77,7 @@ class InstructionQueue(wiring.Component):
         m.d.comb += [
             self.rooms.eq(~held[-2] if self.depth > 1 else 0),
             self.valid.eq(held[0]),
-            write.en.eq(self.push),
+            write.en.eq(self.room),  # what is not pushed is written over
             write.addr.eq(last),
             write.data.eq(self.instruction),
             read.addr.eq(first),

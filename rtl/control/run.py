@@ -46,7 +46,8 @@ class RunControl(wiring.Component):
     cycle later.
     dispatched: instructions dispatched; like `cause` and `address`, a cycle after `fault`. settled: all counters are
     exact.
-    reset: clear engines, queues, tokens and counters, one cycle. start: the next cycle is cycle 0 of the run.
+    resets: in the next cycle, engines must forget what they do. reset: in that cycle; clear queues, tokens and
+    counters. start: the next cycle is cycle 0 of the run.
     running: cycles 0 to that of END or the error.
     active, done, failed, resetting: bits of the STATUS register.
     finished: a run became done or failed in this cycle.
@@ -86,6 +87,7 @@ class RunControl(wiring.Component):
                 "address": In(ADDRESS_BITS),
                 "dispatched": In(COUNT_BITS),
                 "settled": In(1),
+                "resets": Out(1),
                 "reset": Out(1),
                 "start": Out(1),
                 "running": Out(1),
@@ -146,9 +148,10 @@ class RunControl(wiring.Component):
         if self.several:
             self._gather(m, state, ended)
         m.d.sync += [
-            self.reset.eq(resets & ~self.reset_command),
+            self.reset.eq(self.resets),
             self.start.eq((state == RunState.PREPARE) & prepared & self.config_matches & ~self.reset_command),
         ]
+        m.d.comb += self.resets.eq(resets & ~self.reset_command)
         m.d.comb += failing.eq(self.fault & (self.running | ended[0]))
         m.d.sync += catch.eq(failing & ~caught)
         with m.If(failing):

@@ -1,13 +1,13 @@
 """Read the instruction stream ahead of dispatch."""
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from gossamer.arch.isa import INSTRUCTION_BYTES
 from gossamer.arch.registers import ErrorCause
-from gossamer.arch.timing import FETCH_BUFFER_BYTES, FETCH_REQUEST_CYCLES, FETCH_ROOM_CYCLES
+from gossamer.arch.timing import FETCH_BUFFER_BYTES, FETCH_BURST_BYTES, FETCH_REQUEST_CYCLES, FETCH_ROOM_CYCLES
 from gossamer.rtl.dma.parameters import ADDRESS_BITS, BURST_LENGTH_BITS, OFFSET_BITS, MemoryPort
 from gossamer.rtl.engine import INSTRUCTION_BITS
 
@@ -15,6 +15,7 @@ ENTRIES = FETCH_BUFFER_BYTES // INSTRUCTION_BYTES
 """Instructions the buffer holds."""
 
 assert (FETCH_REQUEST_CYCLES, FETCH_ROOM_CYCLES) == (2, 3)
+assert FETCH_BUFFER_BYTES >= 2 * FETCH_BURST_BYTES  # the first instruction has left when the buffer is full
 
 
 class Fetch(wiring.Component):
@@ -150,6 +151,8 @@ class Fetch(wiring.Component):
         beat = self.port.beat_bytes
         row_bytes = max(beat, INSTRUCTION_BYTES)
         beats, words = row_bytes // beat, row_bytes // INSTRUCTION_BYTES
+        # Where the next beat goes is free before it comes, unless the row holds another instruction that has not left.
+        writes = self.beat if words > 1 else Const(1)
         rows = FETCH_BUFFER_BYTES // row_bytes
         lane, word = ceil_log2(beats), ceil_log2(words)
         m.submodules.buffer = buffer = memory.Memory(shape=8 * row_bytes, depth=rows, init=())
@@ -165,7 +168,7 @@ class Fetch(wiring.Component):
             after.eq(arrived + 1),
             write.addr.eq(arrived[lane:]),
             write.data.eq(self.data.replicate(beats)),
-            write.en.eq(Mux(self.beat, 1 << arrived[:lane], 0)),
+            write.en.eq(Mux(writes, 1 << arrived[:lane], 0)),
             read.addr.eq(following[word:]),
             comes.eq((complete != following) & (self._more(m, moves & comes) if words > 1 else 1)),
             moves.eq(~present | self.ready),

@@ -76,7 +76,10 @@ def _ports(ports: Sequence[Port], buses: Sequence[Bus]) -> str:
     """Return the port table and one line per bus."""
     rows: list[tuple[object, ...]] = [(f"`{CLOCK}`", "input", 1), (f"`{RESET}`", "input", 1)]
     rows += [(f"`{port.name}`", "input" if port.is_input else "output", port.bits) for port in ports]
-    text = "All ports are synchronous to the rising edge of `clk`; `rst` is synchronous and active high.\n\n"
+    text = (
+        "All ports are synchronous to the rising edge of `clk`; `rst` is synchronous and active high. It reaches "
+        "thousands of\nregisters: bring it over a global net.\n\n"
+    )
     for bus in buses:
         kind = "AXI4-Lite" if bus.is_lite else "AXI4"
         role = "master: instructions, weights, activations" if bus.is_master else "slave: the registers below"

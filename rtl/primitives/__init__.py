@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from gossamer.rtl.verilog import VerilogModule
 
-PRIMITIVES = ("DSP48E2", "DSP58", "L6MUX21", "MULT18X18D", "MUXF7", "MUXF8", "PFUMX")
+PRIMITIVES = ("DCCA", "DSP48E2", "DSP58", "L6MUX21", "MULT18X18D", "MUXF7", "MUXF8", "PFUMX")
 """What there is a model of, `<name in lower case>.v` in this package. A model names what it covers."""
 
 

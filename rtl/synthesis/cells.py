@@ -26,7 +26,7 @@ WIDE_MUXES = frozenset({"MUXF7", "MUXF8", "MUXF9", "PFUMX", "L6MUX21"})
 REGISTERS = frozenset({"FDRE", "FDSE", "FDCE", "FDPE", "TRELLIS_FF"})
 MULTIPLIERS = frozenset({"DSP48E2", "MULT18X18D"})
 BLOCK_MEMORIES = frozenset({"RAMB36E2", "RAMB18E2", "URAM288", "DP16KD", "PDPW16KD"})
-_FREE = frozenset({"$scopeinfo", "GND", "VCC", "BUFG", "IBUF", "OBUF", "ALU54B"}) | WIDE_MUXES
+_FREE = frozenset({"$scopeinfo", "GND", "VCC", "BUFG", "IBUF", "OBUF", "DCCA", "ALU54B"}) | WIDE_MUXES
 
 LUTS: dict[Target, dict[str, int]] = {Target.XCUP: _LUT6, Target.ECP5: _LUT4}
 """LUTs by primitive; carry cells of UltraScale+ have their LUTs counted as such."""

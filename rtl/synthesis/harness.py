@@ -1,7 +1,8 @@
 """Wrap a core so that it can be placed and routed whole: it has more ports than a package has pins.
 
 Every input comes from a register of a shift register, every output goes into one: the paths between core and harness
-start and end in registers, as they would in a system, and nothing of the core is optimised away.
+start and end in registers, as they would in a system, and nothing of the core is optimised away. The reset comes over
+a global net.
 """
 
 from collections.abc import Sequence
@@ -16,13 +17,15 @@ CORE = "core"
 
 _TEXT = """\
 module {harness}(input clk, input reset_pin, input serial_in, input capture_pin, output serial_out);
-  reg rst, capture;
+  reg reset, capture;
+  wire {reset};
+  DCCA global_reset(.CLKI(reset), .CE(1'b1), .CLKO({reset}));
   (* keep *) reg [{last_in}:0] drive;
   (* keep *) reg [{last_out}:0] seen;
   wire [{last_out}:0] outputs;
   assign serial_out = seen[{last_out}];
   always @(posedge clk) begin
-    rst <= reset_pin;
+    reset <= reset_pin;
     capture <= capture_pin;
     drive <= {{drive, serial_in}};
     seen <= capture ? outputs : {{seen, drive[{last_in}]}};
@@ -44,5 +47,11 @@ def harness_text(top: str, ports: Sequence[Port]) -> str:
         wire = "drive" if port.is_input else "outputs"
         pins.append(f"    .{port.name}({wire}[{low + port.bits - 1}:{low}])")
     return _TEXT.format(
-        harness=HARNESS, top=top, core=CORE, last_in=used[True] - 1, last_out=used[False] - 1, pins=",\n".join(pins)
+        harness=HARNESS,
+        reset=RESET,
+        top=top,
+        core=CORE,
+        last_in=used[True] - 1,
+        last_out=used[False] - 1,
+        pins=",\n".join(pins),
     )

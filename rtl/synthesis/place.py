@@ -20,6 +20,9 @@ SEEDS = 3
 PACKAGE = "CABGA381"
 DEVICES = {"LFE5U-12F": "--12k", "LFE5U-25F": "--25k", "LFE5U-45F": "--45k", "LFE5U-85F": "--85k"}
 
+PLACER = "static"
+"""nextpnr's electrostatic placer: faster than its default by what both say after placement (docs/decisions/0013)."""
+
 ROUTER = "router2"
 """nextpnr's negotiating router: its first one does not finish a core of 45,000 LUTs in hours."""
 
@@ -121,7 +124,7 @@ def place_and_route(
             arguments = [
                 device_option(part), "--package", PACKAGE, "--speed", str(speed_grade), "--json", relative,
                 "--freq", f"{target_mhz:g}", "--seed", str(seed), "--timing-allow-fail", "--lpf-allow-unconstrained",
-                "--router", ROUTER,
+                "--placer", PLACER, "--router", ROUTER,
                 "--report", part_report.name, "--quiet", "--log", report.with_suffix(".log").name,
             ]  # fmt: skip
             run_tool(

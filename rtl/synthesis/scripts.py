@@ -37,6 +37,9 @@ def preparation_script(target: Target, top: str, files: Sequence[str], units: Se
         *(f"read_verilog {path}" for path in files),
         f"hierarchy -check -top {top}",
         "proc",
+        "select a:keep %ci1:+[Q] t:$*ff* %i",  # registers whose output must be kept are not merged
+        "setattr -set keep 1",
+        "select -clear",
         *(f"setattr -mod -set keep_hierarchy 1 {name}" for name in units),
         "flatten",
         "opt_clean",

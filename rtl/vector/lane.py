@@ -9,6 +9,7 @@ from gossamer.arch.target import Target
 from gossamer.arch.timing import VECTOR_SUM_CYCLES
 from gossamer.dataflow.numerics import ADDEND_FACTOR_BITS, MAX_SHIFT, MIN_SHIFT, REQUANTIZE_DTYPE
 from gossamer.rtl.copies import Copies
+from gossamer.rtl.own_copy import own_copy
 from gossamer.rtl.vector.arithmetic import LIMITS_BITS, MULTIPLY_LATENCY, SHIFT_LATENCY, Multiplier, RoundingShift
 from gossamer.rtl.vector.lane_sum import OPERANDS, SUM_LATENCY, LaneSum
 from gossamer.rtl.vector.part_product import PART_LATENCY, part_product
@@ -137,8 +138,9 @@ class VectorLane(wiring.Component):
     Members
     -------
     operand, accumulator: what this channel takes in, one step of an operation per cycle.
-    requantize, multiply, maximum, add: the operation, held; none of them: average, table or copy. To requantize, the
-        operand is `accumulator`, and its constants are the channel's own; else it is `operand`, and they are below.
+    requantize, multiply, maximum, add: the operation, held from two cycles before the first operand on; none of them:
+        average, table or copy. To requantize, the operand is `accumulator`, and its constants are the channel's own;
+        else it is `operand`, and they are below.
     offset: added to the operand (minus its zero point), one cycle after it.
     first: two cycles after the operand: it begins a window.
     factor: multiplier, `FACTOR_STAGE` - 1 cycles after the operand. It multiplies the product of the last two operands
@@ -194,20 +196,23 @@ class VectorLane(wiring.Component):
             constants.shift_row.eq(self.shift_row),
             table.write.eq(self.table_write), table.write_row.eq(self.table_row), table.write_data.eq(self.table_data),
         ]  # fmt: skip
+        requantize, multiply, maximum, add = (
+            own_copy(m, f"own_{name}", getattr(self, name)) for name in ("requantize", "multiply", "maximum", "add")
+        )
         taken, centred, factor = (Signal(signed(32), name=name) for name in ("taken", "centred", "factor"))
         m.d.sync += [
-            taken.eq(Mux(self.requantize, self.accumulator.as_signed(), self.operand)),
-            centred.eq(taken + Mux(self.requantize, constants.bias.as_signed(), self.offset)),
-            factor.eq(Mux(self.requantize, constants.multiplier.as_signed(), self.factor)),
+            taken.eq(Mux(requantize, self.accumulator.as_signed(), self.operand)),
+            centred.eq(taken + Mux(requantize, constants.bias.as_signed(), self.offset)),
+            factor.eq(Mux(requantize, constants.multiplier.as_signed(), self.factor)),
         ]
-        m.d.comb += [multiplier.x.eq(self._gathered(m, centred)), multiplier.y.eq(factor)]
+        m.d.comb += [multiplier.x.eq(self._gathered(m, centred, multiply, maximum)), multiplier.y.eq(factor)]
         before = Signal(signed(SUM_BITS))
         total = Signal(signed(64))
         amount = Signal(6)
         product = multiplier.product.as_signed()
         m.d.sync += [
-            before.eq(Mux(self.add, product, 0)), total.eq(product + before),
-            amount.eq(Mux(self.requantize, constants.amount, self.amount)),
+            before.eq(Mux(add, product, 0)), total.eq(product + before),
+            amount.eq(Mux(requantize, constants.amount, self.amount)),
         ]  # fmt: skip
         m.d.comb += [
             shift.value.eq(total), shift.amount.eq(amount), shift.limits.eq(self.limits),
@@ -223,7 +228,7 @@ class VectorLane(wiring.Component):
         m.d.comb += [adder.a.eq(kept), adder.b.eq(self.operand), self.result.eq(Mux(self.adds, adder.sum, kept))]
         return m
 
-    def _gathered(self, m: Module, centred: Signal) -> Value:
+    def _gathered(self, m: Module, centred: Signal, multiply: Signal, maximum: Signal) -> Value:
         """Return what a window's operands amount to so far, or the product of the last two, PART_LATENCY cycles later.
 
         Operands of MAXIMUM have 9 bits, as those of MULTIPLY.
@@ -233,6 +238,6 @@ class VectorLane(wiring.Component):
         smaller = centred[:9].as_signed() <= gathered[:9].as_signed()
         product = part_product(m, "product", before, centred[:9].as_signed(), self.target)
         m.d.sync += [before.eq(centred), late.eq(gathered)]
-        with m.If(~(self.maximum & ~self.first & smaller)):
-            m.d.sync += gathered.eq(Mux(self.first | self.maximum, centred, gathered + centred))
-        return Mux(self.multiply, product, late)
+        with m.If(~(maximum & ~self.first & smaller)):
+            m.d.sync += gathered.eq(Mux(self.first | maximum, centred, gathered + centred))
+        return Mux(multiply, product, late)

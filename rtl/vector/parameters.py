@@ -160,21 +160,20 @@ class ParameterLoader(wiring.Component):
         block = Signal(blocks, init=1)
         next_block = Signal(blocks, init=1)
         row = Signal(len(self.entries_row))
-        complete = Signal()
+        written = Signal(blocks)  # blocks of lanes whose entries are complete
         gathered = Signal(ENTRY_READS * width)
-        lane_bits = Cat(bit.replicate(self.entry_count) for bit in block) if blocks > 1 else complete
         m.d.comb += [
             self.entries.eq(gathered.replicate(blocks)),
-            self.entries_write.eq(Mux(complete, lane_bits if blocks > 1 else -1, 0)),
+            self.entries_write.eq(Cat(bit.replicate(self.entry_count) for bit in written)),
             next_block.eq(block.rotate_left(1)),
         ]
-        m.d.sync += [complete.eq(0), gathered.eq(Cat(older, old, self.data[:width]))]
+        m.d.sync += [written.eq(0), gathered.eq(Cat(older, old, self.data[:width]))]
         with m.If(self.begin):
             m.d.sync += [taken.eq(0), block.eq(1 << (blocks - 1)), row.eq(-1)]
         with m.Elif(is_entries):
             m.d.sync += [old.eq(self.data[:width]), older.eq(old), taken.eq(taken + 1)]
             with m.If(taken == ENTRY_READS - 1):
-                m.d.sync += [taken.eq(0), complete.eq(1), block.eq(next_block)]
+                m.d.sync += [taken.eq(0), written.eq(next_block), block.eq(next_block)]
                 with m.If(next_block[0]):
                     m.d.sync += row.eq(row + 1)
         m.d.comb += self.entries_row.eq(row)

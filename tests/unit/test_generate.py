@@ -119,7 +119,7 @@ def test_files_named_in_scripts_exist(tmp_path: Path) -> None:
     folder = tmp_path / "core"
     verilog = sorted(path for path in report.files if path.startswith("verilog/"))
     models = sorted(path for path in report.files if path.startswith("simulation/"))
-    assert models == ["simulation/L6MUX21.v", "simulation/MULT18X18D.v", "simulation/PFUMX.v"]
+    assert models == ["simulation/DCCA.v", "simulation/L6MUX21.v", "simulation/MULT18X18D.v", "simulation/PFUMX.v"]
     assert (folder / "simulation.f").read_text().split() == models
     listed = (folder / "filelist.f").read_text().split()
     assert listed[0] == f"verilog/{report.top}.v"
