@@ -62,8 +62,9 @@ class AccumulatorCell(wiring.Component):
         new = Signal(CELL_CHAINS * SUM_BITS)
         lower = self._half(m, "lower", self.shape.half_rows, self.lower_row, self.write_lower, new)
         upper = self._half(m, "upper", self.shape.upper_rows, self.upper_row, self.write_upper, new)
-        clear, view_upper = (own_copy(m, f"own_{name}", getattr(self, name)) for name in ("clear", "view_upper"))
-        before = Mux(clear, 0, Mux(self.upper, upper, lower))
+        clear, view_upper = own_copy(m, Cat(self.clear, self.view_upper))
+        before = Signal(len(new))
+        m.d.comb += before.eq(Mux(clear, 0, Mux(self.upper, upper, lower)))
         for chain in range(CELL_CHAINS):
             added = self.sums.word_select(chain, bits).as_signed()
             m.d.comb += new.word_select(chain, SUM_BITS).eq(before[chain * SUM_BITS : (chain + 1) * SUM_BITS] + added)

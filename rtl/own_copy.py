@@ -3,8 +3,8 @@
 from amaranth.hdl import Module, Signal, Value
 
 
-def own_copy(m: Module, name: str, value: Value) -> Signal:
+def own_copy(m: Module, value: Value) -> Signal:
     """Return a register with what `value` was a cycle ago, which synthesis does not share with equal ones."""
-    held = Signal(len(value), name=name, reset_less=True, attrs={"keep": "true"})
+    held = Signal(len(value), name="own", reset_less=True, attrs={"keep": "true"})
     m.d.sync += held.eq(value)
     return held

@@ -1,6 +1,6 @@
 """One channel of a VECTOR beat: from operand bytes or an accumulator to the int8 result."""
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -196,9 +196,7 @@ class VectorLane(wiring.Component):
             constants.shift_row.eq(self.shift_row),
             table.write.eq(self.table_write), table.write_row.eq(self.table_row), table.write_data.eq(self.table_data),
         ]  # fmt: skip
-        requantize, multiply, maximum, add = (
-            own_copy(m, f"own_{name}", getattr(self, name)) for name in ("requantize", "multiply", "maximum", "add")
-        )
+        requantize, multiply, maximum, add = own_copy(m, Cat(self.requantize, self.multiply, self.maximum, self.add))
         taken, centred, factor = (Signal(signed(32), name=name) for name in ("taken", "centred", "factor"))
         m.d.sync += [
             taken.eq(Mux(requantize, self.accumulator.as_signed(), self.operand)),

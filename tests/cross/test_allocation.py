@@ -9,7 +9,7 @@ import numpy as np
 from gossamer.dataflow.program import RegionKind
 from gossamer.mapper.allocate import OffChip, Request, align
 
-GRAPHS = 40
+GRAPHS = 20
 
 
 def gap_benchmark() -> ModuleType:

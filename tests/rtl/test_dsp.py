@@ -3,9 +3,11 @@ and on the netlist, and what synthesis makes of the array.
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -398,6 +400,10 @@ def mutated(sources: tuple[VerilogModule, ...], name: str, pattern: str, replace
     return tuple(changed)
 
 
+def _slow_in(slow: Collection[str], name: str) -> Any:
+    return pytest.param(name, marks=pytest.mark.slow if name in slow else ())
+
+
 def shape_of(module: str) -> ArrayShape:
     if module.startswith("dsp_adder"):
         return SEGMENTS[4]
@@ -406,7 +412,14 @@ def shape_of(module: str) -> ArrayShape:
     return SMALL if module == "dsp_cascade" else replace(SMALL, target=Target.ECP5)
 
 
-@pytest.mark.parametrize("mutant", LOGIC_MUTANTS)
+SLOW_MUTANTS = (
+    "lanes swapped", "high lane unsigned", "segments below not added", "carry between two sums", "one register of A",
+    "output register lost", "logic", "quarters",
+)  # fmt: skip
+"""Faults whose module is checked with another fault by a test that is not slow."""
+
+
+@pytest.mark.parametrize("mutant", [_slow_in(SLOW_MUTANTS, mutant) for mutant in LOGIC_MUTANTS])
 def test_mutants_fail_the_bench(mutant: str, tmp_path: Path) -> None:
     name, pattern, replacement = LOGIC_MUTANTS[mutant]
     shape = shape_of(name)
@@ -416,7 +429,7 @@ def test_mutants_fail_the_bench(mutant: str, tmp_path: Path) -> None:
         simulate(changed, tmp_path, "mutant", "instructions", tmp_path / "case.npz")
 
 
-@pytest.mark.parametrize("use", UNCOVERED)
+@pytest.mark.parametrize("use", [_slow_in(SLOW_MUTANTS, use) for use in UNCOVERED])
 def test_models_stop_at_uses_they_do_not_cover(use: str, tmp_path: Path) -> None:
     name, pattern, replacement, message = UNCOVERED[use]
     shape = shape_of(name)

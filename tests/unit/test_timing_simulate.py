@@ -8,10 +8,10 @@ from hand_programs import small_spec
 from timing_programs import timing_program
 
 from gossamer.arch.errors import ProgramError, SelfCheckError
-from gossamer.arch.isa import MOST_TOKENS, Engine, Opcode
+from gossamer.arch.isa import Engine, Opcode
 from gossamer.arch.timing import COMPLETION_CYCLES, compute_cycles, compute_fill_cycles
 from gossamer.dataflow.program import LayerRecord
-from gossamer.sim import attribution
+from gossamer.sim import attribution, timing
 from gossamer.sim.results import CycleClass, TrafficKind
 from gossamer.sim.timing import peak_macs_per_cycle, simulate
 
@@ -116,14 +116,16 @@ def test_classes_of_overlapping_spans_go_to_the_first_that_applies() -> None:
     assert classes[1].tolist() == [6, 2, 2, 10, 0, 5]
 
 
-def test_more_tokens_than_a_semaphore_holds_are_refused() -> None:
+def test_more_tokens_than_a_semaphore_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The RTL stops with TOKEN_OVERFLOW; a token less is fine."""
+    most = 300
+    monkeypatch.setattr(timing, "MOST_TOKENS", most)
     spec = small_spec()
     given = (Opcode.LOAD, {"ny": 0, "nx": 1, "run_bytes": 1, "pad_top": 1, "release": COMPUTE_BIT})
-    full = timing_program([given] * MOST_TOKENS)
-    assert simulate(full, spec).engines[Engine.LOAD].instructions == MOST_TOKENS
+    full = timing_program([given] * most)
+    assert simulate(full, spec).engines[Engine.LOAD].instructions == most
     words = np.concatenate([full.instructions[:1], full.instructions])
     program = replace(full, instructions=words, layer_of=np.full(len(words), -1, np.int32))
-    message = f"instruction {MOST_TOKENS} gives compute a token while its semaphore for load holds {MOST_TOKENS}"
+    message = f"instruction {most} gives compute a token while its semaphore for load holds {most}"
     with pytest.raises(ProgramError, match=message):
         simulate(program, spec)
