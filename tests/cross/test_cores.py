@@ -138,7 +138,7 @@ def batched_case(seed: int, cores: int) -> tuple[Network, SparseAccelerator, dic
     return network, spec, random_inputs(network, seed)
 
 
-@pytest.mark.parametrize("cores", [2, 3])
+@pytest.mark.parametrize("cores", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_random_networks_by_images(cores: int) -> None:
     """Every kind of layer; each core at its own pace, as the replay runs them, in memory that no other one touches."""
     found = [case for case in (batched_case(seed, cores) for seed in range(200, 216)) if case is not None]

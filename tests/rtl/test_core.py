@@ -92,6 +92,7 @@ def test_one_core_runs_every_pattern_back_to_back(core: BuiltCore, tmp_path: Pat
     assert_layer_values(network, candidate, results[candidate.name].memory)
 
 
+@pytest.mark.slow
 def test_a_core_of_groups_of_16_runs_every_pattern(wide_core: BuiltCore, tmp_path: Path) -> None:
     network = pattern_network((NmPattern(4, 16), *PATTERNS, NmPattern(1, 16), NmPattern(8, 16)), outputs=40)
     candidates = [
@@ -144,6 +145,7 @@ def test_every_multiplier_works_in_every_cycle_but_the_fill(core: BuiltCore, tmp
     assert_steady_state(core, PATTERNS, tmp_path, 6, 8)
 
 
+@pytest.mark.slow
 def test_so_it_does_with_groups_of_16(wide_core: BuiltCore, tmp_path: Path) -> None:
     assert_steady_state(wide_core, (None, NmPattern(2, 16), NmPattern(4, 16), NmPattern(8, 16)), tmp_path, 4, 8)
 

@@ -131,6 +131,7 @@ def mutants() -> BuiltCore:
     return build_mutants(core_spec(*SETTINGS), list(MUTANTS.values()))
 
 
+@pytest.mark.slow
 def test_mutants_are_found(mutants: BuiltCore, good: Prepared, tmp_path: Path) -> None:
     for number, name in enumerate(["none", *MUTANTS]):
         (check,), _ = mutants.verify([good.candidate], tmp_path, drive={"mutant": number})

@@ -107,7 +107,7 @@ def test_extremes_fill_dot_products(tmp_path: Path) -> None:
         simulate(modules(VERSAL[5]), tmp_path, f"extremes-{weight}", "instructions", tmp_path / "case.npz")
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow), 5])
+@pytest.mark.parametrize("count", [2, *(pytest.param(count, marks=pytest.mark.slow) for count in (4, 5))])
 def test_extremes_fill_all_segments(count: int, tmp_path: Path) -> None:
     """Both halves of the adders reach their largest and smallest sums; five segments are four and one."""
     shape = replace(LONGEST, chain_length=7 * count, weight_rows_per_cycle=count)
@@ -238,6 +238,7 @@ def test_the_netlist_passes_the_bench(netlist: Netlist, tmp_path: Path) -> None:
     simulate(netlist_modules(netlist), tmp_path, "extremes", "instructions", tmp_path / "extremes.npz")
 
 
+@pytest.mark.slow
 def test_the_netlist_of_dot_products_passes_the_bench(tmp_path: Path) -> None:
     netlist = synthesize(array_of(VERSAL_NETLIST), tmp_path / "netlist")
     check_dot_products(netlist, VERSAL_NETLIST)
@@ -320,7 +321,7 @@ def test_a_dsp58_takes_two_lanes_or_three_segments(shape: ArrayShape, products_p
     [
         pytest.param(DSPS_256, marks=pytest.mark.slow),
         replace(SMALL, chain_length=4, lanes=4),
-        replace(SMALL, group_size=8, chain_length=4, lanes=4),
+        pytest.param(replace(SMALL, group_size=8, chain_length=4, lanes=4), marks=pytest.mark.slow),
         replace(SMALL, group_size=16, chain_length=4, vector_lanes=16),
         replace(SMALL, chains=16, chain_length=8, weight_rows_per_cycle=2),
         replace(SMALL, group_size=8, chain_length=8, weight_rows_per_cycle=2, lanes=4),

@@ -62,7 +62,11 @@ def activation(overrides: Sequence[str]) -> tuple[tuple[VerilogModule, ...], dic
     return verilog_modules(component), environment
 
 
-@pytest.mark.parametrize("overrides", [SMALL, ODD, ONE_LANE, FOUR_PORTS], ids=["tiny", "odd", "one", "four ports"])
+@pytest.mark.parametrize(
+    "overrides",
+    [SMALL, ODD, pytest.param(ONE_LANE, marks=pytest.mark.slow), FOUR_PORTS],
+    ids=["tiny", "odd", "one", "four ports"],
+)
 def test_activation_buffer(tmp_path: Path, overrides: Sequence[str]) -> None:
     modules, environment = activation(overrides)
     run_bench(modules, "activation_buffer", tmp_path, environment)

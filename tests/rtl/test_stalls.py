@@ -25,7 +25,9 @@ SHORT_STORES = (16, 20, 24, 32)
 PROGRAMS = RANDOM_PROGRAMS + len(SHORT_STORES)
 
 
-@pytest.fixture(scope="module", params=[(), ("axi.ports=4",)], ids=["one port", "four ports"])
+@pytest.fixture(
+    scope="module", params=[(), pytest.param(("axi.ports=4",), marks=pytest.mark.slow)], ids=["one port", "four ports"]
+)
 def spec(request: pytest.FixtureRequest) -> SparseAccelerator:
     spec = load_config("ecp5-tiny", request.param)
     assert isinstance(spec, SparseAccelerator)
