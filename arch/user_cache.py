@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 UNUSED_DAYS = 30
@@ -33,13 +34,11 @@ def claim(entry: Path) -> None:
     Entries elsewhere than in `user_cache` are only made. A new one may remove old ones.
     """
     root = user_cache()
-    try:
-        import fcntl
-    except ImportError:  # not POSIX: nothing is removed
-        fcntl = None  # type: ignore[assignment]
-    if fcntl is None or root not in entry.parents:
+    if root not in entry.parents or find_spec("fcntl") is None:  # not POSIX: nothing is removed
         entry.mkdir(parents=True, exist_ok=True)
         return
+    import fcntl
+
     root.mkdir(parents=True, exist_ok=True)
     with (root / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
