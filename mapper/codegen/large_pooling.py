@@ -1,38 +1,38 @@
 """Generate code for pooling windows that exceed the activation buffer or a window field, or are faster piece by piece.
 
-A maximum runs on from piece to piece. An average sums on the array: every channel of a word is a chain with
-one weight of 1, the pieces add to the same accumulator, and the requantization divides; the bits are those of AVERAGE,
-whose sum is as exact.
+A maximum runs on from piece to piece. An average sums on the array: pixels are loaded as weights, a row each, and
+multiplied with ones; every chain sums a channel, the pieces add to the same accumulator, and the requantization
+divides. The bits are those of AVERAGE, whose sum is as exact.
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 
-from gossamer.arch.activation import half_bytes
+from gossamer.arch.accumulator import tile_entries
 from gossamer.arch.errors import MappingError
-from gossamer.arch.isa import FIELDS, Opcode, Space, index_pitch_bytes
+from gossamer.arch.isa import FIELDS, Opcode, Space
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import ceil_div, compute_cycles
 from gossamer.dataflow.network import Pool2d, PoolKind
 from gossamer.dataflow.numerics import Requantization
-from gossamer.mapper.allocate import REGION_ALIGN_BYTES, TensorPlace, align
-from gossamer.mapper.codegen.channel_maps import pack_indices
+from gossamer.mapper.allocate import TensorPlace, align
+from gossamer.mapper.codegen.convolution_loads import fill_lines, load_row
 from gossamer.mapper.codegen.parameters import requantize_block, requantize_block_bytes
 from gossamer.mapper.codegen.pool_windows import Span, average_params, counted, span
 from gossamer.mapper.codegen.strided import nest
 from gossamer.mapper.codegen.tile_choice import TileCost, pipeline_cycles
-from gossamer.mapper.codegen.transfer import load_block, load_nest, load_range, store_nest
+from gossamer.mapper.codegen.transfer import load_block, load_nest, store_nest
 from gossamer.mapper.emit import Emitter
 from gossamer.sim.offchip import offchip_timing
 
-_BITS = {op: {field.name: field.bits for field in FIELDS[op]} for op in (Opcode.MAXIMUM, Opcode.COMPUTE)}
-MAX_ROWS = (1 << _BITS[Opcode.COMPUTE]["n_ry"]) - 1
+_BITS = {op: {field.name: field.bits for field in FIELDS[op]} for op in (Opcode.MAXIMUM, Opcode.COMPUTE, Opcode.LOAD)}
 MAX_RUN_WORDS = (1 << _BITS[Opcode.COMPUTE]["run_words"]) - 1
 MAX_PIECE = (1 << _BITS[Opcode.MAXIMUM]["kw"]) - 1
+MAX_PIXELS = (1 << _BITS[Opcode.LOAD]["nx"]) - 1
 SLOTS = 2
 
 
@@ -59,7 +59,7 @@ def emit_large_pool(emitter: Emitter, layer: Pool2d, out: TensorPlace, source: T
     if layer.kind is PoolKind.MAX:
         _emit_maxima(emitter, layer, out, source)
     else:
-        _emit_sums(emitter, layer, out, source)
+        SumEmitter(emitter, layer, out, source).emit()
 
 
 def _windows(layer: Pool2d, out: TensorPlace, source: TensorPlace) -> Iterator[Window]:
@@ -89,7 +89,7 @@ def _piece_shape(layer: Pool2d, source: TensorPlace, elements: int, widest: int)
         )
     rows, columns = (min(layer.kernel[axis], source.shape[1 + axis]) for axis in (0, 1))
     width = _near_equal(columns, min(elements, widest))
-    return _near_equal(rows, min(elements // width, MAX_ROWS)), width
+    return _near_equal(rows, elements // width), width
 
 
 def _near_equal(length: int, limit: int) -> int:
@@ -133,105 +133,147 @@ def _emit_maxima(emitter: Emitter, layer: Pool2d, out: TensorPlace, source: Tens
         _store_pixel(emitter, out, window, word, 1, base + number % SLOTS * slot_bytes)
 
 
-def _summed_piece(
-    spec: SparseAccelerator, layer: Pool2d, out: TensorPlace, source: TensorPlace
-) -> tuple[int, int, int]:  # fmt: skip
-    """Return the words the array sums at once, and the rows and columns of a piece."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summing:
+    """How the array sums windows: `words` of a pixel at once, from pieces of height x width pixels.
+
+    A pixel's channels are a row of the weight buffer, `steps` of which are the weights of a word of ones.
+    """
+
+    words: int
+    height: int
+    width: int
+    steps: int
+    slots: int
+
+    def run_words(self, pixels: int) -> int:
+        """Return the words of ones that a piece is multiplied with."""
+        return ceil_div(pixels, self.steps)
+
+    @property
+    def slot_rows(self) -> int:
+        """Rows of the weight buffer that a piece takes, those of zeros behind it included."""
+        return self.run_words(self.height * self.width) * self.steps
+
+    @property
+    def ones_words(self) -> int:
+        """Words of ones that a whole piece is multiplied with."""
+        return self.run_words(self.height * self.width)
+
+
+def _summing(spec: SparseAccelerator, layer: Pool2d, out: TensorPlace, source: TensorPlace) -> Summing:
+    """Return how the array sums the windows of a layer. Raises MappingError if not even a pixel fits."""
     group_size, chains, buffers = spec.array.group_size, spec.array.chains, spec.buffers
-    words = min(out.words, chains // group_size)
-    index_row = index_pitch_bytes(chains, group_size.bit_length() - 1)
-    per_pixel = words * group_size
-    elements = min(
-        (buffers.activation.capacity_bytes - per_pixel) // (SLOTS * per_pixel),
-        max(1, half_bytes(spec) // (SLOTS * per_pixel)),
-        buffers.weight.capacity_bytes // (words * chains),
-        buffers.index.capacity_bytes // (words * index_row),
-    )
-    return words, *_piece_shape(layer, source, elements, MAX_RUN_WORDS // words)
+    words, rows = min(out.words, chains // group_size), buffers.weight.capacity_bytes // chains
+    steps = min(group_size, max(1, rows // SLOTS))
+    slots = min(SLOTS, rows)
+    ones = buffers.activation.capacity_bytes // group_size - words
+    fitting = min(rows // max(1, slots) // steps, ones, MAX_RUN_WORDS) * steps
+    height, width = _piece_shape(layer, source, fitting, MAX_PIXELS)
+    return Summing(words=words, height=height, width=width, steps=steps, slots=slots)
 
 
 def summed_cycles(spec: SparseAccelerator, layer: Pool2d, out: TensorPlace, source: TensorPlace) -> float:
     """Return about how many cycles an average takes when the array sums it; infinity if it does not fit."""
     array = spec.array
     try:
-        words, height, width = _summed_piece(spec, layer, out, source)
+        how = _summing(spec, layer, out, source)
     except MappingError:
         return math.inf
-    if requantize_block_bytes(words, array.group_size, has_table=False) > spec.buffers.parameter.capacity_bytes:
+    if requantize_block_bytes(how.words, array.group_size, has_table=False) > spec.buffers.parameter.capacity_bytes:
         return math.inf
     rows, columns = (min(layer.kernel[axis], source.shape[1 + axis]) for axis in (0, 1))
-    pieces = math.prod(out.shape[:3]) * ceil_div(rows, height) * ceil_div(columns, width)
+    pieces = math.prod(out.shape[:3]) * ceil_div(rows, how.height) * ceil_div(columns, how.width)
     memory, costs = offchip_timing(spec), dict[int, float]()
-    counts = [min(words, out.words - first) for first in range(0, out.words, words)]
+    counts = [min(how.words, out.words - first) for first in range(0, out.words, how.words)]
+    pixels = how.height * how.width
     for count in dict.fromkeys(counts):
         pixel = count * array.group_size
         tile = TileCost(
-            sizes=(height, width), on_chip_bytes=height * width * pixel, tiles=pieces,
-            loaded_bytes=height * width * pixel, stored_bytes=0,
-            load_runs=height * (1 if count == source.words else width),
+            sizes=(how.height, how.width), on_chip_bytes=pixels * pixel, tiles=pieces,
+            loaded_bytes=pixels * align(pixel, memory.row_bytes), stored_bytes=0,
+            load_runs=how.height * (1 if count == source.words else how.width),
             work_cycles=compute_cycles(
-                positions=1, runs=height, run_words=width * count, steps=1, chain_length=array.chain_length,
+                positions=1, runs=1, run_words=how.ones_words, steps=how.steps, chain_length=array.chain_length,
                 lanes=array.lanes, weight_rows_per_cycle=array.weight_rows_per_cycle,
             ),
         )  # fmt: skip
         costs[count] = pipeline_cycles(memory, tile)
-    total = 0.0
-    for count in counts:
-        total += costs[count]
-    return total
+    return sum(costs[count] for count in counts)
 
 
-def _emit_sums(emitter: Emitter, layer: Pool2d, out: TensorPlace, source: TensorPlace) -> None:
-    """Append sums of pieces on the array, up to one channel per chain at a time, and their requantization."""
-    group_size = emitter.group_size
-    words, height, width = _summed_piece(emitter.spec, layer, out, source)
-    per_pixel = words * group_size
-    slot_bytes = height * width * per_pixel
-    base, result = emitter.activation.alloc_apart(SLOTS * slot_bytes, per_pixel, group_size, who=layer.name)
-    number = 0
-    recorded = dict.fromkeys((Space.WEIGHT, Space.INDEX), 0)
-    for word in range(0, out.words, words):
-        count = min(words, out.words - word)
-        if word == 0 or count != words:
-            weight, index = _load_ones(emitter, layer, height * width, count, recorded)
-        for window in _windows(layer, out, source):
-            acc = emitter.accumulator.alloc(1, who=layer.name)
-            for order, piece in enumerate(window.pieces(height, width)):
-                chip = base + number % SLOTS * slot_bytes
-                number += 1
-                _load_piece(emitter, source, window, piece, word, count, chip)
-                emitter.compute(
-                    a=chip, a_y=0, a_x=0, ny=1, nx=1, n_ry=piece[2], n_rx=1, r_y=piece[3] * count * group_size, r_x=0,
-                    run_words=piece[3] * count, w=weight, i=index, steps=1, slots=1,
-                    index_bits=group_size.bit_length() - 1, acc=acc, clear=int(order == 0),
-                    chains_active=count * group_size,
-                )  # fmt: skip
-            block = _divide_block(layer, window, count, group_size)
-            par = load_block(emitter, block, layer.name)
-            emitter.vector(Opcode.REQUANTIZE, a=acc, d=result, ny=1, nx=1, nc=count, par=par[0], par_bytes=par[1])
-            _store_pixel(emitter, out, window, word, count, result)
-    emitter.layers[-1] = replace(
-        emitter.layers[-1], weight_bytes=recorded[Space.WEIGHT], index_bytes=recorded[Space.INDEX]
-    )
+class SumEmitter:
+    """Emission of averages that the array sums: ones times the pixels, which are loaded as weights.
 
+    All channels of a piece follow each other, so that the source is read from its first pixel to its last once.
+    """
 
-def _load_ones(
-    emitter: Emitter, layer: Pool2d, elements: int, words: int, recorded: dict[Space, int]
-) -> tuple[int, int]:
-    """Append the LOADs of the weights that sum `elements` pixels of `words` words; return their two addresses."""
-    group_size, chains = emitter.group_size, emitter.spec.array.chains
-    chain = np.arange(words * group_size)
-    values, indices = np.zeros((words, chains), np.uint8), np.zeros((words, chains), np.int64)
-    values[chain // group_size, chain] = 1
-    indices[chain // group_size, chain] = chain % group_size
-    planes = (np.tile(values, (elements, 1)), np.tile(pack_indices(indices, group_size), (elements, 1)))
-    addresses = []
-    for space, ring, plane in zip(recorded, (emitter.weight, emitter.index), planes, strict=True):
-        address = ring.alloc(plane.nbytes, plane.shape[1], who=layer.name)
-        load_range(emitter, space, emitter.memory.constant(plane), address, plane.nbytes)
-        recorded[space] += align(plane.nbytes, REGION_ALIGN_BYTES)
-        addresses.append(address)
-    return addresses[0], addresses[1]
+    def __init__(self, emitter: Emitter, layer: Pool2d, out: TensorPlace, source: TensorPlace) -> None:
+        """Give it buffers. Raises MappingError if they are too small."""
+        self.emitter, self.layer, self.target, self.source = emitter, layer, out, source
+        group_size, who = emitter.group_size, layer.name
+        self.how = how = _summing(emitter.spec, layer, out, source)
+        self.chains = emitter.spec.array.chains
+        self.ones_bytes = how.ones_words * group_size
+        self.ones, self.result = emitter.activation.alloc_apart(
+            self.ones_bytes, how.words * group_size, group_size, who=who
+        )
+        self.weight = emitter.weight.alloc(how.slots * how.slot_rows * self.chains, self.chains, who=who)
+        self._number = 0
+
+    def emit(self) -> None:
+        """Emit the layer."""
+        fill = fill_lines(Space.ACTIVATION, self.ones, 1, self.ones_bytes, self.ones_bytes, 1)
+        for row in fill:
+            self.emitter.append(Opcode.LOAD, row)
+        lanes = self.emitter.spec.array.lanes
+        groups = [(word, min(self.how.words, self.target.words - word))
+                  for word in range(0, self.target.words, self.how.words)]  # fmt: skip
+        at_once = tile_entries(self.emitter.spec) // lanes
+        for window in _windows(self.layer, self.target, self.source):
+            for first in range(0, len(groups), at_once):
+                self._window(window, groups[first : first + at_once])
+
+    def _window(self, window: Window, groups: list[tuple[int, int]]) -> None:
+        """Emit an output pixel for some groups of words, each with its sums in entries of one half."""
+        emitter, how, lanes = self.emitter, self.how, self.emitter.spec.array.lanes
+        acc = emitter.accumulator.alloc(len(groups) * lanes, who=self.layer.name)
+        for order, piece in enumerate(window.pieces(how.height, how.width)):
+            for number, (word, count) in enumerate(groups):
+                self._sum(window, piece, word, count, acc + number * lanes, clear=order == 0)
+        for number, (word, count) in enumerate(groups):
+            block = _divide_block(self.layer, window, count, emitter.group_size)
+            par, par_bytes = load_block(emitter, block, self.layer.name)
+            emitter.vector(
+                Opcode.REQUANTIZE, a=acc + number * lanes, d=self.result, ny=1, nx=1, nc=count, par=par,
+                par_bytes=par_bytes,
+            )  # fmt: skip
+            _store_pixel(emitter, self.target, window, word, count, self.result)
+
+    def _sum(
+        self, window: Window, piece: tuple[int, int, int, int], word: int, count: int, acc: int, *, clear: bool
+    ) -> None:  # fmt: skip
+        """Emit the LOAD of some words of a piece's pixels as weights, zeros behind them, and their sums."""
+        y, x, ny, nx = piece
+        source, how, chains, pixel = self.source, self.how, self.chains, count * self.emitter.group_size
+        weight = self.weight + self._number % how.slots * how.slot_rows * chains
+        self._number += 1
+        run_words = how.run_words(ny * nx)
+        missing = run_words * how.steps - ny * nx
+        rows = [
+            load_row(
+                Space.WEIGHT, dram=source.at(window.batch, y, x, word), dst=weight, run_bytes=pixel, ny=ny, nx=nx,
+                dram_y=source.row_bytes, dram_x=source.column_bytes, dst_y=nx * chains, dst_x=chains,
+            )
+        ]  # fmt: skip
+        if missing:
+            rows += fill_lines(Space.WEIGHT, weight + ny * nx * chains, missing, pixel, chains, 0)
+        for row in rows:
+            self.emitter.append(Opcode.LOAD, row)
+        self.emitter.compute(
+            a=self.ones, a_y=0, a_x=0, ny=1, nx=1, n_ry=1, n_rx=1, r_y=0, r_x=0, run_words=run_words, w=weight, i=0,
+            steps=how.steps, slots=0, index_bits=0, acc=acc, clear=int(clear), chains_active=pixel,
+        )  # fmt: skip
 
 
 def _divide_block(layer: Pool2d, window: Window, words: int, group_size: int) -> bytes:
