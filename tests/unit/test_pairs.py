@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from layer_programs import sized_spec
 from network_programs import compiled
-from quantized_layers import IN, OUT, Case, binary, convolution, one_layer, pool, transposed, unary
+from quantized_layers import IN, OUT, binary, convolution
 from replay import replay
+from turn_pairs import MIXED, engines_alternate, random_pair, take_turns
 
 from gossamer.arch.config import load_config
 from gossamer.arch.isa import Engine
-from gossamer.dataflow.network import BinaryKind, Network, PoolKind, Resize, Tensor
+from gossamer.dataflow.network import BinaryKind, Network, Tensor
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper import compile as compiler
-from gossamer.mapper.codegen import members, wide_pixels
-from gossamer.mapper.holding import NOTHING_HELD
+from gossamer.mapper.codegen import wide_pixels
 from gossamer.mapper.tiling import try_mapping
 from gossamer.sim.golden.executor import execute
 from gossamer.sim.golden.layers import run_layers
@@ -51,35 +51,8 @@ def two_layers(rng, shape, first: dict, second: dict, *, chained: bool = True, k
 @pytest.fixture
 def paired(monkeypatch):
     """Let the first two layers take turns, whatever it costs; return the list of the pairs."""
-    found = []
-
-    def pair(network, *_):
-        found.append(network.layers[:2])
-        return [network.layers[:2]]
-
-    monkeypatch.setattr(compiler, "pair_layers", pair)
-    monkeypatch.setattr(compiler, "schedule", lambda network, _, pairs, *__: (network, pairs, NOTHING_HELD))
+    found = take_turns(monkeypatch)
     return found
-
-
-def in_turn(first: Case, second: Case, *, chained: bool) -> Network:
-    """Return a network of two layers, the second of the first's result or of the same input."""
-    shapes = {"a": first.network.tensors["a"].shape, "middle": first.network.tensors["out"].shape}
-    shapes["last"] = second.network.tensors["out"].shape
-    quants = {"a": IN, "middle": IN if chained else OUT, "last": OUT}
-    layers = (
-        replace(first.layer, output="middle"),
-        replace(second.layer, inputs=("middle" if chained else "a",), output="last"),
-    )
-    tensors = {name: Tensor(name=name, shape=shape, quant=quants[name]) for name, shape in shapes.items()}
-    outputs = ("last",) if chained else ("middle", "last")
-    return Network(name="two", inputs=("a",), outputs=outputs, tensors=tensors, layers=layers)
-
-
-def engines_alternate(program) -> bool:
-    """Return whether instructions of the second layer are emitted before the last of the first."""
-    layers = program.layer_of[program.layer_of >= 0]
-    return bool(np.flatnonzero(layers == 1)[0] < np.flatnonzero(layers == 0)[-1])
 
 
 def check(network: Network, spec, values, *, replayed: bool = False):
@@ -117,57 +90,13 @@ def test_random_pairs(paired, seed: int) -> None:
     assert paired
 
 
-def any_layer(rng, kind: str, name: str, shape) -> Case:
-    """Return a layer of a kind with random sizes."""
-    size = int(rng.choice([1, 2, 3]))
-    outputs = int(rng.choice([3, 8, 17, 40]))
-    match kind:
-        case "conv":
-            stride = int(rng.choice([1, 1, 2]))
-            return convolution(
-                rng, name, shape, outputs, (size, size), stride=(stride, stride), pads=(size // 2,) * 4,
-                pattern=NmPattern(2, 4) if rng.integers(2) else None,
-            )  # fmt: skip
-        case "transposed":
-            kernel, pad = int(rng.choice([2, 3])), int(rng.integers(2))
-            return transposed(rng, name, shape, outputs, (kernel, kernel), stride=(2, 2), pads=(pad,) * 4)
-        case "global":
-            return pool(rng, name, PoolKind.AVERAGE, shape, shape[1:3])
-        case "average":
-            kernel = (shape[1] - 1, shape[2] // 2)
-            return pool(rng, name, PoolKind.AVERAGE, shape, kernel, stride=(1, 2))
-        case "maximum":
-            return pool(rng, name, PoolKind.MAX, shape, (2, 2), stride=(2, 2))
-        case "resize":
-            layer = Resize(name=name, inputs=("a",), output="out", op="resize", factors=(2, size))
-            return one_layer(rng, layer, [shape], (shape[0], 2 * shape[1], size * shape[2], shape[3]), [IN], IN)
-    return unary(rng, name, shape)
-
-
-MIXED = [
-    ("conv", "global"), ("conv", "average"), ("transposed", "conv"), ("transposed", "global"), ("resize", "global"),
-    ("transposed", "transposed"), ("conv", "transposed"), ("conv", "resize"), ("resize", "conv"), ("conv", "maximum"),
-    ("conv", "unary"), ("unary", "maximum"), ("global", "conv"), ("global", "resize"),
-]  # fmt: skip
-"""Kinds of layers; those of the first six always have more than one step."""
-
-
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("kinds", MIXED, ids="-".join)
-def test_layers_of_all_kinds(paired, monkeypatch, kinds: tuple[str, str], seed: int) -> None:
-    monkeypatch.setattr(members, "is_summed", lambda _, layer, *__: layer.kind is PoolKind.AVERAGE)
-    rng = np.random.default_rng([seed, *map(ord, kinds[0] + kinds[1])])
-    shape = (
-        int(rng.integers(1, 3)),
-        int(rng.integers(6, 17)),
-        int(rng.integers(4, 15)),
-        int(rng.choice([3, 8, 24, 40])),
-    )
-    first, chained = any_layer(rng, kinds[0], "first", shape), bool(seed % 3)
-    second = any_layer(rng, kinds[1], "second", first.network.tensors["out"].shape if chained else shape)
-    network = in_turn(first, second, chained=chained)
+def test_layers_of_all_kinds(paired, kinds: tuple[str, str], seed: int) -> None:
+    network, values = random_pair(kinds, seed)
+    rng = np.random.default_rng(seed)
     spec = sized_spec(chains=16, activation=int(rng.choice([4096, 32768])), weight=8192, index=8192)
-    program = check(network, spec, first.values, replayed=seed < 4)
+    program = check(network, spec, values, replayed=seed < 4)
     assert engines_alternate(program) or kinds not in MIXED[:6]
     assert paired
 
