@@ -121,11 +121,16 @@ class Member:
         self._steps = part.run()
         self._end = part.target.at(part.target.shape[0])
         self._settled = self._stored = part.target.address
+        self._lag: float | None = None
+        self._waited = False
+        self.step = 0.0
         self.advance()
 
     def advance(self) -> None:
         """Emit what comes next, up to the LOADs after it."""
+        before = self.part.progress
         self.loads = next(self._steps, None)
+        self.step = self.part.progress - before or self.step
         if self.part.stored != self._stored:
             self._settled, self._stored = self._stored, self.part.stored
 
@@ -140,11 +145,25 @@ class Member:
         return low == high or not any(start < high and low < end for start, end in read_ranges(self.loads or ()))
 
     def is_due(self, first: "Member") -> bool:
-        """Return whether the layer before it is far enough ahead for both to go on at one pace."""
+        """Return whether the layer before it is far enough ahead for both to go on at one pace.
+
+        If it had to wait for what it reads, it stays as far behind as it was then: it does not hurry to catch up.
+        """
         if first.loads is None:
             return True
-        lag = 2 / self.part.strips + LAG_STRIPS / first.part.strips
-        return self.part.keeps_up and first.part.progress >= min(1.0, self.part.progress + lag)
+        ahead = first.part.progress - self.part.progress
+        if self._lag is None:
+            self._lag = 1 / self.part.strips + LAG_STRIPS / first.part.strips
+        if ahead < self._lag and first.part.progress < 1:
+            return False
+        if not self.may_read(first):
+            self._waited = True
+            return False
+        if not self.part.keeps_up:
+            return False
+        if self._waited:
+            self._lag, self._waited = max(self._lag, ahead - first.step), False
+        return True
 
 
 def read_ranges(loads: Sequence[Row]) -> Iterator[Range]:
@@ -158,7 +177,7 @@ def emit_together(parts: Sequence[Part]) -> None:
     """Emit two layers that have begun; the second may read what the first makes."""
     first, second = map(Member, parts)
     while first.loads is not None or second.loads is not None:
-        if second.loads is not None and second.may_read(first) and second.is_due(first):
+        if second.loads is not None and second.is_due(first):
             second.advance()
         else:
             (second if first.loads is None else first).advance()
