@@ -44,10 +44,13 @@ def pair_layers(
     """Return the pairs of layers that save most cycles, in network order. `scalings`: outputs of those that cannot."""
     units = [layer for layer in network.layers if not any(name in joins for name in layer.inputs)]
     graph = _dependencies(network, joins, units)
+    neighbours = list(_neighbours(graph))
+    if not neighbours:
+        return []
     alone = [_Alone(network, joins, unit, unit.output not in scalings, spec, program) for unit in units]
     least = NOTICEABLE * sum(each.cycles for each in alone)
     found = nx.Graph()
-    for first, second in _neighbours(graph):
+    for first, second in neighbours:
         possible = alone[first].may_save(alone[second])
         if possible > (0 if second == first + 1 else least):
             gain = _gain(network, joins, spec, (units[first], units[second]), program)

@@ -18,7 +18,7 @@ MIXED = [
     ("transposed", "transposed"), ("conv", "transposed"), ("conv", "resize"), ("resize", "conv"), ("conv", "maximum"),
     ("conv", "unary"), ("unary", "maximum"), ("global", "conv"), ("global", "resize"),
 ]  # fmt: skip
-"""Kinds of layers; those of the first six always have more than one step."""
+"""Kinds of layers; those of the first five always have more than one step."""
 
 
 def take_turns(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Layer, ...]]:
