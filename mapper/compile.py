@@ -103,7 +103,7 @@ def choose_all(
         part = subnetwork(network, [layer for layer in network.layers if layer.output in names])
         return _compile(part, choices, pairs, NOTHING_HELD, spec, "", objective).program
 
-    return network, choices, pair_layers(network, joins, choices.scalings, spec, program)
+    return network, choices, pair_layers(network, joins, spec, program)
 
 
 def hold(
@@ -209,7 +209,8 @@ def emit_layers(
                 emit_vector_layer(emitter, network, layer, places)
 
     context = Context(
-        emitter=emitter, network=network, places=places, joins=joins, additions=choices.additions, alone=alone
+        emitter=emitter, network=network, places=places, joins=joins, additions=choices.additions,
+        scalings=choices.scalings, alone=alone
     )  # fmt: skip
     for layer in network.layers:
         emitter.activation.hold(holding.taken_bytes.get(layer.output, 0))

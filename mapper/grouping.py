@@ -5,7 +5,7 @@ whose busiest engine takes less than both alone, are compiled and simulated both
 a network, the one that saves most is taken, and the layers are put in an order that has them side by side.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
@@ -39,15 +39,15 @@ NOTICEABLE = 0.001
 
 
 def pair_layers(
-    network: Network, joins: Mapping[str, Binary], scalings: Collection[str], spec: SparseAccelerator, program: Compiler
+    network: Network, joins: Mapping[str, Binary], spec: SparseAccelerator, program: Compiler
 ) -> list[Pair]:  # fmt: skip
-    """Return the pairs of layers that save most cycles, in network order. `scalings`: outputs of those that cannot."""
+    """Return the pairs of layers that save most cycles, in network order."""
     units = [layer for layer in network.layers if not any(name in joins for name in layer.inputs)]
     graph = _dependencies(network, joins, units)
     neighbours = list(_neighbours(graph))
     if not neighbours:
         return []
-    alone = [_Alone(network, joins, unit, unit.output not in scalings, spec, program) for unit in units]
+    alone = [_Alone(network, joins.get(unit.output), unit, spec, program) for unit in units]
     least = NOTICEABLE * sum(each.cycles for each in alone)
     found = nx.Graph()
     for first, second in neighbours:
@@ -120,12 +120,10 @@ class _Alone:
     """What a unit takes alone: `cycles`, and those of every engine."""
 
     def __init__(
-        self, network: Network, joins: Mapping[str, Binary], unit: Layer, able: bool, spec: SparseAccelerator,
-        program: Compiler,
+        self, network: Network, joined: Binary | None, unit: Layer, spec: SparseAccelerator, program: Compiler
     ) -> None:  # fmt: skip
-        joined = joins.get(unit.output)
         self.cycles, self.busy = 0, dict.fromkeys(ENGINES, 0)
-        self.possible = able and not isinstance(unit, View | Concat | Slice | MatMul)
+        self.possible = not isinstance(unit, View | Concat | Slice | MatMul)
         if isinstance(unit, Conv2d):
             found = search_layer(network, unit, joined, spec)
             shared = search_layer(network, unit, joined, spec, HALF)

@@ -165,7 +165,8 @@ def chip_numbers(
     """
     numbers = timing_numbers(spec)
     for buffer, places, room in ROOMS:
-        sizes = room(spec, reserved_bytes, apart, held_bytes)
+        reserved = ceil_div(reserved_bytes * PARTS, max(1, share.of(buffer)))
+        sizes = room(spec, reserved, apart, held_bytes)
         numbers.update((place, size * share.of(buffer) // PARTS) for place, size in zip(places, sizes, strict=True))
     return Chip(tuple(numbers[place] for place in range(CHIP)))
 

@@ -18,7 +18,7 @@ from gossamer.mapper.codegen.convolution_shape import flatten
 from gossamer.mapper.codegen.packing import pack_weights
 from gossamer.mapper.codegen.parameters import vector_block
 from gossamer.mapper.codegen.products import matrix_products
-from gossamer.mapper.codegen.scaling import find_scaling, scaling_part
+from gossamer.mapper.codegen.scaling import ScalingWeights, find_scaling, scaling_part
 from gossamer.mapper.codegen.transposed import transposed_phases
 from gossamer.mapper.codegen.vector import BINARY_OPCODES, emit_vector_layer, vector_params, vector_record
 from gossamer.mapper.codegen.wide_pixels import Convolution, best_width, choose_width
@@ -79,6 +79,11 @@ def emit_scaling(
     emitter.begin_layer(vector_record(network, layer), None if joined is None else vector_record(network, joined))
     part, weights = scaling_part(emitter, layer, found, places[layer.inputs[1]])
     part.emit()
+    note_constants(emitter, number, weights)
+
+
+def note_constants(emitter: Emitter, number: int, weights: ScalingWeights) -> None:
+    """Say in the record of a layer, by its number, which of its weights were constants, once it is emitted."""
     values, indices = (weights.plane_bytes(space) for space in (Space.WEIGHT, Space.INDEX))
     emitter.layers[number] = replace(emitter.layers[number], weight_bytes=values, index_bytes=indices)
 

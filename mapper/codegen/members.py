@@ -14,8 +14,15 @@ from gossamer.dataflow.program import LayerRecord
 from gossamer.mapper.allocate import TensorPlace
 from gossamer.mapper.codegen.addition import addition_of
 from gossamer.mapper.codegen.convolution_parts import Turns
-from gossamer.mapper.codegen.mac_layers import convolution_of, mac_record, pack_convolution
+from gossamer.mapper.codegen.mac_layers import (
+    convolution_of,
+    joined_operand,
+    mac_record,
+    note_constants,
+    pack_convolution,
+)
 from gossamer.mapper.codegen.pooling import is_summed
+from gossamer.mapper.codegen.scaling import ScalingWeights, find_scaling, scaling_part
 from gossamer.mapper.codegen.summing import SumEmitter
 from gossamer.mapper.codegen.together import Interleaved, Part, Recorded, emit_together
 from gossamer.mapper.codegen.transposed import transposed_phases
@@ -37,10 +44,13 @@ class Member:
     emitters: Sequence[Emitter] = ()
     """Those of its parts, if it has several."""
 
+    weights: ScalingWeights | None = None
+    """Weights that are known once it is emitted."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What the layers of a pair are emitted in: places of tensors; `joins`, `additions` of
+    """What the layers of a pair are emitted in: places of tensors; `joins`, `additions`, `scalings` of
     `gossamer.mapper.compile.Choices`; `alone` emits a layer by itself."""
 
     emitter: Emitter
@@ -48,6 +58,7 @@ class Context:
     places: Mapping[str, TensorPlace]
     joins: Mapping[str, Binary]
     additions: Collection[str]
+    scalings: Collection[str]
     alone: Callable[[Emitter, Layer], None]
 
     def emit_pair(self, pair: Pair) -> None:
@@ -62,28 +73,34 @@ class Context:
             for layer in pair:
                 self.alone(self.emitter, layer)
             return
+        numbers = []
         for emitter, member in members:
+            numbers.append(len(emitter.layers))
             emitter.begin_layer(member.record, member.joined)
             for other in member.emitters:
                 other.follow(emitter)
         emit_together([member.part for _, member in members])
+        for number, (emitter, member) in zip(numbers, members, strict=True):
+            if member.weights is not None:
+                note_constants(emitter, number, member.weights)
 
     def _members(self, pair: Pair) -> list[tuple[Emitter, Member]]:
         """Return the layers ready to be emitted, each with what it is appended by. Raises MappingError."""
         phases = {layer.output: self._convolutions(layer) for layer in pair}
         sums = {layer.output for layer in pair if self._is_summed(layer)}
         # What multiplies has its part first: sums take all of the weight buffer that it leaves.
-        first, second = sorted(pair, key=lambda layer: not phases[layer.output])
-        share, turns = HALF, Turns() if phases[first.output] else None
-        if phases[second.output]:
+        multiplies = {layer.output: bool(phases[layer.output]) or self._is_scaling(layer) for layer in pair}
+        first, second = sorted(pair, key=lambda layer: not multiplies[layer.output])
+        share, turns = HALF, Turns() if multiplies[first.output] else None
+        if multiplies[second.output]:
             share = self._divided(phases[first.output], phases[second.output])
-        elif phases[first.output]:
+        elif multiplies[first.output]:
             share = BESIDE_SUMS if second.output in sums else BESIDE_MOVES
         made: dict[str, tuple[Emitter, Member]] = {}
         own = self.emitter.share(share, at_end=False)
         made[first.output] = own, self._member(own, first, phases[first.output], share, turns)
         rest = self.emitter.share(share.rest, at_end=True)
-        if second.output in sums and phases[first.output]:
+        if second.output in sums and multiplies[first.output]:
             rest.take_weights(self.emitter, made[first.output][1].emitters)
         made[second.output] = rest, self._member(rest, second, phases[second.output], share.rest, turns)
         return [made[layer.output] for layer in pair]
@@ -100,6 +117,9 @@ class Context:
             if most * PARTS > rows * HALF.weight and SLOTS * other * PARTS <= rows * FEWEST_WEIGHTS.weight:
                 return one
         return HALF
+
+    def _is_scaling(self, layer: Layer) -> bool:
+        return layer.output in self.scalings and layer.output not in self.additions
 
     def _is_summed(self, layer: Layer) -> bool:
         if not isinstance(layer, Pool2d):
@@ -132,6 +152,8 @@ class Context:
         if isinstance(layer, Pool2d) and self._is_summed(layer):
             summed = SumEmitter(emitter, layer, out, self.places[layer.inputs[0]], turns)
             return Member(part=summed, record=vector_record(self.network, layer))
+        if isinstance(layer, Binary) and self._is_scaling(layer):
+            return self._scaling(emitter, layer, share, turns)
         if not phases:
             return self._recorded(emitter, layer, out)
         each = share.split(len(phases))
@@ -151,6 +173,20 @@ class Context:
             part=parts[0] if len(parts) == 1 else Interleaved(parts, out), emitters=tuple(emitters),
             record=mac_record(self.network, layer, packed),
             joined=None if joiner is None else vector_record(self.network, joiner),
+        )  # fmt: skip
+
+    def _scaling(self, emitter: Emitter, layer: Binary, share: Share, turns: Turns | None) -> Member:
+        """Return a product with one value per channel on the array. Raises MappingError if no tile fits."""
+        joiner, (a, b) = self.joins.get(layer.output), (self.places[name] for name in layer.inputs)
+        what = None if joiner is None else joined_operand(layer, joiner, self.places)
+        params, spec = vector_params(layer, layer.params), self.emitter.spec
+        found = find_scaling(spec, layer, params, a, self._target(layer), what, self.emitter.objective, share)
+        if found is None:
+            raise MappingError(f"{layer.name}: no tile fits its share of the buffers")
+        part, weights = scaling_part(emitter, layer, found, b, turns, share)
+        joined = None if joiner is None else vector_record(self.network, joiner)
+        return Member(
+            part=part, record=vector_record(self.network, layer), joined=joined, emitters=(emitter,), weights=weights
         )  # fmt: skip
 
     def _recorded(self, emitter: Emitter, layer: Layer, out: TensorPlace) -> Member:

@@ -113,12 +113,12 @@ def best_width(
     best: tuple[Convolution, Search] | None = None
     for each in (convolution, *convolution.wide(spec)):
         found = try_mapping(each.shape(spec), spec, share=share, objective=objective)
-        if found is not None and (best is None or _order(found, share) < _order(best[1], share)):
+        if found is not None and (best is None or order_of(found, share) < order_of(best[1], share)):
             best = each, found
     return best
 
 
-def _order(search: Search, share: Share) -> tuple[float, int]:
+def order_of(search: Search, share: Share) -> tuple[float, int]:
     """Return what widths are compared by: cycles where layers take turns, whose cost counts what waits for them too."""
     return search.rank if share == WHOLE else (search.cycles, 0)
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from quantized_layers import IN, OUT, Case, convolution, one_layer, pool, transposed, unary
+from quantized_layers import IN, OUT, Case, binary, convolution, one_layer, pool, transposed, unary
 
-from gossamer.dataflow.network import Layer, Network, PoolKind, Resize, Tensor
+from gossamer.dataflow.network import Binary, BinaryKind, Layer, Network, PoolKind, Resize, Tensor
 from gossamer.dataflow.program import Program
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper import compile as compiler
@@ -16,7 +16,8 @@ from gossamer.mapper.holding import NOTHING_HELD
 MIXED = [
     ("conv", "global"), ("conv", "average"), ("transposed", "conv"), ("transposed", "global"), ("resize", "global"),
     ("transposed", "transposed"), ("conv", "transposed"), ("conv", "resize"), ("resize", "conv"), ("conv", "maximum"),
-    ("conv", "unary"), ("unary", "maximum"), ("global", "conv"), ("global", "resize"),
+    ("conv", "unary"), ("unary", "maximum"), ("global", "conv"), ("global", "resize"), ("conv", "scaling"),
+    ("scaling", "resize"), ("scaling", "conv"), ("scaling", "global"),
 ]  # fmt: skip
 """Kinds of layers; those of the first five always have more than one step."""
 
@@ -31,6 +32,7 @@ def take_turns(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Layer, ...]]:
 
     monkeypatch.setattr(compiler, "pair_layers", pair)
     monkeypatch.setattr(compiler, "schedule", lambda network, _, pairs, *__: (network, pairs, NOTHING_HELD))
+    monkeypatch.setattr(compiler, "scales_on_array", lambda _, layer, __: isinstance(layer, Binary))
     monkeypatch.setattr(members, "is_summed", lambda _, layer, *__: layer.kind is PoolKind.AVERAGE)
     return found
 
@@ -42,11 +44,13 @@ def in_turn(first: Case, second: Case, *, chained: bool) -> Network:
     quants = {"a": IN, "middle": IN if chained else OUT, "last": OUT}
     layers = (
         replace(first.layer, output="middle"),
-        replace(second.layer, inputs=("middle" if chained else "a",), output="last"),
+        replace(second.layer, inputs=("middle" if chained else "a", *second.layer.inputs[1:]), output="last"),
     )
     tensors = {name: Tensor(name=name, shape=shape, quant=quants[name]) for name, shape in shapes.items()}
+    others = {name: tensor for case in (first, second) for name, tensor in case.network.tensors.items() if name == "b"}
     outputs = ("last",) if chained else ("middle", "last")
-    return Network(name="two", inputs=("a",), outputs=outputs, tensors=tensors, layers=layers)
+    tensors |= others
+    return Network(name="two", inputs=("a", *others), outputs=outputs, tensors=tensors, layers=layers)
 
 
 def any_layer(rng, kind: str, name: str, shape) -> Case:
@@ -70,6 +74,8 @@ def any_layer(rng, kind: str, name: str, shape) -> Case:
             return pool(rng, name, PoolKind.AVERAGE, shape, kernel, stride=(1, 2))
         case "maximum":
             return pool(rng, name, PoolKind.MAX, shape, (2, 2), stride=(2, 2))
+        case "scaling":
+            return binary(rng, name, BinaryKind.MULTIPLY, shape, (1, 1, 1, shape[3]))
         case "resize":
             layer = Resize(name=name, inputs=("a",), output="out", op="resize", factors=(2, size))
             return one_layer(rng, layer, [shape], (shape[0], 2 * shape[1], size * shape[2], shape[3]), [IN], IN)
@@ -83,7 +89,7 @@ def random_pair(kinds: tuple[str, str], seed: int) -> tuple[Network, dict[str, n
     shape = (int(rng.integers(1, 3)), rows, columns, channels)
     first, chained = any_layer(rng, kinds[0], "first", shape), bool(seed % 3)
     second = any_layer(rng, kinds[1], "second", first.network.tensors["out"].shape if chained else shape)
-    return in_turn(first, second, chained=chained), first.values
+    return in_turn(first, second, chained=chained), {**second.values, **first.values}
 
 
 def engines_alternate(program: Program) -> bool:
