@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from layer_programs import sized_spec
 from network_programs import compiled
-from quantized_layers import IN, OUT, Case, binary, convolution, random_int8
+from quantized_layers import IN, Case, convolution, random_int8, resized_sum
 from replay import replay
 
 from gossamer.arch.config import fingerprint, load_config
 from gossamer.arch.encoding import decode_columns
 from gossamer.arch.isa import Engine, Opcode
 from gossamer.dataflow.mapping import Objective
-from gossamer.dataflow.network import BinaryKind, Network, Resize, Tensor
+from gossamer.dataflow.network import BinaryKind, Tensor
 from gossamer.mapper import compile as compiler
 from gossamer.mapper.compile import compile_mapped
 from gossamer.mapper.joining import resized_additions
@@ -21,26 +21,6 @@ from gossamer.mapper.objective import program_cost
 from gossamer.sim.golden.executor import execute
 from gossamer.sim.golden.layers import run_layers
 from gossamer.sim.timing import simulate
-
-
-def pair(rng, shape, factors, *, kind=BinaryKind.ADD, first=True, low=-128) -> Case:
-    """Return a tensor `small`, enlarged, and its sum with `large`; `first`: the enlarged one is the first operand."""
-    batch, rows, columns, channels = shape
-    wide = (batch, rows * factors[0], columns * factors[1], channels)
-    case = binary(rng, "sum", kind, wide, wide, low=low)
-    quants = [case.network.tensors[name].quant for name in ("a", "b")]
-    resize = Resize(name="resize", inputs=("small",), output="resized", op="resize", factors=factors)
-    layer = replace(case.layer, inputs=("resized", "large") if first else ("large", "resized"))
-    tensors = {
-        "small": Tensor(name="small", shape=shape, quant=quants[0 if first else 1]),
-        "resized": Tensor(name="resized", shape=wide, quant=quants[0 if first else 1]),
-        "large": Tensor(name="large", shape=wide, quant=quants[1 if first else 0]),
-        "out": Tensor(name="out", shape=wide, quant=OUT),
-    }
-    network = Network(
-        name="pair", inputs=("small", "large"), outputs=("out",), tensors=tensors, layers=(resize, layer)
-    )  # fmt: skip
-    return Case(network, layer, {"small": random_int8(rng, shape), "large": random_int8(rng, wide)})
 
 
 def check(case: Case, spec, *, replayed: bool = False, objective: Objective = Objective.LATENCY):
@@ -73,7 +53,7 @@ def test_bytes_of_both_layers(together, factors: tuple[int, int], group: int) ->
     for number, shape in enumerate(((1, 1, 1, 3), (2, 3, 5, 8), (1, 5, 3, 24), (1, 4, 6, 33), (1, 2, 7, 70))):
         for first in (True, False):
             kind = BinaryKind.SUBTRACT if number % 2 else BinaryKind.ADD
-            case = pair(rng, shape, factors, kind=kind, first=first, low=int(rng.choice([-128, 0])))
+            case = resized_sum(rng, shape, factors, kind=kind, first=first, low=int(rng.choice([-128, 0])))
             small = sized_spec(group=group, chains=16, activation=2048, accumulator=2048)
             for spec in (sized_spec(group=group, chains=64), small):
                 compilation = check(case, spec, replayed=number in (1, 3))
@@ -86,7 +66,7 @@ def test_bytes_of_both_layers(together, factors: tuple[int, int], group: int) ->
 
 @pytest.mark.parametrize("lanes", [1, 2, 3, 4])
 def test_rows_that_do_not_fill_the_lanes(together, lanes: int) -> None:
-    case = pair(np.random.default_rng(lanes), (1, 3, 5, 20), (2, 1))
+    case = resized_sum(np.random.default_rng(lanes), (1, 3, 5, 20), (2, 1))
     spec = sized_spec(chains=16)
     spec = spec.model_copy(update={"array": spec.array.model_copy(update={"lanes": lanes})})
     columns = decode_columns(check(case, spec, replayed=True).program.instructions)
@@ -97,13 +77,13 @@ def test_rows_that_do_not_fill_the_lanes(together, lanes: int) -> None:
 
 def test_small_buffers_hold_one_tile(together) -> None:
     """72 bytes: a pixel, its four copies and their sums, a word each."""
-    case = pair(np.random.default_rng(5), (1, 3, 2, 20), (2, 2))
+    case = resized_sum(np.random.default_rng(5), (1, 3, 2, 20), (2, 2))
     check(case, sized_spec(chains=8, activation=72), replayed=True)
 
 
 def test_off_chip_the_enlarged_tensor_is_nowhere(together) -> None:
     spec = sized_spec(chains=64)
-    case = pair(np.random.default_rng(0), (1, 6, 8, 24), (2, 2))
+    case = resized_sum(np.random.default_rng(0), (1, 6, 8, 24), (2, 2))
     program = check(case, spec).program
     assert {binding.name for binding in program.intermediates} == set()
     traffic = simulate(program, spec).traffic
@@ -114,12 +94,12 @@ def test_off_chip_the_enlarged_tensor_is_nowhere(together) -> None:
 
 def test_which_additions(together) -> None:
     rng = np.random.default_rng(1)
-    case = pair(rng, (1, 3, 4, 8), (2, 2))
+    case = resized_sum(rng, (1, 3, 4, 8), (2, 2))
     assert list(resized_additions(case.network)) == ["resized"]
     given_out = replace(case.network, outputs=("resized", "out"))
     assert not resized_additions(given_out)
     check(Case(given_out, case.layer, case.values), sized_spec(chains=16))
-    assert not resized_additions(pair(rng, (1, 3, 4, 8), (2, 2), kind=BinaryKind.MULTIPLY).network)
+    assert not resized_additions(resized_sum(rng, (1, 3, 4, 8), (2, 2), kind=BinaryKind.MULTIPLY).network)
     large = replace(case.layer, params=replace(case.layer.params, mult_a=1 << 17))
     assert not resized_additions(replace(case.network, layers=(case.network.layers[0], large)))
 
@@ -128,7 +108,7 @@ def test_which_additions(together) -> None:
 def test_it_is_not_worse(objective: Objective, monkeypatch) -> None:
     """What two layers take, and what they take together where that is chosen."""
     for name, shape in (("kv260-edge", (1, 40, 40, 96)), ("ecp5-tiny", (1, 6, 5, 24))):
-        case, spec = pair(np.random.default_rng(2), shape, (2, 2)), load_config(name)
+        case, spec = resized_sum(np.random.default_rng(2), shape, (2, 2)), load_config(name)
         chosen = check(case, spec, objective=objective)
         assert chosen.joined == {"sum": "resize"}
         with monkeypatch.context() as patched:
@@ -141,7 +121,7 @@ def test_it_is_not_worse(objective: Objective, monkeypatch) -> None:
 
 def test_fewer_cycles() -> None:
     """VECTOR has to add 6,400 pixels of 6 beats: it is busy for little more, and idle while the first are loaded."""
-    case, spec = pair(np.random.default_rng(2), (1, 40, 40, 96), (2, 2)), load_config("kv260-edge")
+    case, spec = resized_sum(np.random.default_rng(2), (1, 40, 40, 96), (2, 2)), load_config("kv260-edge")
     result = simulate(compiled(case.network, spec), spec)
     assert 6400 * 6 < result.engines[Engine.VECTOR].busy < 1.1 * 6400 * 6
     assert result.total_cycles < 1.15 * 6400 * 6
@@ -149,7 +129,7 @@ def test_fewer_cycles() -> None:
 
 def with_convolution(rng, kernel: int) -> Case:
     """Return a pair whose other operand is a convolution's result that nobody else reads."""
-    case = pair(rng, (1, 10, 12, 16), (2, 2))
+    case = resized_sum(rng, (1, 10, 12, 16), (2, 2))
     conv = convolution(rng, "conv", (1, 20, 24, 16), 16, (kernel, kernel), pads=(kernel // 2,) * 4)
     layer = replace(conv.layer, inputs=("source",), output="large")
     tensors = {**case.network.tensors, "source": Tensor(name="source", shape=(1, 20, 24, 16), quant=IN)}
