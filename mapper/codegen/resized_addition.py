@@ -45,8 +45,10 @@ def resized_tiles(spec: SparseAccelerator, layer: Resize, source: TensorPlace) -
         return None
 
     def candidates() -> Iterator[TileCost]:
-        for tile in product(*map(halvings, sizes)):
-            y, x, words = tile
+        rows, columns, _ = sizes
+        shapes = [(y, columns) for y in halvings(rows)] + [(1, x) for x in halvings(columns)]
+        for (y, x), words in product(shapes, halvings(source.words)):
+            tile = y, x, words
             ny, nx = y * rows_by, x * columns_by
             if ny * align(nx, array.lanes) > tile_entries(spec) or max(ny, nx) > MAX_COUNT:
                 continue

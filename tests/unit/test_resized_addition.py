@@ -8,13 +8,17 @@ from layer_programs import sized_spec
 from network_programs import compiled
 from quantized_layers import IN, Case, convolution, random_int8, resized_sum
 from replay import replay
+from replay_cores import replay_cores
 
 from gossamer.arch.config import fingerprint, load_config
+from gossamer.arch.cores import core_spec
 from gossamer.arch.encoding import decode_columns
 from gossamer.arch.isa import Engine, Opcode
 from gossamer.dataflow.mapping import Objective
 from gossamer.dataflow.network import BinaryKind, Tensor
+from gossamer.dataflow.program import Way
 from gossamer.mapper import compile as compiler
+from gossamer.mapper import cores as mapper
 from gossamer.mapper.compile import compile_mapped
 from gossamer.mapper.joining import resized_additions
 from gossamer.mapper.objective import program_cost
@@ -149,3 +153,18 @@ def test_beside_a_convolution_the_better_join_is_taken(kernel: int, monkeypatch)
         assert compilation.joined == {"sum": head}
         cycles[head] = simulate(compilation.program, spec).total_cycles
     assert chosen.joined == {"sum": min(cycles, key=cycles.__getitem__)}
+
+
+@pytest.mark.parametrize("cores", [2, 3])
+def test_several_cores(together, cores: int, monkeypatch) -> None:
+    """By images, and cut along rows, in whole rows of the small tensor."""
+    case = resized_sum(np.random.default_rng(cores), (cores, 5, 4, 20), (2, 2))
+    spec = sized_spec(chains=16, activation=4096).model_copy(update={"cores": cores})
+    monkeypatch.setattr(mapper, "best_way", lambda costs: list(costs)[-1])
+    expected, ways = run_layers(case.network, case.values)["out"], set()
+    for found in mapper.candidates(case.network, core_spec(spec), cores, Objective.LATENCY):
+        program = replace(found.program, config_fingerprint=fingerprint(spec))
+        np.testing.assert_array_equal(execute(program, spec, case.values)["out"], expected)
+        np.testing.assert_array_equal(replay_cores(program, spec, case.values, 0)["out"], expected)
+        ways |= set(program.streams.ways)
+    assert ways == {Way.WHOLE, Way.IMAGES, Way.POSITIONS}
