@@ -37,6 +37,7 @@ def resized_tiles(spec: SparseAccelerator, layer: Resize, source: TensorPlace) -
     rows_by, columns_by = layer.factors
     batch, *pixels, _ = source.shape
     sizes, most = (*pixels, source.words), _block_words(spec, source)
+    longest = spec.axi.burst_beats * spec.axi.data_bits // 8
     if (
         most * array.chains > buffers.weight.capacity_bytes
         or most * index_pitch_bytes(array.chains, array.group_size.bit_length() - 1) > buffers.index.capacity_bytes
@@ -45,18 +46,21 @@ def resized_tiles(spec: SparseAccelerator, layer: Resize, source: TensorPlace) -
         return None
 
     def candidates() -> Iterator[TileCost]:
-        rows, columns, _ = sizes
-        shapes = [(y, columns) for y in halvings(rows)] + [(1, x) for x in halvings(columns)]
-        for (y, x), words in product(shapes, halvings(source.words)):
-            tile = y, x, words
+        """Rows are cut first; words only to bursts of the longest, unless a pixel is too large."""
+        rows, columns, all_words = sizes
+        shapes = [*((y, columns) for y in halvings(rows)), *((1, x) for x in halvings(columns))]
+        for (y, x), words in product(shapes, halvings(all_words)):
             ny, nx = y * rows_by, x * columns_by
             if ny * align(nx, array.lanes) > tile_entries(spec) or max(ny, nx) > MAX_COUNT:
                 continue
+            if words < all_words and words * array.group_size < longest and y * x > 1:
+                continue
             small, large = (count * words * array.group_size for count in (y * x, ny * nx))
             yield TileCost(
-                sizes=tile, on_chip_bytes=small + 2 * large, loaded_bytes=small + large, stored_bytes=large, loads=2,
-                tiles=batch * tile_count(sizes, tile), work_cycles=_work_cycles(spec, ny, nx, words, most),
-                load_runs=_runs(tile, sizes) + _runs((ny, nx, words), (0, sizes[1] * columns_by, sizes[2])),
+                sizes=(y, x, words), on_chip_bytes=small + 2 * large, loaded_bytes=small + large, stored_bytes=large,
+                loads=2, tiles=batch * tile_count(sizes, (y, x, words)),
+                load_runs=_runs((y, x, words), sizes) + _runs((ny, nx, words), (0, columns * columns_by, all_words)),
+                work_cycles=_work_cycles(spec, ny, nx, words, most),
             )  # fmt: skip
 
     return cheapest(spec, candidates())

@@ -128,7 +128,7 @@ def test_fewer_cycles() -> None:
     case, spec = resized_sum(np.random.default_rng(2), (1, 40, 40, 96), (2, 2)), load_config("kv260-edge")
     result = simulate(compiled(case.network, spec), spec)
     assert 6400 * 6 < result.engines[Engine.VECTOR].busy < 1.1 * 6400 * 6
-    assert result.total_cycles < 1.15 * 6400 * 6
+    assert result.total_cycles < 1.2 * 6400 * 6
 
 
 def with_convolution(rng, kernel: int) -> Case:
