@@ -15,7 +15,7 @@ from gossamer.arch.cores import core_spec
 from gossamer.arch.encoding import decode_columns
 from gossamer.arch.isa import Engine, Opcode
 from gossamer.dataflow.mapping import Objective
-from gossamer.dataflow.network import BinaryKind, Tensor
+from gossamer.dataflow.network import BinaryKind, Resize, Tensor
 from gossamer.dataflow.program import Way
 from gossamer.mapper import compile as compiler
 from gossamer.mapper import cores as mapper
@@ -168,3 +168,17 @@ def test_several_cores(together, cores: int, monkeypatch) -> None:
         np.testing.assert_array_equal(replay_cores(program, spec, case.values, 0)["out"], expected)
         ways |= set(program.streams.ways)
     assert ways == {Way.WHOLE, Way.IMAGES, Way.POSITIONS}
+
+
+def test_of_two_enlarged_operands_one_is_made_on_chip() -> None:
+    rng = np.random.default_rng(6)
+    case = resized_sum(rng, (1, 4, 6, 24), (2, 2))
+    other = Resize(name="other", inputs=("smaller",), output="large", op="resize", factors=(4, 4))
+    smaller = replace(case.network.tensors["large"], name="smaller", shape=(1, 2, 3, 24))
+    network = replace(
+        case.network, inputs=("small", "smaller"), tensors={**case.network.tensors, "smaller": smaller},
+        layers=(other, *case.network.layers),
+    )  # fmt: skip
+    values = {"small": case.values["small"], "smaller": random_int8(rng, smaller.shape)}
+    compilation = check(Case(network, case.layer, values), sized_spec(chains=16), replayed=True)
+    assert compilation.joined == {"sum": "resize"}
