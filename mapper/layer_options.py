@@ -1,8 +1,8 @@
 """List how each layer of a network can run, without code: shapes for the array, closed forms for VECTOR and DMA.
 
 What sweeps cost designs with. The options are those `gossamer.mapper.compile` chooses from, but that layers do not take
-turns (`gossamer.mapper.grouping`), that tensors which are parts of others cost no copy, and that an addition that can be
-joined to a convolution is not tried with a Resize.
+turns (`gossamer.mapper.grouping`), that tensors which are parts of others cost no copy, and that an addition that can
+be joined to a convolution is not tried with a Resize.
 """
 
 import math
