@@ -11,7 +11,7 @@ from itertools import pairwise
 from gossamer.arch.isa import ENGINES
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import Objective
-from gossamer.dataflow.network import Binary, Conv2d, Layer, Network
+from gossamer.dataflow.network import Binary, Conv2d, Layer, Network, Resize
 from gossamer.mapper.allocate import dense_place
 from gossamer.mapper.codegen.mac_layers import convolution_of, joined_operand
 from gossamer.mapper.codegen.scaling import find_scaling
@@ -108,6 +108,8 @@ def joins_that_fit(
 def _fits(network: Network, layer: Layer, joined: Binary, spec: SparseAccelerator, objective: Objective) -> bool:
     if isinstance(layer, Conv2d):
         return search_layer(network, layer, joined, spec, objective=objective) is not None
+    if isinstance(layer, Resize):
+        return True  # or it is not joined
     assert isinstance(layer, Binary)
     places = {name: dense_place(network, name, spec) for name in (*layer.inputs, *joined.inputs, joined.output)}
     what = joined_operand(layer, joined, places)
