@@ -6,21 +6,24 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gossamer.arch.encoding import encode_columns
+from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import Opcode
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import Objective
-from gossamer.dataflow.network import Binary, Conv2d, ConvTranspose2d, Layer, MatMul, Network, Permute, View
+from gossamer.dataflow.network import Binary, Conv2d, ConvTranspose2d, Layer, MatMul, Network, Permute, Resize, View
 from gossamer.dataflow.program import Program
 from gossamer.mapper.allocate import TensorPlace
 from gossamer.mapper.codegen.addition import adds_on_array
 from gossamer.mapper.codegen.mac_layers import emit_addition, emit_mac_layer, emit_scaling
 from gossamer.mapper.codegen.members import Context, Pair
+from gossamer.mapper.codegen.resized_addition import emit_resized_addition
 from gossamer.mapper.codegen.scaling import scales_on_array
 from gossamer.mapper.codegen.vector import emit_vector_layer
 from gossamer.mapper.emit import PARAMETER_BYTES, Emitter, Mapped
 from gossamer.mapper.grouping import joins_that_fit, pair_layers, side_by_side
 from gossamer.mapper.holding import NOTHING_HELD, Holding, hold_tensors
-from gossamer.mapper.joining import join_layers
+from gossamer.mapper.joining import join_layers, resized_additions
+from gossamer.mapper.objective import program_cost
 from gossamer.mapper.placement import place_tensors
 from gossamer.mapper.slicing import subnetwork
 from gossamer.mapper.tokens import derive_accesses, derive_tokens, engine_numbers
@@ -147,11 +150,45 @@ def choose(
 ) -> tuple[Network, Choices]:
     """Return how layers are run that can be run in more than one way, and the network in an order that allows it."""
     scalings = {layer.output for layer in network.layers if scales_on_array(network, layer, spec)}
-    network, found = join_layers(network, scalings)
+    resizes = {
+        name
+        for name, layer in resized_additions(network).items()
+        if _adds_resized(network, name, layer, scalings, spec, objective)
+    }
+    return _choose(network, scalings, resizes, spec, objective)
+
+
+def _choose(
+    network: Network, scalings: Collection[str], resizes: Collection[str], spec: SparseAccelerator, objective: Objective
+) -> tuple[Network, Choices]:  # fmt: skip
+    """Return what `choose` does, given the products on the array and what runs with the addition that reads it."""
+    network, found = join_layers(network, scalings, resizes)
     joins = joins_that_fit(network, found, spec, objective)
     rest = [layer for layer in network.layers if not any(name in joins for name in layer.inputs)]
     additions = {layer.output for layer in rest if adds_on_array(network, layer, spec)}
     return network, Choices(joins=joins, scalings=scalings, additions=additions)
+
+
+def _adds_resized(
+    network: Network, resized: str, addition: Binary, scalings: Collection[str], spec: SparseAccelerator,
+    objective: Objective,
+) -> bool:  # fmt: skip
+    """Return whether an addition in the tiles of a Resize is not worse than both apart, the former perhaps joined."""
+    _, joins = join_layers(network, scalings)
+    layers = [
+        each
+        for each in network.layers
+        if each is addition or each.output == resized or joins.get(each.output) is addition
+    ]
+    part, costs = subnetwork(network, layers), []
+    for resizes in ((), (resized,)):
+        chosen, choices = _choose(part, scalings, resizes, spec, objective)
+        try:
+            program = _compile(chosen, choices, (), NOTHING_HELD, spec, "", objective).program
+        except MappingError:
+            return False
+        costs.append(program_cost(program, spec, objective))
+    return costs[1] <= costs[0]
 
 
 def _compile(
@@ -195,6 +232,8 @@ def emit_layers(
                 joined = joins.get(layer.output)
                 padding = holding.padding_loads((joined or layer).output)
                 emit_mac_layer(emitter, network, layer, places, joined, padding)
+            case Resize() if layer.output in joins:
+                emit_resized_addition(emitter, network, layer, joins[layer.output], places)
             case Binary() if any(name in joins for name in layer.inputs):
                 pass  # emitted with the layer before it
             case Binary() if layer.output in choices.additions:

@@ -21,7 +21,7 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import BARRIER_CYCLES
 from gossamer.dataflow.mapping import Objective
 from gossamer.dataflow.network import Concat, Conv2d, Layer, Network, Permute, Slice
-from gossamer.dataflow.program import Program, Way
+from gossamer.dataflow.program import Way
 from gossamer.mapper.allocate import OffChip, TensorPlace
 from gossamer.mapper.codegen.mac_layers import convolution_of
 from gossamer.mapper.codegen.members import Pair
@@ -38,10 +38,10 @@ from gossamer.mapper.compile import (
     schedule,
 )
 from gossamer.mapper.emit import Emitter
+from gossamer.mapper.objective import program_cost
 from gossamer.mapper.placement import place_images, place_tensors
 from gossamer.mapper.splitting import Part, spans, split_layers
 from gossamer.mapper.stages import Piece, Work, assemble_cores
-from gossamer.sim.cores import simulate_program
 from gossamer.sim.timing import run_program
 
 WAYS = ((Way.WHOLE, Way.IMAGES, Way.POSITIONS, Way.CHANNELS), (Way.WHOLE, Way.POSITIONS))
@@ -53,7 +53,7 @@ def compile_cores(
 ) -> Compilation:
     """Return the best Program of a quantized network on several cores. Raises MappingError as for one."""
     found = candidates(network, core_spec(spec), spec.cores, objective)
-    best = min(found, key=lambda each: _cost(each.program, spec, objective))
+    best = min(found, key=lambda each: program_cost(each.program, spec, objective))
     return replace(best, program=replace(best.program, config_fingerprint=config_fingerprint))
 
 
@@ -65,20 +65,6 @@ def candidates(network: Network, core: SparseAccelerator, cores: int, objective:
         *(_by_images(network, core, cores, objective, rest) for rest in (False, True)),
     ]
     return [each for each in found if each is not None]
-
-
-def _cost(program: Program, spec: SparseAccelerator, objective: Objective) -> float:
-    result = simulate_program(program, spec)
-    energy, cycles = result.energy.total_j, result.total_cycles
-    match objective:
-        case Objective.LATENCY:
-            return cycles
-        case Objective.ENERGY:
-            return energy
-        case Objective.EDP:
-            return energy * cycles
-        case Objective.BYTES:
-            return result.traffic.total_bytes
 
 
 def _on_one(network: Network, core: SparseAccelerator, cores: int, objective: Objective) -> Compilation:

@@ -126,9 +126,9 @@ class Emitter:
         part.spec = self.spec.model_copy(update={"buffers": self.spec.buffers.model_copy(update=sizes)})
         return part
 
-    def follow(self, other: "Emitter") -> None:
-        """Attribute the instructions that follow to the layer that another one has begun."""
-        self._layer, self._joined = other._layer, other._joined
+    def resume_layer(self, number: int) -> None:
+        """Attribute the instructions that follow to a layer that was begun before, by its number in `layers`."""
+        self._layer, self._joined = number, number + 1
 
     def take_weights(self, whole: "Emitter", others: Sequence["Emitter"]) -> None:
         """Have all of the weight buffer of `whole` that lies behind what others of it have taken."""

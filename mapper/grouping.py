@@ -14,7 +14,7 @@ import networkx as nx
 from gossamer.arch.isa import ENGINES
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import Objective
-from gossamer.dataflow.network import Binary, Concat, Conv2d, Layer, MatMul, Network, Slice, View
+from gossamer.dataflow.network import Binary, Concat, Conv2d, Layer, MatMul, Network, Resize, Slice, View
 from gossamer.dataflow.program import Program
 from gossamer.mapper.allocate import dense_place
 from gossamer.mapper.codegen.mac_layers import convolution_of, joined_operand
@@ -207,6 +207,8 @@ def joins_that_fit(
 def _fits(network: Network, layer: Layer, joined: Binary, spec: SparseAccelerator, objective: Objective) -> bool:
     if isinstance(layer, Conv2d):
         return search_layer(network, layer, joined, spec, objective=objective) is not None
+    if isinstance(layer, Resize):
+        return True  # or it is not joined
     assert isinstance(layer, Binary)
     places = {name: dense_place(network, name, spec) for name in (*layer.inputs, *joined.inputs, joined.output)}
     what = joined_operand(layer, joined, places)

@@ -1,7 +1,8 @@
 """List how each layer of a network can run, without code: shapes for the array, closed forms for VECTOR and DMA.
 
 What sweeps cost designs with. The options are those `gossamer.mapper.compile` chooses from, but that layers do not take
-turns (`gossamer.mapper.grouping`), and that tensors which are parts of others cost no copy.
+turns (`gossamer.mapper.grouping`), that tensors which are parts of others cost no copy, and that an addition that can
+be joined to a convolution is not tried with a Resize.
 """
 
 import math
@@ -30,6 +31,7 @@ from gossamer.dataflow.network import (
     Network,
     Pool2d,
     PoolKind,
+    Resize,
     Slice,
     Softmax,
     Unary,
@@ -41,6 +43,7 @@ from gossamer.mapper.codegen.addition import addition_of
 from gossamer.mapper.codegen.convolution_shape import conv_shape
 from gossamer.mapper.codegen.mac_layers import convolution_of, joined_operand
 from gossamer.mapper.codegen.pooling import pool_tiles
+from gossamer.mapper.codegen.resized_addition import resized_tiles
 from gossamer.mapper.codegen.scaling import negated, scaling_widths
 from gossamer.mapper.codegen.summing import summed_cycles
 from gossamer.mapper.codegen.tile_choice import TileCost, slotted_cycles
@@ -49,7 +52,7 @@ from gossamer.mapper.codegen.vector import StreamLayer, stream_opcode, stream_ti
 from gossamer.mapper.codegen.wide_pixels import Convolution
 from gossamer.mapper.compile import compile_network
 from gossamer.mapper.holding import Holdable, holdable_tensors, units_of
-from gossamer.mapper.joining import join_layers
+from gossamer.mapper.joining import join_layers, resized_additions
 from gossamer.mapper.mapping_counts import COUNTS, INSTRUCTIONS, OFF_CHIP, OPERATIONS, READ, WRITTEN
 from gossamer.mapper.objective import counts_of
 from gossamer.mapper.slicing import slice_layers
@@ -120,7 +123,9 @@ class HeldTensor:
 def layer_options(network: Network) -> list[LayerOptions]:
     """Return the ways to run every layer of a quantized network, in its order. Layers without work are left out."""
     scalings = {layer.output for layer in network.layers if _is_scaling(network, layer)}
-    network, joins = join_layers(network, scalings)
+    _, joins = join_layers(network, scalings)
+    resizes = [name for name, layer in resized_additions(network).items() if layer not in joins.values()]
+    network, joins = join_layers(network, scalings, resizes)
     joined = {layer.output for layer in joins.values()}
     found: list[LayerOptions] = []
     holdable = {each.name: each for each in holdable_tensors(network, joins)}
@@ -214,8 +219,10 @@ def _alone(network: Network, layer: Layer) -> Iterator[tuple[Work, ...]]:
             yield (Moved(cost=lambda spec: _simulated(network, layer, spec), reads_all=True),)
 
 
-def _together(network: Network, layer: Layer, reader: Binary) -> OnArray:
+def _together(network: Network, layer: Layer, reader: Binary) -> Work:
     """Return a layer and what is joined to it, in the same tiles."""
+    if isinstance(layer, Resize):
+        return Moved(cost=lambda spec: _resized(network, layer, spec))
 
     def parts(spec: SparseAccelerator) -> list[list[Alternative]]:
         names = dict.fromkeys((*layer.inputs, layer.output, *reader.inputs, reader.output))
@@ -278,6 +285,12 @@ def _stream(network: Network, layer: StreamLayer, spec: SparseAccelerator) -> Mo
     choice = stream_tiles(spec, layer.name, opcode, out, sources, window)
     walks = {Opcode.SOFTMAX: 3, Opcode.LAYER_NORM: 3}.get(opcode, window)
     return _tiles_cost(spec, choice, walks, 2 if opcode in TWO_SOURCES else 1)
+
+
+def _resized(network: Network, layer: Resize, spec: SparseAccelerator) -> MovedCost | None:
+    """Return the cost of an addition in the tiles of a Resize."""
+    source = dense_place(network, layer.inputs[0], spec)
+    return _tiles_cost(spec, resized_tiles(spec, layer, source), 1, 1)
 
 
 def _pool(network: Network, layer: Pool2d, spec: SparseAccelerator) -> MovedCost | None:

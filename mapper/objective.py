@@ -14,10 +14,12 @@ from gossamer.arch.errors import GossamerError
 from gossamer.arch.isa import INSTRUCTION_BYTES
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import ConvMapping, Objective
+from gossamer.dataflow.program import Program
 from gossamer.mapper.mapping_counts import BUFFERS, COUNTS, INSTRUCTIONS, OFF_CHIP, READ
 from gossamer.sim import engine
 from gossamer.sim.accounting import energy
 from gossamer.sim.analytic import LayerModel
+from gossamer.sim.cores import simulate_program
 from gossamer.sim.results import Activity
 
 Ints = NDArray[np.int64]
@@ -114,6 +116,21 @@ def counts_of(events: Activity) -> Ints:
     buffers = [count for name in BUFFERS for count in events.buffer_bytes[name]]
     first = events.mac_slots, events.forwarded_bytes, events.vector_operations, events.instructions
     return np.array([*first, events.off_chip_bytes, *buffers], dtype=np.int64)
+
+
+def program_cost(program: Program, spec: SparseAccelerator, objective: Objective) -> float:
+    """Return what a Program costs under an objective."""
+    result = simulate_program(program, spec)
+    energy, cycles = result.energy.total_j, result.total_cycles
+    match objective:
+        case Objective.LATENCY:
+            return cycles
+        case Objective.ENERGY:
+            return energy
+        case Objective.EDP:
+            return energy * cycles
+        case Objective.BYTES:
+            return result.traffic.total_bytes
 
 
 def objective_of(text: str) -> Objective:

@@ -78,7 +78,7 @@ class Context:
             numbers.append(len(emitter.layers))
             emitter.begin_layer(member.record, member.joined)
             for other in member.emitters:
-                other.follow(emitter)
+                other.resume_layer(numbers[-1])
         emit_together([member.part for _, member in members])
         for number, (emitter, member) in zip(numbers, members, strict=True):
             if member.weights is not None:

@@ -10,6 +10,7 @@ import pytest
 import pywellen
 from core_runs import BuiltCore, build, candidate_of, core_spec, pattern_network
 from perfetto_reader import read_trace
+from quantized_layers import resized_sum
 from turn_pairs import MIXED, engines_alternate, random_pair, take_turns
 
 import gossamer
@@ -17,6 +18,7 @@ from gossamer.arch.config import fingerprint
 from gossamer.arch.isa import Engine
 from gossamer.arch.timing import compute_fill_cycles
 from gossamer.dataflow.sparsity import NmPattern
+from gossamer.mapper import compile as compiler
 from gossamer.mapper.compile import compile_network
 from gossamer.mapper.quantization.tables import quantized
 from gossamer.request import SimulationRequest
@@ -93,6 +95,24 @@ def test_one_core_runs_every_pattern_back_to_back(core: BuiltCore, tmp_path: Pat
     (check,), results = core.verify([candidate], tmp_path)
     assert_agrees([check], 1)
     assert_layer_values(network, candidate, results[candidate.name].memory)
+
+
+def test_additions_in_the_tiles_of_a_resize(
+    core: BuiltCore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """Rows that fill the lanes and rows that do not, one tile and many, either operand enlarged."""
+    monkeypatch.setattr(compiler, "_adds_resized", lambda *_: True)
+    random, candidates = np.random.default_rng(FIRST_SEED), []
+    shapes = ((1, 6, 8, 24), (2, 5, 3, 16), (1, 4, 7, 33), (1, 3, 5, 8))
+    factors = ((2, 2), (1, 3), (3, 1), (4, 4))
+    for number, (shape, by) in enumerate(zip(shapes, factors, strict=True)):
+        case = resized_sum(random, shape, by, first=number % 2 == 0)
+        compilation = compiler.compile_mapped(case.network, core.spec, config_fingerprint=fingerprint(core.spec))
+        assert compilation.joined == {"sum": "resize"}
+        candidates.append(Candidate(name=f"pair {number}", program=compilation.program, inputs=case.values))
+    checks, _ = core.verify(candidates, tmp_path)
+    assert_agrees(checks, len(candidates))
+    assert all(check.rtl_cycles == check.sim_cycles for check in checks)
 
 
 @pytest.mark.slow

@@ -217,6 +217,26 @@ def joined(rng, case: Case, kind: BinaryKind, *, first: bool = True) -> Case:
     return Case(network, layer, {**case.values, "b": random_int8(rng, shape)})
 
 
+def resized_sum(rng, shape, factors, *, kind=BinaryKind.ADD, first=True, low=-128) -> Case:
+    """Return a tensor `small`, enlarged, and its sum with `large`; `first`: the enlarged one is the first operand."""
+    batch, rows, columns, channels = shape
+    wide = (batch, rows * factors[0], columns * factors[1], channels)
+    case = binary(rng, "sum", kind, wide, wide, low=low)
+    quants = [case.network.tensors[name].quant for name in ("a", "b")]
+    resize = Resize(name="resize", inputs=("small",), output="resized", op="resize", factors=factors)
+    layer = replace(case.layer, inputs=("resized", "large") if first else ("large", "resized"))
+    tensors = {
+        "small": Tensor(name="small", shape=shape, quant=quants[0 if first else 1]),
+        "resized": Tensor(name="resized", shape=wide, quant=quants[0 if first else 1]),
+        "large": Tensor(name="large", shape=wide, quant=quants[1 if first else 0]),
+        "out": Tensor(name="out", shape=wide, quant=OUT),
+    }
+    network = Network(
+        name="resized_sum", inputs=("small", "large"), outputs=("out",), tensors=tensors, layers=(resize, layer)
+    )  # fmt: skip
+    return Case(network, layer, {"small": random_int8(rng, shape), "large": random_int8(rng, wide)})
+
+
 def unary(rng, name, shape) -> Case:
     """Return the table of a sigmoid."""
     out = QuantParams(scale=1 / 256, zero_point=-128)
