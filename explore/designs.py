@@ -200,7 +200,7 @@ class DesignEvaluator:
     def rooms(self, designs: Points, reserved: int, apart: bool) -> Ints:
         """Return int64 [n, CHIP] of `gossamer.mapper.mapping_bound`, of which the rooms are filled in."""
         chips = np.zeros((designs.count, CHIP), dtype=np.int64)
-        for number, (places, room) in enumerate(ROOMS):
+        for number, (_, places, room) in enumerate(ROOMS):
             key = number, reserved, apart
             if key not in self._rooms:
                 self._rooms[key] = Tabulated(partial(_room, room, reserved, apart))

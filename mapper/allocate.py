@@ -4,6 +4,7 @@ Off-chip addresses are virtual while code is generated, because sizes are known 
 activations from `ACTIVATION_BASE`. `OffChip.layout` fixes the order instructions, constants, activations.
 """
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,31 +36,38 @@ class RingBuffer:
 
     A range never straddles the end. Nothing is freed: a range stays valid until the requests after it have wrapped
     around. Who needs several ranges at once (ping-pong slots) requests them as one range. `unit` names what addresses
-    count.
+    count; `first` is that of the first byte.
     """
 
-    def __init__(self, name: str, capacity: int, unit: str = "bytes") -> None:
+    def __init__(self, name: str, capacity: int, unit: str = "bytes", first: int = 0) -> None:
         self.name = name
         self.capacity = capacity
         self.unit = unit
-        self._next = 0
+        self.first = self._next = self.end = first
+        """`end`: the address behind all that was handed out."""
+
+    def part(self, number: int, count: int, of: int) -> "RingBuffer":
+        """Return a ring over `count` from the `number`th on of some equal parts of this one."""
+        first, end = (self.capacity * part // of for part in (number, number + count))
+        return RingBuffer(self.name, end - first, self.unit, self.first + first)
+
+    def beyond(self, address: int) -> "RingBuffer":
+        """Return a ring over what lies behind an address."""
+        return RingBuffer(self.name, self.first + self.capacity - address, self.unit, address)
 
     def alloc(self, amount: int, multiple: int, *, who: str) -> int:
         """Return the address, a multiple of `multiple`, of the next `amount` units. MappingError if they never fit."""
-        if amount > self.capacity:
+        if align(self.first, multiple) + amount > self.first + self.capacity:
             raise MappingError(
                 f"{who}: needs {amount} {self.unit} of the {self.name} buffer at once, and it has {self.capacity}; "
                 f"enlarge `buffers.{self.name}.capacity_bytes`"
             )
         start = align(self._next, multiple)
-        if start + amount > self.capacity:
-            start = 0
+        if start + amount > self.first + self.capacity:
+            start = align(self.first, multiple)
         self._next = start + amount
+        self.end = max(self.end, self._next)
         return start
-
-    def reset(self) -> None:
-        """Start again at address 0."""
-        self._next = 0
 
 
 class ActivationHalves(RingBuffer):
@@ -73,7 +81,7 @@ class ActivationHalves(RingBuffer):
         super().__init__("activation", spec.buffers.activation.capacity_bytes)
         self.middle = half_bytes(spec)
         self._lower = RingBuffer("activation", self.middle)
-        self._upper = RingBuffer("activation", self.capacity - self.middle)
+        self._upper = RingBuffer("activation", self.capacity - self.middle, first=self.middle)
         self._all_bytes = self.capacity
         self.held_bytes = 0
 
@@ -83,11 +91,12 @@ class ActivationHalves(RingBuffer):
         self._lower.capacity = min(self.middle, self.capacity)
         self._upper.capacity = max(0, self.capacity - self.middle)
 
-    def reset(self) -> None:
-        """Start again at address 0, and at the middle."""
-        for ring in (self._lower, self._upper):
-            ring.reset()
-        super().reset()
+    def part(self, number: int, count: int, of: int) -> "ActivationHalves":
+        """Return such parts of both halves; what must lie together lies in the lower one."""
+        part = copy(self)
+        part._lower, part._upper = (ring.part(number, count, of) for ring in (self._lower, self._upper))
+        part.first, part.capacity, part._next = part._lower.first, part._lower.capacity, part._lower.first
+        return part
 
     def alloc_apart(self, loaded: int, written: int, multiple: int, *, who: str) -> tuple[int, int]:
         """Return the address of `loaded` bytes that LOAD fills and of `written` bytes that VECTOR fills.
@@ -96,7 +105,7 @@ class ActivationHalves(RingBuffer):
         """
         if loaded <= self._lower.capacity and written <= self._upper.capacity:
             lower = self._lower.alloc(loaded, multiple, who=who)
-            return lower, self.middle + self._upper.alloc(written, multiple, who=who)
+            return lower, self._upper.alloc(written, multiple, who=who)
         base = self.alloc(loaded + written, multiple, who=who)
         return base, base + loaded
 
@@ -109,21 +118,32 @@ class AccumulatorHalves:
     """
 
     def __init__(self, spec: SparseAccelerator) -> None:
-        self.first_entry = (0, half_entries(spec))
         self.lanes = spec.array.lanes
-        self._rings = tuple(RingBuffer("accumulator", tile_entries(spec), "entries of each half") for _ in range(2))
+        self._rings = tuple(
+            RingBuffer("accumulator", tile_entries(spec), "entries of each half", first)
+            for first in (0, half_entries(spec))
+        )
         self._turn = 0
 
-    def reset(self) -> None:
-        """Start again at the beginning of both halves."""
-        for ring in self._rings:
-            ring.reset()
+    def part(self, number: int, count: int, of: int) -> "AccumulatorHalves":
+        """Return such parts of both halves."""
+        part = copy(self)
+        part._rings, part._turn = tuple(ring.part(number, count, of) for ring in self._rings), 0
+        return part
 
     def alloc(self, entries: int, *, who: str) -> int:
         """Return the first of `entries` entries in the next half. Raises MappingError if they never fit."""
         half = self._turn
         self._turn = 1 - half
-        return self.first_entry[half] + self._rings[half].alloc(entries, self.lanes, who=who)
+        return self._rings[half].alloc(entries, self.lanes, who=who)
+
+    def turn(self) -> None:
+        """Let the next request get the other half."""
+        self._turn = 1 - self._turn
+
+    def half(self, entry: int) -> int:
+        """Return the half that an entry it gave lies in."""
+        return int(entry >= self._rings[1].first)
 
     def alloc_pair(self, entries: int, *, who: str) -> tuple[int, int]:
         """Return the first entries of a range in the next half and of an equal one in the other."""

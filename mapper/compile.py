@@ -10,16 +10,17 @@ from gossamer.arch.errors import MappingError
 from gossamer.arch.isa import Opcode
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import Objective
-from gossamer.dataflow.network import Binary, Conv2d, ConvTranspose2d, MatMul, Network, Permute, Resize, View
+from gossamer.dataflow.network import Binary, Conv2d, ConvTranspose2d, Layer, MatMul, Network, Permute, Resize, View
 from gossamer.dataflow.program import Program
 from gossamer.mapper.allocate import TensorPlace
 from gossamer.mapper.codegen.addition import adds_on_array
-from gossamer.mapper.codegen.mac_layers import emit_addition, emit_mac_layer, emit_pair, emit_scaling
+from gossamer.mapper.codegen.mac_layers import emit_addition, emit_mac_layer, emit_scaling
+from gossamer.mapper.codegen.members import Context, Pair
 from gossamer.mapper.codegen.resized_addition import emit_resized_addition
 from gossamer.mapper.codegen.scaling import scales_on_array
 from gossamer.mapper.codegen.vector import emit_vector_layer
 from gossamer.mapper.emit import PARAMETER_BYTES, Emitter, Mapped
-from gossamer.mapper.grouping import Pair, joins_that_fit, pair_layers
+from gossamer.mapper.grouping import joins_that_fit, pair_layers, side_by_side
 from gossamer.mapper.holding import NOTHING_HELD, Holding, hold_tensors
 from gossamer.mapper.joining import join_layers, resized_additions
 from gossamer.mapper.objective import program_cost
@@ -67,22 +68,25 @@ def compile_mapped(
 
         return compile_cores(network, spec, config_fingerprint=config_fingerprint, objective=objective)
     network, choices, pairs = choose_all(network, spec, objective)
-    pairs, holding = schedule(network, choices, pairs, spec, objective)
+    network, pairs, holding = schedule(network, choices, pairs, spec, objective)
     return _compile(network, choices, pairs, holding, spec, config_fingerprint, objective)
 
 
 def schedule(
     network: Network, choices: "Choices", pairs: Sequence[Pair], spec: SparseAccelerator, objective: Objective
-) -> tuple[Sequence[Pair], Holding]:  # fmt: skip
-    """Return which layers take turns, all of `pairs` or none, and the tensors that stay on chip beside them.
+) -> tuple[Network, Sequence[Pair], Holding]:  # fmt: skip
+    """Return the network in the order its layers run in, which of them take turns, all of `pairs` or none, and the
+    tensors that stay on chip beside them.
 
     Turns and tensors on chip want the same bytes: both ways are compiled and simulated.
     """
-    found = [(turns, hold(network, choices, turns, spec, objective)) for turns in ((pairs, ()) if pairs else ((),))]
+    ways = ((side_by_side(network, choices.joins, pairs), pairs), (network, ())) if pairs else ((network, ()),)
+    found = [(order, turns, hold(order, choices, turns, spec, objective)) for order, turns in ways]
     if len(found) == 1:
         return found[0]
     cycles = [
-        run_program(_compile(network, choices, *each, spec, "", objective).program, spec).total_cycles for each in found
+        run_program(_compile(order, choices, turns, held, spec, "", objective).program, spec).total_cycles
+        for order, turns, held in found
     ]
     return found[cycles.index(min(cycles))]
 
@@ -96,17 +100,13 @@ def choose_all(
         return network, choices, ()
     joins = choices.joins
 
-    def saved(pair: Pair) -> int:
-        layers = [*pair, *(joins[layer.output] for layer in pair if layer.output in joins)]
+    def program(layers: Sequence[Layer], pairs: Sequence[Pair]) -> Program:
         names = {layer.output for layer in layers}
+        names |= {joins[name].output for name in names if name in joins}
         part = subnetwork(network, [layer for layer in network.layers if layer.output in names])
-        alone, together = (
-            run_program(_compile(part, choices, pairs, NOTHING_HELD, spec, "", objective).program, spec).total_cycles
-            for pairs in ((), (pair,))
-        )
-        return alone - together
+        return _compile(part, choices, pairs, NOTHING_HELD, spec, "", objective).program
 
-    return network, choices, pair_layers(network, joins, spec, saved)
+    return network, choices, pair_layers(network, joins, spec, program)
 
 
 def hold(
@@ -225,12 +225,9 @@ def emit_layers(
     joins = choices.joins
     starts = {pair[0].output: pair for pair in pairs}
     leads = {layer.output for pair in pairs for layer in pair}
-    for layer in network.layers:
-        emitter.activation.hold(holding.taken_bytes.get(layer.output, 0))
+
+    def alone(emitter: Emitter, layer: Layer) -> None:
         match layer:
-            case Conv2d() if layer.output in leads:
-                if layer.output in starts:
-                    emit_pair(emitter, network, starts[layer.output], places, joins)
             case Conv2d():
                 joined = joins.get(layer.output)
                 padding = holding.padding_loads((joined or layer).output)
@@ -249,6 +246,17 @@ def emit_layers(
                 _emit_view(emitter, network, layer, places)
             case _:
                 emit_vector_layer(emitter, network, layer, places)
+
+    context = Context(
+        emitter=emitter, network=network, places=places, joins=joins, additions=choices.additions,
+        scalings=choices.scalings, alone=alone
+    )  # fmt: skip
+    for layer in network.layers:
+        emitter.activation.hold(holding.taken_bytes.get(layer.output, 0))
+        if layer.output not in leads:
+            alone(emitter, layer)
+        elif layer.output in starts:
+            context.emit_pair(starts[layer.output])
 
 
 def _emit_view(emitter: Emitter, network: Network, layer: View, places: Mapping[str, TensorPlace]) -> None:

@@ -24,6 +24,7 @@ from gossamer.dataflow.network import Concat, Conv2d, Layer, Network, Permute, S
 from gossamer.dataflow.program import Way
 from gossamer.mapper.allocate import OffChip, TensorPlace
 from gossamer.mapper.codegen.mac_layers import convolution_of
+from gossamer.mapper.codegen.members import Pair
 from gossamer.mapper.codegen.wide_pixels import best_width
 from gossamer.mapper.compile import (
     Choices,
@@ -37,7 +38,6 @@ from gossamer.mapper.compile import (
     schedule,
 )
 from gossamer.mapper.emit import Emitter
-from gossamer.mapper.grouping import Pair
 from gossamer.mapper.objective import program_cost
 from gossamer.mapper.placement import place_images, place_tensors
 from gossamer.mapper.splitting import Part, spans, split_layers
@@ -70,7 +70,7 @@ def candidates(network: Network, core: SparseAccelerator, cores: int, objective:
 def _on_one(network: Network, core: SparseAccelerator, cores: int, objective: Objective) -> Compilation:
     """Return the Program in which only the first core works."""
     network, choices, pairs = choose_all(network, core, objective)
-    pairs, holding = schedule(network, choices, pairs, core, objective)
+    network, pairs, holding = schedule(network, choices, pairs, core, objective)
     leads = {layer.output: pair[0].output for pair in pairs for layer in pair}
     memory = OffChip(core.array.group_size)
     places = place_tensors(network, memory, choices.joins, leads, holding.places)
@@ -96,7 +96,7 @@ def _by_images(
         cuts = [*(spans(each * cores, cores) or []), (each * cores, images)]
     subs = {count: _with_images(network, count, images) for count in {stop - first for first, stop in cuts}}
     most, choices, pairs = choose_all(subs[max(subs)], core, objective)
-    pairs, holding = schedule(most, choices, pairs, core, objective)
+    most, pairs, holding = schedule(most, choices, pairs, core, objective)
     order = [layer.output for layer in most.layers]
     holdings = {
         count: holding if count == max(subs) else hold(_ordered(part, order), choices, pairs, core, objective)

@@ -6,7 +6,8 @@ would be right if each instruction finished before the next began. To let LOAD r
 tile are called before the compute of this one, into the other half of a ping-pong range.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import ConvMapping, Objective
 from gossamer.dataflow.program import LayerRecord
 from gossamer.mapper.allocate import AccumulatorHalves, ActivationHalves, OffChip, RingBuffer
+from gossamer.mapper.shares import PARTS, Share
 
 HEADER_FIELDS = ("opcode", "wait", "release")
 
@@ -26,6 +28,9 @@ OPERANDS: dict[Opcode, tuple[str, ...]] = {
     op: tuple(field.name for field in fields if field.name not in HEADER_FIELDS) for op, fields in FIELDS.items()
 }
 """Fields of an opcode that code generation sets, in table order."""
+
+BUFFERS = ("activation", "weight", "index", "parameter", "accumulator")
+"""Names of the buffers in a config, and of what hands them out."""
 
 PARAMETER_BYTES = "par_bytes"
 """Extra column of VECTOR instructions: bytes of the parameter block read. Not encoded; tokens need it."""
@@ -35,14 +40,14 @@ PARAMETER_BYTES = "par_bytes"
 class Mapped:
     """A mapping that was emitted for (a part of) a layer of the Program.
 
-    `reserved_bytes`: of activations, that the search left free. `share`: how many layers it runs together with have an
-    equal part of the buffers. `held_bytes`: what it takes of each buffer.
+    `reserved_bytes`: of activations, that the search left free. `share`: what it has of the buffers.
+    `held_bytes`: what it takes of each buffer.
     """
 
     layer: int
     mapping: ConvMapping
     reserved_bytes: int
-    share: int
+    share: Share
     held_bytes: tuple[tuple[str, int], ...]
 
 
@@ -89,7 +94,7 @@ class Emitter:
         self.memory.release_scratch()
 
     def note_mapping(
-        self, mapping: ConvMapping, reserved_bytes: int, share: int, held_bytes: Mapping[str, int]
+        self, mapping: ConvMapping, reserved_bytes: int, share: Share, held_bytes: Mapping[str, int]
     ) -> None:
         """Remember the mapping of (a part of) the layer that began last."""
         self.mapped.append(
@@ -99,14 +104,51 @@ class Emitter:
             )
         )  # fmt: skip
 
-    def reset_buffers(self) -> None:
-        """Hand out every buffer from its start again: what follows must be distinct from each other only."""
-        for ring in (self.activation, self.weight, self.index, self.parameter, self.accumulator):
-            ring.reset()
+    def share(self, share: Share, *, at_end: bool) -> "Emitter":
+        """Return one for other layers of the same program, with a part of all buffers, also in its `spec`.
+
+        `at_end`: the last part of every buffer, else the first.
+        """
+        parts = {name: share.of(name) for name in BUFFERS}
+        return self._with({name: (PARTS - count if at_end else 0, count, PARTS) for name, count in parts.items()})
+
+    def split(self, number: int, of: int) -> "Emitter":
+        """Return one for a part of a layer, with the `number`th of some equal parts of all buffers."""
+        return self._with(dict.fromkeys(BUFFERS, (number, 1, of)))
+
+    def _with(self, parts: Mapping[str, tuple[int, int, int]]) -> "Emitter":
+        """Return one with parts of the buffers: the first, how many, and of how many."""
+        part, sizes = copy(self), {}
+        for name, (first, count, of) in parts.items():
+            setattr(part, name, getattr(self, name).part(first, count, of))
+            buffer = getattr(self.spec.buffers, name)
+            sizes[name] = buffer.model_copy(update={"capacity_bytes": buffer.capacity_bytes * count // of})
+        part.spec = self.spec.model_copy(update={"buffers": self.spec.buffers.model_copy(update=sizes)})
+        return part
 
     def resume_layer(self, number: int) -> None:
         """Attribute the instructions that follow to a layer that was begun before, by its number in `layers`."""
         self._layer, self._joined = number, number + 1
+
+    def take_weights(self, whole: "Emitter", others: Sequence["Emitter"]) -> None:
+        """Have all of the weight buffer of `whole` that lies behind what others of it have taken."""
+        self.weight = whole.weight.beyond(max(other.weight.end for other in others))
+        buffers = self.spec.buffers
+        weight = buffers.weight.model_copy(update={"capacity_bytes": self.weight.capacity})
+        self.spec = self.spec.model_copy(update={"buffers": buffers.model_copy(update={"weight": weight})})
+
+    def recorder(self) -> "Emitter":
+        """Return one with these buffers and a program of its own, to be appended later."""
+        part = copy(self)
+        part.mapped, part.layers, part._opcodes, part._layer_of = [], [], [], []
+        part._rows = {int(op): [] for op in Opcode}
+        return part
+
+    def instructions(self) -> Iterator[tuple[int, tuple[int, ...], int]]:
+        """Yield opcode, operands and layer of what was appended, in order."""
+        rows = {opcode: iter(found) for opcode, found in self._rows.items()}
+        for opcode, layer in zip(self._opcodes, self._layer_of, strict=True):
+            yield opcode, next(rows[opcode]), layer
 
     def append(self, opcode: int, row: tuple[int, ...], *, joined: bool = False) -> None:
         """Append an instruction whose operands are already in the order of `OPERANDS[opcode]` (VECTOR: + par_bytes)."""

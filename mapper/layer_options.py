@@ -41,11 +41,11 @@ from gossamer.dataflow.numerics import QuantParams
 from gossamer.mapper.allocate import TensorPlace, dense_place, place_tensor
 from gossamer.mapper.codegen.addition import addition_of
 from gossamer.mapper.codegen.convolution_shape import conv_shape
-from gossamer.mapper.codegen.large_pooling import summed_cycles
 from gossamer.mapper.codegen.mac_layers import convolution_of, joined_operand
 from gossamer.mapper.codegen.pooling import pool_tiles
 from gossamer.mapper.codegen.resized_addition import resized_tiles
 from gossamer.mapper.codegen.scaling import negated, scaling_widths
+from gossamer.mapper.codegen.summing import summed_cycles
 from gossamer.mapper.codegen.tile_choice import TileCost, slotted_cycles
 from gossamer.mapper.codegen.transposed import phase_lists
 from gossamer.mapper.codegen.vector import StreamLayer, stream_opcode, stream_tiles, vector_params

@@ -54,6 +54,7 @@ from gossamer.mapper.mapping_bound import (
 from gossamer.mapper.mapping_cache import keep_numbers, key_of, read_numbers
 from gossamer.mapper.mapping_counts import COUNTS, count_all
 from gossamer.mapper.objective import Cost, Prices, prices
+from gossamer.mapper.shares import PARTS, WHOLE, Share
 from gossamer.sim.analytic import LayerModel
 from gossamer.sim.offchip import offchip_timing
 
@@ -144,28 +145,29 @@ def _index_rows(spec: SparseAccelerator) -> int:
     return spec.buffers.index.capacity_bytes // index_pitch_bytes(array.chains, array.group_size.bit_length() - 1)
 
 
-ROOMS: tuple[tuple[tuple[int, ...], Callable[..., tuple[int, ...]]], ...] = (
-    ((ACTIVATION, LOADED, WRITTEN), _activation_room),
-    ((WEIGHT_ROWS,), lambda spec, *_: (spec.buffers.weight.capacity_bytes // spec.array.chains,)),
-    ((INDEX_ROWS,), lambda spec, *_: (_index_rows(spec),)),
-    ((ACCUMULATOR,), lambda spec, *_: (tile_entries(spec),)),
-    ((PARAMETER,), lambda spec, *_: (spec.buffers.parameter.capacity_bytes,)),
+ROOMS: tuple[tuple[str, tuple[int, ...], Callable[..., tuple[int, ...]]], ...] = (
+    ("activation", (ACTIVATION, LOADED, WRITTEN), _activation_room),
+    ("weight", (WEIGHT_ROWS,), lambda spec, *_: (spec.buffers.weight.capacity_bytes // spec.array.chains,)),
+    ("index", (INDEX_ROWS,), lambda spec, *_: (_index_rows(spec),)),
+    ("accumulator", (ACCUMULATOR,), lambda spec, *_: (tile_entries(spec),)),
+    ("parameter", (PARAMETER,), lambda spec, *_: (spec.buffers.parameter.capacity_bytes,)),
 )
-"""The numbers of a config that say which tilings fit, by their places, and what tells them."""
+"""The numbers of a config that say which tilings fit, by their buffer and places, and what tells them."""
 
 
 def chip_numbers(
-    spec: SparseAccelerator, reserved_bytes: int = 0, *, apart: bool = True, share: int = 1, held_bytes: int = 0
+    spec: SparseAccelerator, reserved_bytes: int = 0, *, apart: bool = True, share: Share = WHOLE, held_bytes: int = 0
 ) -> Chip:  # fmt: skip
     """Return the numbers of a config, `reserved_bytes` of its activation buffer put aside, `held_bytes` at its end.
 
     `apart`: what LOAD and what VECTOR writes must fit a half of the activation buffer each, so that neither waits.
-    `share`: how many layers have an equal part of every buffer.
+    `share`: what of every buffer is to be used.
     """
     numbers = timing_numbers(spec)
-    for places, room in ROOMS:
-        sizes = room(spec, reserved_bytes, apart, held_bytes)
-        numbers.update((place, size // share) for place, size in zip(places, sizes, strict=True))
+    for buffer, places, room in ROOMS:
+        reserved = ceil_div(reserved_bytes * PARTS, max(1, share.of(buffer)))
+        sizes = room(spec, reserved, apart, held_bytes)
+        numbers.update((place, size * share.of(buffer) // PARTS) for place, size in zip(places, sizes, strict=True))
     return Chip(tuple(numbers[place] for place in range(CHIP)))
 
 
@@ -264,12 +266,12 @@ def search_mapping(
 
 
 def try_mapping(
-    shape: ConvShape, spec: SparseAccelerator, *, reserved_bytes: int = 0, share: int = 1,
+    shape: ConvShape, spec: SparseAccelerator, *, reserved_bytes: int = 0, share: Share = WHOLE,
     objective: Objective = Objective.LATENCY,
 ) -> Search | None:  # fmt: skip
     """Return the same, None if nothing fits.
 
-    `share`: the layer is one of so many that run together: each has an equal part of every buffer, finishes strip
+    `share`: what it has of every buffer. If that is not all, it runs together with another layer, and finishes strip
     after strip, and many of them, since what follows waits for LAG_STRIPS of them.
     """
     return _search(shape, spec, reserved_bytes, share, objective)
@@ -284,7 +286,7 @@ def choose_mapping(
 
 
 def search_again(
-    shape: ConvShape, spec: SparseAccelerator, reserved_bytes: int, share: int, objective: Objective
+    shape: ConvShape, spec: SparseAccelerator, reserved_bytes: int, share: Share, objective: Objective
 ) -> Search:
     """Return the search of a shape that has a mapping, as `try_mapping` does."""
     found = _search(shape, spec, reserved_bytes, share, objective)
@@ -293,7 +295,7 @@ def search_again(
 
 
 def search_two(
-    shape: ConvShape, spec: SparseAccelerator, reserved_bytes: int, share: int, objective: Objective
+    shape: ConvShape, spec: SparseAccelerator, reserved_bytes: int, share: Share, objective: Objective
 ) -> Search:
     """Return the search of a shape that has a mapping, with its runner-up; nothing is kept."""
     charged = prices(objective, spec)
@@ -301,18 +303,18 @@ def search_two(
     return branch_and_bound(space, LayerModel(shape, spec), charged, keep=2)
 
 
-def _space(shape: ConvShape, spec: SparseAccelerator, reserved_bytes: int, share: int, charged: Prices) -> Space:
+def _space(shape: ConvShape, spec: SparseAccelerator, reserved_bytes: int, share: Share, charged: Prices) -> Space:
     """Return the tilings whose loads and results lie apart, or if there are none and all buffers are its, all."""
-    held, lag = shape.held_bytes, LAG_STRIPS if share > 1 else 0
+    held, lag = shape.held_bytes, LAG_STRIPS if share != WHOLE else 0
     space = Space(shape, chip_numbers(spec, reserved_bytes, share=share, held_bytes=held), charged, lag)
-    if not len(space.choices) and share == 1:
+    if not len(space.choices) and share == WHOLE:
         space = Space(shape, chip_numbers(spec, reserved_bytes, apart=False, held_bytes=held), charged)
     return space
 
 
 @lru_cache(maxsize=4096)
 def _search(
-    shape: ConvShape, spec: SparseAccelerator, reserved_bytes: int, share: int, objective: Objective
+    shape: ConvShape, spec: SparseAccelerator, reserved_bytes: int, share: Share, objective: Objective
 ) -> Search | None:
     key = key_of(shape, fingerprint(spec), reserved_bytes, share, str(objective))
     kept = read_numbers(key, KEPT)

@@ -38,6 +38,7 @@ from gossamer.mapper.codegen.convolution_shape import PARAMETER_ALIGN_BYTES
 from gossamer.mapper.codegen.packing import active_chains
 from gossamer.mapper.codegen.parameters import requantize_block, requantize_block_bytes
 from gossamer.mapper.emit import OPERANDS, Emitter
+from gossamer.mapper.shares import WHOLE, Share
 
 SUMS_OF_COMPUTE = OPERANDS[Opcode.COMPUTE].index("acc")
 
@@ -67,7 +68,7 @@ class ConvEmitter:
     def __init__(self, emitter: Emitter, mapping: ConvMapping, source: TensorPlace, target: TensorPlace,
                  weights: WeightSource, params: Requantization, *, who: str, fill: int,
                  correction: tuple[int, ...] = (), joined: Joined | None = None, turns: Turns | None = None,
-                 row_parts: int = 1, row_step: int = 0) -> None:  # fmt: skip
+                 share: Share = WHOLE,                 row_parts: int = 1, row_step: int = 0) -> None:  # fmt: skip
         self.emitter, self.mapping, self.shape = emitter, mapping, mapping.shape
         self.target, self.weights, self.correction, self.joined = target, weights, correction, joined
         self.row_parts, self.row_step = row_parts, row_step
@@ -82,7 +83,7 @@ class ConvEmitter:
         self._parameter_slots = Slots(SLOTS)
         self._segments: dict[int, dict[tuple[int, int], int]] = {}
         self._loaded: dict[int, set[tuple[int, int]]] = {}
-        self._turns, self.share = turns or Turns(), 1 if turns is None else turns.layers
+        self._turns, self.share = turns or Turns(), share
         self._sum_turn = self._out_turn = self._operand_turn = 0
         self.stored = target.address
         """Off-chip address below which all of the target has been stored by what is emitted."""
@@ -155,6 +156,14 @@ class ConvEmitter:
             for block in group:
                 if part < len(self.parts[block]):
                     yield Step(outer, number, tile, group, block, part)
+
+    keeps_up = True
+    """It takes whichever half of the accumulator is next."""
+
+    @property
+    def strips(self) -> int:
+        """Parts that the result is made in, one after another."""
+        return self.mapping.strip_count
 
     def emit(self) -> None:
         """Emit the layer."""

@@ -59,11 +59,15 @@ class Slots:
 
 
 class Turns:
-    """Halves of the accumulator, taken in turn by one layer, or by all `layers` that are emitted together."""
+    """Halves of the accumulator, taken in turn by one layer, or by those that are emitted together."""
 
-    def __init__(self, layers: int = 1) -> None:
-        self.layers = layers
+    def __init__(self) -> None:
         self._count = -1
+
+    @property
+    def next_half(self) -> int:
+        """The half that is taken next."""
+        return (self._count + 1) % 2
 
     def take(self) -> int:
         """Return the next turn."""

@@ -18,12 +18,12 @@ from gossamer.mapper.codegen.convolution_shape import flatten
 from gossamer.mapper.codegen.packing import pack_weights
 from gossamer.mapper.codegen.parameters import vector_block
 from gossamer.mapper.codegen.products import matrix_products
-from gossamer.mapper.codegen.scaling import find_scaling, scaling_part
-from gossamer.mapper.codegen.together import emit_together
+from gossamer.mapper.codegen.scaling import ScalingWeights, find_scaling, scaling_part
 from gossamer.mapper.codegen.transposed import transposed_phases
 from gossamer.mapper.codegen.vector import BINARY_OPCODES, emit_vector_layer, vector_params, vector_record
 from gossamer.mapper.codegen.wide_pixels import Convolution, best_width, choose_width
 from gossamer.mapper.emit import Emitter
+from gossamer.mapper.shares import WHOLE, Share
 
 MacLayer = Conv2d | ConvTranspose2d | MatMul
 
@@ -50,38 +50,11 @@ def emit_mac_layer(
         case MatMul():
             b = places[layer.inputs[1]]
             parts = [(part, None) for part in matrix_products(emitter, layer, source, b, target, layer.params)]
-    emitter.begin_layer(_record(network, layer, parts), None if joined is None else vector_record(network, joined))
+    emitter.begin_layer(mac_record(network, layer, parts), None if joined is None else vector_record(network, joined))
     for row in first:
         emitter.append(Opcode.LOAD, row)
     for part, _ in parts:
         part.emit()
-
-
-def emit_pair(
-    emitter: Emitter, network: Network, pair: Sequence[Conv2d], places: Mapping[str, TensorPlace],
-    joins: Mapping[str, Binary],
-) -> None:  # fmt: skip
-    """Emit two convolutions step by step in turn (`gossamer.mapper.codegen.together`).
-
-    One by one if they do not fit: tensors that are parts of others may ask for larger tiles than those of their own.
-    """
-    joined = [joins.get(layer.output) for layer in pair]
-    chosen = [
-        best_width(convolution_of(layer, places, joiner), emitter.spec, len(pair))
-        for layer, joiner in zip(pair, joined, strict=True)
-    ]
-    found = [each for each in chosen if each is not None]
-    if len(found) < len(pair):
-        for layer, joiner in zip(pair, joined, strict=True):
-            emit_mac_layer(emitter, network, layer, places, joiner)
-        return
-    emitter.reset_buffers()
-    turns, numbers = Turns(len(pair)), []
-    parts = [_pack(emitter, convolution, search.mapping, turns) for convolution, search in found]
-    for layer, joiner, part in zip(pair, joined, parts, strict=True):
-        numbers.append(len(emitter.layers))
-        emitter.begin_layer(_record(network, layer, [part]), None if joiner is None else vector_record(network, joiner))
-    emit_together(emitter, numbers, [part for part, _ in parts])
 
 
 def emit_scaling(
@@ -106,6 +79,11 @@ def emit_scaling(
     emitter.begin_layer(vector_record(network, layer), None if joined is None else vector_record(network, joined))
     part, weights = scaling_part(emitter, layer, found, places[layer.inputs[1]])
     part.emit()
+    note_constants(emitter, number, weights)
+
+
+def note_constants(emitter: Emitter, number: int, weights: ScalingWeights) -> None:
+    """Say in the record of a layer, by its number, which of its weights were constants, once it is emitted."""
     values, indices = (weights.plane_bytes(space) for space in (Space.WEIGHT, Space.INDEX))
     emitter.layers[number] = replace(emitter.layers[number], weight_bytes=values, index_bytes=indices)
 
@@ -120,23 +98,24 @@ def emit_addition(
     if not found:
         emit_vector_layer(emitter, network, layer, places)
         return
-    part, weights = _pack(emitter, found[0], found[1].mapping)
-    assert weights is not None
-    (_, values), (_, indices) = weights.planes
-    emitter.begin_layer(replace(vector_record(network, layer), weight_bytes=values, index_bytes=indices))
+    part, weights = pack_convolution(emitter, found[0], found[1].mapping)
+    emitter.begin_layer(mac_record(network, layer, [(part, weights)]))
     part.emit()
 
 
-Part = tuple[ConvEmitter, PackedWeights | None]
+Packed = tuple[ConvEmitter, PackedWeights | None]
 """A convolution ready to be emitted, and its weights if they are constants."""
 
 
-def _record(network: Network, layer: MacLayer, parts: list[Part]) -> LayerRecord:
+def mac_record(network: Network, layer: MacLayer | Binary, parts: list[Packed]) -> LayerRecord:
+    """Return the report record of a layer on the array."""
     batch, rows, columns, channels = network.tensors[layer.output].shape
-    macs, dense_macs = effective_macs(network, layer)
     # Phases of a transposed convolution can have equal planes, which are stored once: count by address.
     planes = [weights.planes for _, weights in parts if weights is not None]
     values, indices = (sum(dict(plane[number] for plane in planes).values()) for number in range(2))
+    if isinstance(layer, Binary):
+        return replace(vector_record(network, layer), weight_bytes=values, index_bytes=indices)
+    macs, dense_macs = effective_macs(network, layer)
     pattern = None if isinstance(layer, MatMul) else layer.pattern
     if isinstance(layer, MatMul):
         reduction = network.tensors[layer.inputs[0]].shape[3]
@@ -149,12 +128,14 @@ def _record(network: Network, layer: MacLayer, parts: list[Part]) -> LayerRecord
     )  # fmt: skip
 
 
-def _prepare(emitter: Emitter, convolution: Convolution) -> Part:
+def _prepare(emitter: Emitter, convolution: Convolution) -> Packed:
     """Map and pack a convolution. Raises MappingError."""
-    return _pack(emitter, *choose_width(convolution, emitter.spec, emitter.objective))
+    return pack_convolution(emitter, *choose_width(convolution, emitter.spec, emitter.objective))
 
 
-def _pack(emitter: Emitter, chosen: Convolution, mapping: ConvMapping, turns: Turns | None = None) -> Part:
+def pack_convolution(
+    emitter: Emitter, chosen: Convolution, mapping: ConvMapping, turns: Turns | None = None, share: Share = WHOLE
+) -> Packed:
     """Pack the weights of a mapped convolution."""
     array = emitter.spec.array
     planes = pack_weights(
@@ -164,8 +145,8 @@ def _pack(emitter: Emitter, chosen: Convolution, mapping: ConvMapping, turns: Tu
     weights = PackedWeights(emitter, mapping, planes)
     part = ConvEmitter(
         emitter, mapping, chosen.source, chosen.target, weights, chosen.params, who=chosen.who,
-        fill=chosen.source.quant.zero_point, joined=chosen.joined, turns=turns, row_parts=max(1, len(chosen.rows)),
-        row_step=chosen.row_step,
+        fill=chosen.source.quant.zero_point, joined=chosen.joined, turns=turns, share=share,
+        row_parts=max(1, len(chosen.rows)), row_step=chosen.row_step,
     )  # fmt: skip
     return part, weights
 

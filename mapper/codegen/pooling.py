@@ -15,10 +15,11 @@ from gossamer.arch.timing import ceil_div, vector_cycles
 from gossamer.dataflow.network import Pool2d, PoolKind
 from gossamer.dataflow.numerics import INT8_MIN
 from gossamer.mapper.allocate import TensorPlace
-from gossamer.mapper.codegen.large_pooling import emit_large_pool, summed_cycles
+from gossamer.mapper.codegen.large_pooling import emit_maxima
 from gossamer.mapper.codegen.parameters import vector_block
 from gossamer.mapper.codegen.pool_windows import Span, average_params, counted, regions, span
 from gossamer.mapper.codegen.strided import Axis
+from gossamer.mapper.codegen.summing import SumEmitter, summed_cycles
 from gossamer.mapper.codegen.tile_choice import TileCost, cheapest, halvings, slotted_cycles
 from gossamer.mapper.codegen.transfer import MAX_PAD_BYTES, Padded, load_block, load_padded, store_nest
 from gossamer.mapper.emit import Emitter
@@ -75,11 +76,11 @@ def emit_pool(emitter: Emitter, layer: Pool2d, out: TensorPlace, source: TensorP
     if layer.kind is PoolKind.AVERAGE:
         opcode, fill = Opcode.AVERAGE, average_params(layer, layer.kernel[0] * layer.kernel[1]).zero_a
     choice = pool_tiles(emitter.spec, layer, out)
-    if choice is None or (
-        layer.kind is PoolKind.AVERAGE
-        and summed_cycles(emitter.spec, layer, out, source) < slotted_cycles(emitter.spec, *choice)
-    ):
-        emit_large_pool(emitter, layer, out, source)
+    if is_summed(emitter.spec, layer, out, source):
+        SumEmitter(emitter, layer, out, source).emit()
+        return
+    if choice is None:
+        emit_maxima(emitter, layer, out, source)
         return
     tile, slots = choice
     blocks = AverageBlocks(emitter, layer)
@@ -111,6 +112,14 @@ def emit_pool(emitter: Emitter, layer: Pool2d, out: TensorPlace, source: TensorP
             Axis(pixel, (1, 1)),
         )
         store_nest(emitter, axes, out.at(batch, rows.first, columns.first, word), result)
+
+
+def is_summed(spec: SparseAccelerator, layer: Pool2d, out: TensorPlace, source: TensorPlace) -> bool:
+    """Return whether the array sums a layer's windows: averages that take less time so, or that VECTOR cannot take."""
+    if layer.kind is PoolKind.MAX:
+        return False
+    choice = pool_tiles(spec, layer, out)
+    return choice is None or summed_cycles(spec, layer, out, source) < slotted_cycles(spec, *choice)
 
 
 def pool_tiles(spec: SparseAccelerator, layer: Pool2d, out: TensorPlace) -> tuple[TileCost, int] | None:

@@ -22,12 +22,13 @@ from gossamer.mapper.allocate import REGION_ALIGN_BYTES, TensorPlace, align, den
 from gossamer.mapper.codegen.channel_maps import pack_indices
 from gossamer.mapper.codegen.convolution import ConvEmitter
 from gossamer.mapper.codegen.convolution_loads import Row, load_row, plane_loads
-from gossamer.mapper.codegen.convolution_parts import Joined
+from gossamer.mapper.codegen.convolution_parts import Joined, Turns
 from gossamer.mapper.codegen.convolution_shape import block_channels, conv_shape, flatten
 from gossamer.mapper.codegen.packing import active_chains, row_chains
 from gossamer.mapper.codegen.vector import stream_cycles
-from gossamer.mapper.codegen.wide_pixels import has_adjacent_pixels, widen_pixels
+from gossamer.mapper.codegen.wide_pixels import has_adjacent_pixels, order_of, widen_pixels
 from gossamer.mapper.emit import Emitter
+from gossamer.mapper.shares import WHOLE, Share
 from gossamer.mapper.tiling import Search, try_mapping
 
 
@@ -56,14 +57,17 @@ class Scaling:
 
 def find_scaling(
     spec: SparseAccelerator, layer: Binary, params: VectorParams, a: TensorPlace, out: TensorPlace,
-    joined: Joined | None = None, objective: Objective = Objective.LATENCY,
+    joined: Joined | None = None, objective: Objective = Objective.LATENCY, share: Share = WHOLE,
 ) -> Scaling | None:  # fmt: skip
-    """Return the best way to multiply the pixels of `a`, None if none fits. `joined`: what follows in the tiles."""
+    """Return the best way to multiply the pixels of `a`, None if none fits.
+
+    `joined`: what follows in the tiles. `share`: what it has of every buffer.
+    """
     constants, correction = negated(params.zero_b), negated(params.zero_a)
     best: Scaling | None = None
     for width, (source, target, *rest), shape, reserved in scaling_widths(spec, layer, params, a, out, joined):
-        search = try_mapping(shape, spec, reserved_bytes=reserved, objective=objective)
-        if search is not None and (best is None or search.rank < best.search.rank):
+        search = try_mapping(shape, spec, reserved_bytes=reserved, share=share, objective=objective)
+        if search is not None and (best is None or order_of(search, share) < order_of(best.search, share)):
             best = Scaling(
                 source=source, target=target,
                 params=_requantization(params, a.shape[3], a.words * a.group_size, width),
@@ -178,11 +182,13 @@ def scales_on_array(network: Network, layer: Layer, spec: SparseAccelerator) -> 
     return found is not None and found.search.cycles < stream_cycles(spec, layer.name, Opcode.MULTIPLY, out, [a, b])
 
 
-def scaling_part(emitter: Emitter, layer: Binary, found: Scaling, b: TensorPlace) -> tuple[ConvEmitter, ScalingWeights]:
-    """Return a scaling ready to be emitted, and its weights."""
+def scaling_part(
+    emitter: Emitter, layer: Binary, found: Scaling, b: TensorPlace, turns: Turns | None = None, share: Share = WHOLE
+) -> tuple[ConvEmitter, ScalingWeights]:  # fmt: skip
+    """Return a scaling ready to be emitted, and its weights. `turns`, `share`: of ConvEmitter."""
     weights = ScalingWeights(emitter, b, found.constants)
     part = ConvEmitter(
         emitter, found.search.mapping, found.source, found.target, weights, found.params, who=layer.name, fill=0,
-        correction=found.correction, joined=found.joined,
+        correction=found.correction, joined=found.joined, turns=turns, share=share,
     )  # fmt: skip
     return part, weights

@@ -19,15 +19,19 @@ from gossamer.mapper.codegen.wide_pixels import (
     join_columns,
     join_rows,
 )
+from gossamer.mapper.shares import WHOLE, Share
 
 
 def transposed_phases(
     layer: ConvTranspose2d, source: TensorPlace, target: TensorPlace, params: Requantization, spec: SparseAccelerator,
-    objective: Objective,
+    objective: Objective, share: Share = WHOLE,
 ) -> list[Convolution]:  # fmt: skip
-    """Return ordinary convolutions that compute a transposed one, the better of the ways in `phase_lists`."""
+    """Return ordinary convolutions that compute a transposed one, the better of the ways in `phase_lists`.
+
+    `share`: what it has of every buffer.
+    """
     parts, *joined = phase_lists(layer, source, target, params, spec)
-    return better(joined[0], parts, spec, objective) if joined else parts
+    return better(joined[0], parts, spec, objective, share) if joined else parts
 
 
 def phase_lists(
@@ -78,12 +82,12 @@ def phase_lists(
 
 
 def better(
-    first: list[Convolution], second: list[Convolution], spec: SparseAccelerator, objective: Objective
+    first: list[Convolution], second: list[Convolution], spec: SparseAccelerator, objective: Objective, share: Share
 ) -> list[Convolution]:  # fmt: skip
     """Return the first of two lists of convolutions if it costs less, else the second."""
 
     def cost(parts: list[Convolution]) -> float:
-        found = [best_width(part, spec, objective=objective) for part in parts]
+        found = [best_width(part, spec, share, objective=objective) for part in parts]
         return sum(math.inf if each is None else each[1].cost for each in found)
 
     return first if cost(first) < cost(second) else second

@@ -20,6 +20,7 @@ from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper.allocate import TensorPlace
 from gossamer.mapper.codegen.convolution_parts import Joined
 from gossamer.mapper.codegen.convolution_shape import block_channels, conv_shape, weight_storage
+from gossamer.mapper.shares import WHOLE, Share
 from gossamer.mapper.tiling import Search, choose_mapping, try_mapping
 
 Weight = NDArray[np.int8]
@@ -106,20 +107,20 @@ def choose_width(
 
 
 def best_width(
-    convolution: Convolution, spec: SparseAccelerator, share: int = 1, *, objective: Objective = Objective.LATENCY
+    convolution: Convolution, spec: SparseAccelerator, share: Share = WHOLE, *, objective: Objective = Objective.LATENCY
 ) -> tuple[Convolution, Search] | None:
-    """Return the same with what the search found, None if nothing fits a `share`th of the buffers."""
+    """Return the same with what the search found, None if nothing fits its `share` of the buffers."""
     best: tuple[Convolution, Search] | None = None
     for each in (convolution, *convolution.wide(spec)):
         found = try_mapping(each.shape(spec), spec, share=share, objective=objective)
-        if found is not None and (best is None or _order(found, share) < _order(best[1], share)):
+        if found is not None and (best is None or order_of(found, share) < order_of(best[1], share)):
             best = each, found
     return best
 
 
-def _order(search: Search, share: int) -> tuple[float, int]:
+def order_of(search: Search, share: Share) -> tuple[float, int]:
     """Return what widths are compared by: cycles where layers take turns, whose cost counts what waits for them too."""
-    return search.rank if share == 1 else (search.cycles, 0)
+    return search.rank if share == WHOLE else (search.cycles, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from gossamer.dataflow.mapping import SLOTS, ConvMapping, LoopOrder, Objective, 
 from gossamer.explanation import Loop, MappedPart, RunnerUp, Searched
 from gossamer.mapper.emit import Mapped
 from gossamer.mapper.objective import UNITS
+from gossamer.mapper.shares import WHOLE
 from gossamer.mapper.tiling import search_again, search_two
 
 
@@ -25,7 +26,7 @@ def explain_part(
         assumed=", ".join(
             text for text, given in (
                 ("the second operand taken for constant weights", streamed),
-                ("with what waits for its first results", part.share > 1),
+                ("with what waits for its first results", part.share != WHOLE),
             ) if given
         ),
         search=Searched(

@@ -11,6 +11,7 @@ import pywellen
 from core_runs import BuiltCore, build, candidate_of, core_spec, pattern_network
 from perfetto_reader import read_trace
 from quantized_layers import resized_sum
+from turn_pairs import MIXED, engines_alternate, random_pair, take_turns
 
 import gossamer
 from gossamer.arch.config import fingerprint
@@ -18,6 +19,7 @@ from gossamer.arch.isa import Engine
 from gossamer.arch.timing import compute_fill_cycles
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper import compile as compiler
+from gossamer.mapper.compile import compile_network
 from gossamer.mapper.quantization.tables import quantized
 from gossamer.request import SimulationRequest
 from gossamer.rtl.testbench.signal_lists import signal_groups
@@ -225,6 +227,18 @@ def test_the_angle_classifier(core: BuiltCore, tmp_path: Path) -> None:
     assert kinds == KINDS_OF_CLASSIFIER
     checks, _ = core.verify(candidates, tmp_path)
     assert_agrees(checks, 2)
+
+
+def test_layers_that_take_turns(core: BuiltCore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    take_turns(monkeypatch)
+    candidates = []
+    for kinds in MIXED:
+        network, values = random_pair(kinds, seed=1)
+        program = compile_network(network, core.spec, config_fingerprint=fingerprint(core.spec))
+        candidates.append(Candidate(name=" and ".join(kinds), program=program, inputs=values))
+    assert sum(engines_alternate(each.program) for each in candidates) >= 6
+    checks, _ = core.verify(candidates, tmp_path)
+    assert_agrees(checks, len(MIXED))
 
 
 @pytest.mark.slow

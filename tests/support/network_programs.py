@@ -47,19 +47,21 @@ def due(
 ) -> dict[int, list[TensorBinding | TensorPlace]]:  # fmt: skip
     """Return by instruction number the tensors that are complete after it, each before its bytes can be reused.
 
-    Instructions come layer by layer. A layer without code (view, concat or slice in place) is complete with the last
-    layer that has some.
+    Layers may be in another order than in the network. One without code of its own (a view, a concat or slice in place,
+    what is joined to another one) is complete with the last of those that make what it reads.
     """
     names = [layer.name for layer in network.layers]
     assert len(set(names)) == len(names), "layer names must be unique"
     last = {program.layers[at].name: int(np.flatnonzero(program.layer_of == at)[-1]) for at in set(program.layer_of)
             if at >= 0}  # fmt: skip
-    ends = np.maximum.accumulate([last.get(name, 0) for name in names]).tolist()
+    ends: dict[str, int] = {}
+    for layer in network.layers:
+        ends[layer.output] = max(last.get(layer.name, 0), *(ends.get(name, 0) for name in layer.inputs))
     when: dict[int, list[TensorBinding | TensorPlace]] = {}
     bindings = {binding.name: binding for binding in (*program.intermediates, *program.outputs, *held.values())}
-    for layer, end in zip(network.layers, ends, strict=True):
-        if layer.output in bindings:
-            when.setdefault(end, []).append(bindings[layer.output])
+    for name, end in ends.items():
+        if name in bindings:
+            when.setdefault(end, []).append(bindings[name])
     return when
 
 

@@ -8,6 +8,7 @@ from layer_programs import sized_spec
 from network_programs import compiled
 from quantized_layers import IN, OUT, binary, convolution
 from replay import replay
+from turn_pairs import MIXED, engines_alternate, random_pair, take_turns
 
 from gossamer.arch.config import load_config
 from gossamer.arch.isa import Engine
@@ -15,7 +16,6 @@ from gossamer.dataflow.network import BinaryKind, Network, Tensor
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper import compile as compiler
 from gossamer.mapper.codegen import wide_pixels
-from gossamer.mapper.holding import NOTHING_HELD
 from gossamer.mapper.tiling import try_mapping
 from gossamer.sim.golden.executor import execute
 from gossamer.sim.golden.layers import run_layers
@@ -50,22 +50,9 @@ def two_layers(rng, shape, first: dict, second: dict, *, chained: bool = True, k
 
 @pytest.fixture
 def paired(monkeypatch):
-    """Let every two convolutions take turns, whatever it costs; return the list of the pairs."""
-    found = []
-
-    def pair(network, joins, spec, saved):
-        found.append(network.layers[:2])
-        return [network.layers[:2]]
-
-    monkeypatch.setattr(compiler, "pair_layers", pair)
-    monkeypatch.setattr(compiler, "schedule", lambda _, __, pairs, *___: (pairs, NOTHING_HELD))
+    """Let the first two layers take turns, whatever it costs; return the list of the pairs."""
+    found = take_turns(monkeypatch)
     return found
-
-
-def engines_alternate(program) -> bool:
-    """Return whether instructions of the second layer are emitted before the last of the first."""
-    layers = program.layer_of[program.layer_of >= 0]
-    return bool(np.flatnonzero(layers == 1)[0] < np.flatnonzero(layers == 0)[-1])
 
 
 def check(network: Network, spec, values, *, replayed: bool = False):
@@ -100,6 +87,17 @@ def test_random_pairs(paired, seed: int) -> None:
     network, values = two_layers(rng, shape, first, second, chained=seed % 4 != 3, kind=kind)
     spec = sized_spec(chains=16, activation=int(rng.choice([4096, 16384])), weight=8192, index=8192)
     check(network, spec, values, replayed=seed < 4)
+    assert paired
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("kinds", MIXED, ids="-".join)
+def test_layers_of_all_kinds(paired, kinds: tuple[str, str], seed: int) -> None:
+    network, values = random_pair(kinds, seed)
+    spec = sized_spec(chains=16, activation=32768 if seed % 2 else 8192, weight=8192, index=8192)
+    program = check(network, spec, values, replayed=seed < 4)
+    if seed % 2 and kinds in MIXED[:5]:
+        assert engines_alternate(program)
     assert paired
 
 

@@ -110,7 +110,7 @@ def test_rows_of_transposed_convolutions(monkeypatch, seed: int) -> None:
     """Rows of the output run together as columns do: a pixel has parts of several rows, and a STORE for each."""
     taken = []
 
-    def take(first, second, spec, objective):
+    def take(first, *_):
         taken.append(True)
         return first
 
