@@ -20,8 +20,11 @@ def _connected_pins(port: str, bits: int, net: str) -> str:
 
 
 def multiplier_instance(a: str, b: str, product: str, load: str | None = None) -> str:
-    """Return a MULT18X18D of signed factors with its input and output registers; `load` enables the register of `b`."""
-    enable, enabled = ("CE0", "1'b0") if load is None else ("CE1", load)
+    """Return a MULT18X18D of signed factors with its input and output registers; `load` enables the register of `b`.
+
+    Enables without a use are high, as that of the others: a block of four multipliers takes four different ones.
+    """
+    enable, enabled = ("CE0", "1'b1") if load is None else ("CE1", load)
     return f"""\
   MULT18X18D #(
     .REG_INPUTA_CLK("CLK0"), .REG_INPUTA_CE("CE0"), .REG_INPUTA_RST("RST0"),
@@ -31,7 +34,7 @@ def multiplier_instance(a: str, b: str, product: str, load: str | None = None) -
     .GSR("DISABLED"), .MULT_BYPASS("DISABLED"), .SOURCEB_MODE("B_SHIFT"), .RESETMODE("SYNC")
   ) multiplier (
     .CLK0(clk), .CLK1(1'b0), .CLK2(1'b0), .CLK3(1'b0),
-    .CE0(1'b1), .CE1({enabled}), .CE2(1'b0), .CE3(1'b0), .RST0(1'b0), .RST1(1'b0), .RST2(1'b0), .RST3(1'b0),
+    .CE0(1'b1), .CE1({enabled}), .CE2(1'b1), .CE3(1'b1), .RST0(1'b0), .RST1(1'b0), .RST2(1'b0), .RST3(1'b0),
     .SIGNEDA(1'b1), .SIGNEDB(1'b1), .SOURCEA(1'b0), .SOURCEB(1'b0),
 {_connected_pins("A", _BITS, a)},
 {_connected_pins("B", _BITS, b)},

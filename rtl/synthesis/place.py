@@ -10,6 +10,7 @@ from typing import Any
 
 from gossamer.arch.errors import ToolError
 from gossamer.rtl.synthesis.components import component_of
+from gossamer.rtl.synthesis.floorplan import place_hard_blocks
 from gossamer.rtl.synthesis.harness import CORE
 from gossamer.rtl.synthesis.tools import NEXTPNR, Tool, run_tool
 
@@ -20,8 +21,11 @@ SEEDS = 3
 PACKAGE = "CABGA381"
 DEVICES = {"LFE5U-12F": "--12k", "LFE5U-25F": "--25k", "LFE5U-45F": "--45k", "LFE5U-85F": "--85k"}
 
+FLOORPLAN = "floorplan.json"
+"""The netlist with the places of its hard blocks."""
+
 PLACER = "static"
-"""nextpnr's electrostatic placer: faster than its default by what both say after placement (docs/decisions/0013)."""
+"""nextpnr's electrostatic placer, for whole cores: less wire than its default finds (docs/decisions/0013)."""
 
 ROUTER = "router2"
 """nextpnr's negotiating router: its first one does not finish a core of 45,000 LUTs in hours."""
@@ -111,10 +115,14 @@ def _path(steps: Sequence[Mapping[str, Any]]) -> CriticalPath:
 
 def place_and_route(
     netlist: Path, part: str, *, speed_grade: int, seeds: Sequence[int], target_mhz: float, has_multipliers: bool,
-    folder: Path, stage: Callable[[str], None], tool: Tool = NEXTPNR,
+    folder: Path, stage: Callable[[str], None], tool: Tool = NEXTPNR, placer: str = PLACER,
 ) -> Clock:  # fmt: skip
     """Return the clock a netlist reaches with each seed; a seed whose report is in `folder` is not run again."""
-    relative = os.path.relpath(netlist, folder)  # the tool sees another /tmp than this process
+    planned = folder / FLOORPLAN
+    if any(not (folder / f"speed{speed_grade}-seed{seed}.json").is_file() for seed in seeds):
+        stage("placing multipliers and block RAMs")
+        place_hard_blocks(netlist, part, planned)
+    relative = os.path.relpath(planned, folder)  # the tool sees another /tmp than this process
     placements = []
     for number, seed in enumerate(seeds, 1):
         report = folder / f"speed{speed_grade}-seed{seed}.json"
@@ -124,7 +132,7 @@ def place_and_route(
             arguments = [
                 device_option(part), "--package", PACKAGE, "--speed", str(speed_grade), "--json", relative,
                 "--freq", f"{target_mhz:g}", "--seed", str(seed), "--timing-allow-fail", "--lpf-allow-unconstrained",
-                "--placer", PLACER, "--router", ROUTER,
+                "--placer", placer, "--router", ROUTER,
                 "--report", part_report.name, "--quiet", "--log", report.with_suffix(".log").name,
             ]  # fmt: skip
             run_tool(
