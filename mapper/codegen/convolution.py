@@ -62,13 +62,14 @@ class ConvEmitter:
 
     `correction`: int8 values v; for each, the products of v with every weight are added to every sum (the zero point of
     a matrix product's first operand, when the second is known only at run time). `joined`: the target is its result.
-    `row_parts`, `row_step`: a pixel has parts of so many output rows, so many off-chip bytes behind each other.
+    `share`: of the buffers, that the mapping was made for. `row_parts`, `row_step`: a pixel has parts of so many output
+    rows, so many off-chip bytes behind each other.
     """
 
     def __init__(self, emitter: Emitter, mapping: ConvMapping, source: TensorPlace, target: TensorPlace,
                  weights: WeightSource, params: Requantization, *, who: str, fill: int,
                  correction: tuple[int, ...] = (), joined: Joined | None = None, turns: Turns | None = None,
-                 share: Share = WHOLE,                 row_parts: int = 1, row_step: int = 0) -> None:  # fmt: skip
+                 share: Share = WHOLE, row_parts: int = 1, row_step: int = 0) -> None:  # fmt: skip
         self.emitter, self.mapping, self.shape = emitter, mapping, mapping.shape
         self.target, self.weights, self.correction, self.joined = target, weights, correction, joined
         self.row_parts, self.row_step = row_parts, row_step

@@ -206,7 +206,7 @@ def _arrange(
 
 
 @njit
-def _excess(holder: np.ndarray, wanted: np.ndarray, place: int) -> int:  # pragma: no cover
+def _excess(holder: np.ndarray, wanted: np.ndarray, place: int) -> int:
     """Return how many different enables too many the group has that a place is in."""
     seen = np.full(4 * wanted.shape[1], -1)
     count = 0
@@ -224,7 +224,7 @@ def _excess(holder: np.ndarray, wanted: np.ndarray, place: int) -> int:  # pragm
 def _anneal(
     weights: np.ndarray, at: np.ndarray, holder: np.ndarray, x: np.ndarray, y: np.ndarray, wanted: np.ndarray,
     kinds: np.ndarray, starts: np.ndarray, steps: int,
-) -> None:  # fmt: skip  # pragma: no cover
+) -> None:  # fmt: skip
     """Exchange blocks, or move them to empty places of their kind, so that those that attract each other are close."""
     np.random.seed(1)
     blocks = len(at)

@@ -117,20 +117,25 @@ def place_and_route(
     netlist: Path, part: str, *, speed_grade: int, seeds: Sequence[int], target_mhz: float, has_multipliers: bool,
     folder: Path, stage: Callable[[str], None], tool: Tool = NEXTPNR, placer: str = PLACER,
 ) -> Clock:  # fmt: skip
-    """Return the clock a netlist reaches with each seed; a seed whose report is in `folder` is not run again."""
-    planned = folder / FLOORPLAN
-    if any(not (folder / f"speed{speed_grade}-seed{seed}.json").is_file() for seed in seeds):
-        stage("placing multipliers and block RAMs")
-        place_hard_blocks(netlist, part, planned)
+    """Return the clock a netlist reaches with each seed; a seed whose report is in `folder` is not run again.
+
+    Nor are hard blocks placed again whose places are there: a folder is one netlist's. Raises ToolError.
+    """
+    device, planned = device_option(part), folder / FLOORPLAN
+    reports = [folder / f"speed{speed_grade}-seed{seed}.json" for seed in seeds]
+    if not planned.is_file() and not all(report.is_file() for report in reports):
+        stage("placing multipliers and block RAMs (minutes)")
+        part_plan = planned.with_suffix(".part")
+        place_hard_blocks(netlist, part, part_plan)
+        part_plan.replace(planned)
     relative = os.path.relpath(planned, folder)  # the tool sees another /tmp than this process
     placements = []
-    for number, seed in enumerate(seeds, 1):
-        report = folder / f"speed{speed_grade}-seed{seed}.json"
+    for number, (seed, report) in enumerate(zip(seeds, reports, strict=True), 1):
         if not report.is_file():
             stage(f"placing and routing with seed {seed}, {number} of {len(seeds)} (minutes)")
             part_report = report.with_suffix(".part")
             arguments = [
-                device_option(part), "--package", PACKAGE, "--speed", str(speed_grade), "--json", relative,
+                device, "--package", PACKAGE, "--speed", str(speed_grade), "--json", relative,
                 "--freq", f"{target_mhz:g}", "--seed", str(seed), "--timing-allow-fail", "--lpf-allow-unconstrained",
                 "--placer", placer, "--router", ROUTER,
                 "--report", part_report.name, "--quiet", "--log", report.with_suffix(".log").name,
