@@ -104,11 +104,21 @@ def _layer(timing: LayerTiming) -> LayerReport:
 
 
 def memory_bytes_per_s(spec: SparseAccelerator) -> float:
-    """Return what the network can move: off-chip channels at their efficiency, or the AXI ports if they are slower."""
+    """Return what can be read: off-chip channels at their efficiency, or the AXI ports if they are slower."""
+    return min(_channels_and_ports(spec))
+
+
+def memory_seconds(spec: SparseAccelerator, read_bytes: int, written_bytes: int) -> float:
+    """Return the least time that off-chip traffic takes: over AXI ports reads and writes go side by side."""
+    channels, ports = _channels_and_ports(spec)
+    return max((read_bytes + written_bytes) / channels, read_bytes / ports, written_bytes / ports)
+
+
+def _channels_and_ports(spec: SparseAccelerator) -> tuple[float, float]:
+    """Return bytes per second of all channels, and one way of all AXI ports."""
     memory = spec.off_chip
     channels = memory.channels * memory.channel_bandwidth_gb_s * 1e9 * memory.efficiency
-    ports = spec.cores * spec.axi.ports * spec.axi.data_bits / 8 * spec.clock_mhz * 1e6
-    return min(channels, ports)
+    return channels, spec.cores * spec.axi.ports * spec.axi.data_bits / 8 * spec.clock_mhz * 1e6
 
 
 def _roofline(spec: SparseAccelerator, simulation: Simulation) -> Roofline:

@@ -11,7 +11,7 @@ from math import prod
 from gossamer.arch.errors import ModelError
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.timing import ceil_div
-from gossamer.core_report import memory_bytes_per_s
+from gossamer.core_report import memory_seconds
 from gossamer.dataflow.mapping import Objective
 from gossamer.dataflow.network import Conv2d, ConvTranspose2d, Layer, Network
 from gossamer.explain_mapping import explain_part
@@ -126,16 +126,16 @@ def _roofs(
     """Return what each resource needs at least: effective MACs, every byte once, elements through VECTOR."""
     record, moved = timings[0].record, timings[0].traffic.read_bytes
     once = sum(_tensor_bytes(network, name, spec.array.group_size) for name in layer.inputs)
-    least = sum(
+    read = sum(
         min(moved[kind], size)
         for kind, size in (
             (TrafficKind.WEIGHTS, record.weight_bytes), (TrafficKind.INDEX, record.index_bytes),
             (TrafficKind.ACTIVATIONS, once),
         )
     )  # fmt: skip
-    least += sum(timing.traffic.write_bytes for timing in timings)
-    least += sum(timing.traffic.read_bytes[TrafficKind.ACTIVATIONS] for timing in timings[1:])
-    per_cycle = memory_bytes_per_s(spec) / (spec.clock_mhz * 1e6)
+    read += sum(timing.traffic.read_bytes[TrafficKind.ACTIVATIONS] for timing in timings[1:])
+    written = sum(timing.traffic.write_bytes for timing in timings)
+    cycles = memory_seconds(spec, read, written) * spec.clock_mhz * 1e6
     peak = simulation.peak_macs_per_cycle
     return (
         Roof(
@@ -143,8 +143,8 @@ def _roofs(
             reason=f"{quantity(record.macs, 'MAC')} kept at {peak:,} MAC/cycle",
         ),
         Roof(
-            name="memory", cycles=least / per_cycle,
-            reason=f"{quantity(least, 'B')}, every byte once, at {per_cycle:.4g} B/cycle",
+            name="memory", cycles=cycles,
+            reason=f"{quantity(read, 'B')} read and {quantity(written, 'B')} written, every byte once",
         ),
         Roof(
             name="vector", cycles=float(events.streaming_cycles),

@@ -13,7 +13,7 @@ from gossamer.arch.cores import core_spec
 from gossamer.arch.errors import ConfigError
 from gossamer.arch.resources import RESOURCE_NAMES, estimate_resources
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.core_report import memory_bytes_per_s
+from gossamer.core_report import memory_seconds
 from gossamer.rtl.testbench.simulate import verilator_folder
 from gossamer.sim.offchip import offchip_timing
 
@@ -54,7 +54,14 @@ def test_resources_are_as_many_times_those_of_a_core() -> None:
 
 def test_ports_of_all_cores_move_bytes() -> None:
     settings = ("off_chip.channels=16", "axi.data_bits=32")
-    assert memory_bytes_per_s(tiny("cores=4", *settings)) == 4 * memory_bytes_per_s(tiny(*settings))
+    assert 4 * memory_seconds(tiny("cores=4", *settings), 999, 1) == memory_seconds(tiny(*settings), 999, 1)
+
+
+def test_reads_and_writes_share_channels_but_not_ports() -> None:
+    ports, channel = tiny("off_chip.channels=16"), tiny("axi.data_bits=256")  # either limits by itself
+    for read, written in ((600, 300), (300, 600), (600, 600)):
+        assert memory_seconds(ports, read, written) == max(read, written) / (8 * 100e6)
+        assert memory_seconds(channel, read, written) == (read + written) / (1.6e9 * 0.8)
 
 
 @pytest.mark.parametrize("value", ["0", "5", "true", "2.5"])
