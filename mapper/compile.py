@@ -20,7 +20,7 @@ from gossamer.mapper.codegen.resized_addition import emit_resized_addition
 from gossamer.mapper.codegen.scaling import scales_on_array
 from gossamer.mapper.codegen.vector import emit_vector_layer
 from gossamer.mapper.emit import PARAMETER_BYTES, Emitter, Mapped
-from gossamer.mapper.grouping import joins_that_fit, pair_layers, side_by_side
+from gossamer.mapper.grouping import find_turns, joins_that_fit, side_by_side
 from gossamer.mapper.holding import NOTHING_HELD, Holding, hold_tensors
 from gossamer.mapper.joining import join_layers, resized_additions
 from gossamer.mapper.objective import program_cost
@@ -67,37 +67,22 @@ def compile_mapped(
         from gossamer.mapper.cores import compile_cores  # which compiles for one core as well
 
         return compile_cores(network, spec, config_fingerprint=config_fingerprint, objective=objective)
-    network, choices, pairs = choose_all(network, spec, objective)
-    network, pairs, holding = schedule(network, choices, pairs, spec, objective)
+    network, choices, pairs, holding = schedule(network, spec, objective)
     return _compile(network, choices, pairs, holding, spec, config_fingerprint, objective)
 
 
 def schedule(
-    network: Network, choices: "Choices", pairs: Sequence[Pair], spec: SparseAccelerator, objective: Objective
-) -> tuple[Network, Sequence[Pair], Holding]:  # fmt: skip
-    """Return the network in the order its layers run in, which of them take turns, all of `pairs` or none, and the
-    tensors that stay on chip beside them.
-
-    Turns and tensors on chip want the same bytes: both ways are compiled and simulated.
-    """
-    ways = ((side_by_side(network, choices.joins, pairs), pairs), (network, ())) if pairs else ((network, ()),)
-    found = [(order, turns, hold(order, choices, turns, spec, objective)) for order, turns in ways]
-    if len(found) == 1:
-        return found[0]
-    cycles = [
-        run_program(_compile(order, choices, turns, held, spec, "", objective).program, spec).total_cycles
-        for order, turns, held in found
-    ]
-    return found[cycles.index(min(cycles))]
-
-
-def choose_all(
     network: Network, spec: SparseAccelerator, objective: Objective
-) -> tuple[Network, "Choices", Sequence[Pair]]:
-    """Return what `choose` does, and the layers that take turns."""
+) -> tuple[Network, "Choices", Sequence[Pair], Holding]:  # fmt: skip
+    """Return the network in the order its layers run in, what `choose` does, which layers take turns, and the tensors
+    that stay on chip beside them.
+
+    Turns and tensors on chip want the same bytes. Compiled and simulated are no turns, all that are worth it, and those
+    that save more than the tensors on chip they stand in the way of.
+    """
     network, choices = choose(network, spec, objective)
     if objective is not Objective.LATENCY:
-        return network, choices, ()
+        return network, choices, (), hold(network, choices, (), spec, objective)
     joins = choices.joins
 
     def program(layers: Sequence[Layer], pairs: Sequence[Pair]) -> Program:
@@ -106,7 +91,20 @@ def choose_all(
         part = subnetwork(network, [layer for layer in network.layers if layer.output in names])
         return _compile(part, choices, pairs, NOTHING_HELD, spec, "", objective).program
 
-    return network, choices, pair_layers(network, joins, spec, program)
+    turns = find_turns(network, joins, spec, program)
+    holding, spans = _worthwhile(network, choices, hold_tensors(network, joins, spec, objective), spec)
+    found: list[tuple[Network, Choices, Sequence[Pair], Holding]] = [(network, choices, (), holding)]
+    for pairs in (turns.beside(spans), turns.best()):
+        if pairs and all(pairs != other for _, _, other, _ in found):
+            order = side_by_side(network, joins, pairs)
+            found.append((order, choices, pairs, hold(order, choices, pairs, spec, objective)))
+    if len(found) == 1:
+        return found[0]
+    cycles = [
+        run_program(_compile(order, choices, pairs, held, spec, "", objective).program, spec).total_cycles
+        for order, _, pairs, held in found
+    ]
+    return found[cycles.index(min(cycles))]
 
 
 def hold(
@@ -115,11 +113,15 @@ def hold(
     """Return the tensors that stay on chip while no layers take turns."""
     apart = {layer.output for pair in pairs for layer in pair}
     holding = hold_tensors(network, choices.joins, spec, objective, apart)
-    return _worthwhile(network, choices, holding, spec) if objective is Objective.LATENCY else holding
+    return _worthwhile(network, choices, holding, spec)[0] if objective is Objective.LATENCY else holding
 
 
-def _worthwhile(network: Network, choices: "Choices", holding: Holding, spec: SparseAccelerator) -> Holding:
-    """Return what stays on chip without the parts of the network that take longer so, measured one by one."""
+def _worthwhile(
+    network: Network, choices: "Choices", holding: Holding, spec: SparseAccelerator
+) -> tuple[Holding, list[tuple[list[str], int]]]:  # fmt: skip
+    """Return what stays on chip without the parts of the network that take longer so, measured one by one; and of the
+    other parts the outputs of their layers and the cycles they save."""
+    saved = []
     for outputs in holding.spans():
         joined = {choices.joins[name].output for name in outputs if name in choices.joins}
         part = subnetwork(network, [layer for layer in network.layers if layer.output in {*outputs, *joined}])
@@ -129,7 +131,9 @@ def _worthwhile(network: Network, choices: "Choices", holding: Holding, spec: Sp
         )
         if kept > stored:
             holding = holding.without(outputs)
-    return holding
+        else:
+            saved.append((outputs, stored - kept))
+    return holding, saved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,6 @@ from gossamer.mapper.compile import (
     Compilation,
     assemble,
     choose,
-    choose_all,
     emit_layers,
     hold,
     names_together,
@@ -69,8 +68,7 @@ def candidates(network: Network, core: SparseAccelerator, cores: int, objective:
 
 def _on_one(network: Network, core: SparseAccelerator, cores: int, objective: Objective) -> Compilation:
     """Return the Program in which only the first core works."""
-    network, choices, pairs = choose_all(network, core, objective)
-    network, pairs, holding = schedule(network, choices, pairs, core, objective)
+    network, choices, pairs, holding = schedule(network, core, objective)
     leads = {layer.output: pair[0].output for pair in pairs for layer in pair}
     memory = OffChip(core.array.group_size)
     places = place_tensors(network, memory, choices.joins, leads, holding.places)
@@ -95,8 +93,7 @@ def _by_images(
     if rest:
         cuts = [*(spans(each * cores, cores) or []), (each * cores, images)]
     subs = {count: _with_images(network, count, images) for count in {stop - first for first, stop in cuts}}
-    most, choices, pairs = choose_all(subs[max(subs)], core, objective)
-    most, pairs, holding = schedule(most, choices, pairs, core, objective)
+    most, choices, pairs, holding = schedule(subs[max(subs)], core, objective)
     order = [layer.output for layer in most.layers]
     holdings = {
         count: holding if count == max(subs) else hold(_ordered(part, order), choices, pairs, core, objective)

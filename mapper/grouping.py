@@ -5,8 +5,8 @@ whose busiest engine takes less than both alone, are compiled and simulated both
 a network, the one that saves most is taken, and the layers are put in an order that has them side by side.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import networkx as nx
@@ -38,34 +38,68 @@ NOTICEABLE = 0.001
 """Part of the cycles of all layers that two which are no neighbours must be able to save."""
 
 
-def pair_layers(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turns:
+    """Layers that save cycles if they take turns.
+
+    `units`: the layers, each with what is joined to it. `dependencies`: which of them, by their numbers, read what
+    others make. `gains`: which two can take turns, and as weights the cycles that saves.
+    """
+
+    units: Sequence[Layer]
+    dependencies: nx.DiGraph
+    gains: nx.Graph
+
+    def best(self, apart: Collection[str] = ()) -> list[Pair]:
+        """Return the pairs that save most cycles, in network order. `apart`: outputs of layers that take no turns."""
+        edges = self._matching(apart)
+        pairs: list[Pair] = []
+        for first, second in sorted(edges, key=lambda edge: -self.gains.edges[edge]["weight"]):
+            more = [*pairs, (self.units[first], self.units[second])]
+            if _order(self.dependencies, self.units, more):
+                pairs = more
+        number = {unit.output: place for place, unit in enumerate(self.units)}
+        return sorted(pairs, key=lambda pair: number[pair[0].output])
+
+    def beside(self, spans: Sequence[tuple[Collection[str], int]]) -> list[Pair]:
+        """Return pairs that leave alone those of `spans` that save as many cycles as turns of their layers, or more.
+
+        `spans`: outputs of layers that run in a row, and the cycles that it saves if they take no turns.
+        """
+        apart: set[str] = set()
+        for outputs, saved in sorted(spans, key=lambda span: -span[1]):
+            if saved + self._saved({*apart, *outputs}) >= self._saved(apart):
+                apart |= set(outputs)
+        return self.best(apart)
+
+    def _matching(self, apart: Collection[str]) -> list[tuple[int, int]]:
+        """Return the pairs of most weight, each in the order of the network."""
+        left = self.gains.subgraph(number for number in self.gains if self.units[number].output not in apart)
+        return sorted((min(edge), max(edge)) for edge in nx.max_weight_matching(left))
+
+    def _saved(self, apart: Collection[str]) -> int:
+        return sum(self.gains.edges[edge]["weight"] for edge in self._matching(apart))
+
+
+def find_turns(
     network: Network, joins: Mapping[str, Binary], spec: SparseAccelerator, program: Compiler
-) -> list[Pair]:  # fmt: skip
-    """Return the pairs of layers that save most cycles, in network order."""
+) -> Turns:  # fmt: skip
+    """Return which layers save cycles if they take turns, measured pair by pair."""
     units = [layer for layer in network.layers if not any(name in joins for name in layer.inputs)]
     graph = _dependencies(network, joins, units)
+    turns = Turns(units=units, dependencies=graph, gains=nx.Graph())
     neighbours = list(_neighbours(graph))
     if not neighbours:
-        return []
+        return turns
     alone = [_Alone(network, joins.get(unit.output), unit, spec, program) for unit in units]
     least = NOTICEABLE * sum(each.cycles for each in alone)
-    found = nx.Graph()
     for first, second in neighbours:
         possible = alone[first].may_save(alone[second])
         if possible > (0 if second == first + 1 else least):
             gain = _gain(network, joins, spec, (units[first], units[second]), program)
             if gain > 0:
-                found.add_edge(first, second, weight=gain)
-    chosen = sorted(
-        (sorted(edge) for edge in nx.max_weight_matching(found)), key=lambda edge: -found.edges[edge]["weight"]
-    )  # fmt: skip
-    pairs: list[Pair] = []
-    for first, second in chosen:
-        more = [*pairs, (units[first], units[second])]
-        if _order(graph, units, more):
-            pairs = more
-    number = {unit.output: place for place, unit in enumerate(units)}
-    return sorted(pairs, key=lambda pair: number[pair[0].output])
+                turns.gains.add_edge(first, second, weight=gain)
+    return turns
 
 
 def side_by_side(network: Network, joins: Mapping[str, Binary], pairs: Sequence[Pair]) -> Network:

@@ -1,6 +1,7 @@
 """Two layers of any kinds that take turns, whatever that costs."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,12 +27,12 @@ def take_turns(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Layer, ...]]:
     """Let the first two layers take turns, whatever it costs, averages on the array; return the list of the pairs."""
     found: list[tuple[Layer, ...]] = []
 
-    def pair(network: Network, *_: object) -> list[tuple[Layer, ...]]:
+    def schedule(network: Network, *options: Any) -> tuple[Network, Any, list[tuple[Layer, ...]], Any]:
+        network, choices = compiler.choose(network, *options)
         found.append(network.layers[:2])
-        return [network.layers[:2]]
+        return network, choices, [network.layers[:2]], NOTHING_HELD
 
-    monkeypatch.setattr(compiler, "pair_layers", pair)
-    monkeypatch.setattr(compiler, "schedule", lambda network, _, pairs, *__: (network, pairs, NOTHING_HELD))
+    monkeypatch.setattr(compiler, "schedule", schedule)
     monkeypatch.setattr(compiler, "scales_on_array", lambda _, layer, __: isinstance(layer, Binary))
     monkeypatch.setattr(members, "is_summed", lambda _, layer, *__: layer.kind is PoolKind.AVERAGE)
     return found

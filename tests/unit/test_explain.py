@@ -125,7 +125,7 @@ def test_layers_that_share_tiles_are_explained_together() -> None:
 
 def test_layers_that_take_turns_say_what_is_assumed(monkeypatch: pytest.MonkeyPatch) -> None:
     """With nothing on chip, which is better for this network."""
-    monkeypatch.setattr(compiler, "schedule", lambda network, _, pairs, *__: (network, pairs, NOTHING_HELD))
+    monkeypatch.setattr(compiler, "hold_tensors", lambda *_: NOTHING_HELD)
     report = explained("digits", "sum")
     assert report.explain is not None
     assert report.explain.partner is not None

@@ -20,6 +20,7 @@ from gossamer.dataflow.mapping import Objective
 from gossamer.dataflow.network import BinaryKind, Network, Tensor
 from gossamer.mapper import compile as compiler
 from gossamer.mapper.compile import choose, compile_mapped
+from gossamer.mapper.grouping import Turns
 from gossamer.mapper.holding import NOTHING_HELD, hold_tensors
 from gossamer.sim.golden.executor import execute
 from gossamer.sim.golden.layers import run_layers
@@ -65,7 +66,7 @@ def stores(program) -> int:
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no layers take turns."""
-    monkeypatch.setattr(compiler, "pair_layers", lambda *_: [])
+    monkeypatch.setattr(Turns, "best", lambda *_: [])
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -1,12 +1,14 @@
 """Layers whose steps take turns: the bytes of the layer kernels in any legal order of the engines, in fewer cycles."""
 
 from dataclasses import replace
+from itertools import combinations
 
+import networkx as nx
 import numpy as np
 import pytest
 from layer_programs import sized_spec
 from network_programs import compiled
-from quantized_layers import IN, OUT, binary, convolution
+from quantized_layers import IN, OUT, binary, convolution, unary
 from replay import replay
 from turn_pairs import MIXED, engines_alternate, random_pair, take_turns
 
@@ -16,10 +18,13 @@ from gossamer.dataflow.network import BinaryKind, Network, Tensor
 from gossamer.dataflow.sparsity import NmPattern
 from gossamer.mapper import compile as compiler
 from gossamer.mapper.codegen import wide_pixels
+from gossamer.mapper.grouping import Turns
 from gossamer.mapper.tiling import try_mapping
+from gossamer.request import SimulationRequest
 from gossamer.sim.golden.executor import execute
 from gossamer.sim.golden.layers import run_layers
-from gossamer.sim.timing import simulate
+from gossamer.sim.timing import run_program, simulate
+from gossamer.simulation import compile_request
 
 
 def two_layers(rng, shape, first: dict, second: dict, *, chained: bool = True, kind: BinaryKind | None = None):
@@ -154,3 +159,66 @@ def test_a_pair_takes_little_more_than_its_busier_engine() -> None:
     busiest = max(together.engines[engine].busy for engine in Engine)
     assert together.total_cycles < 1.25 * busiest
     assert sum(layer.cycles for layer in together.layers) == together.total_cycles
+
+
+def made_turns(rng, count: int) -> Turns:
+    """Return layers that all read the same, and what random pairs of them save in turns."""
+    layer = unary(rng, "unary", (1, 1, 1, 8)).layer
+    units = [replace(layer, name=f"n{number}", output=f"n{number}") for number in range(count)]
+    graph, gains = nx.DiGraph(), nx.Graph()
+    graph.add_nodes_from(range(count))
+    for pair in combinations(range(count), 2):
+        if rng.random() < 0.6:
+            gains.add_edge(*pair, weight=int(rng.integers(1, 100)))
+    return Turns(units=units, dependencies=graph, gains=gains)
+
+
+def saved_by(turns: Turns, pairs) -> int:
+    return sum(turns.gains.edges[int(a.output[1:]), int(b.output[1:])]["weight"] for a, b in pairs)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_pairs_save_most_of_all_ways_to_pair(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    turns = made_turns(rng, 6)
+    apart = {f"n{number}" for number in range(6) if rng.random() < 0.2}
+
+    def most(left: tuple[int, ...]) -> int:
+        if len(left) < 2:
+            return 0
+        first, *rest = left
+        with_it = (
+            turns.gains.edges[first, other]["weight"] + most(tuple(each for each in rest if each != other))
+            for other in rest
+            if turns.gains.has_edge(first, other)
+        )
+        return max([most(tuple(rest)), *with_it])
+
+    pairs = turns.best(apart)
+    assert saved_by(turns, pairs) == most(tuple(n for n in range(6) if f"n{n}" not in apart))
+    assert not apart & {layer.output for pair in pairs for layer in pair}
+
+
+def test_turns_leave_alone_what_saves_as_much_without_them() -> None:
+    """Of two spans one saves what turns of its layers do, the other less."""
+    turns = made_turns(np.random.default_rng(0), 6)
+    turns.gains.clear()
+    turns.gains.add_weighted_edges_from([(0, 1, 10), (2, 3, 4), (4, 5, 7), (1, 2, 3)])
+    names = [[layer.output for layer in pair] for pair in turns.beside([(("n2", "n3"), 4), (("n4",), 6)])]
+    assert names == [["n0", "n1"], ["n4", "n5"]]
+    assert turns.beside([(("n2", "n3"), 4), (("n0", "n4"), 17)]) == []
+    assert turns.beside([]) == turns.best()
+
+
+def test_turns_and_tensors_on_chip_share_a_network(monkeypatch) -> None:
+    """With all turns, or with none, a network takes longer than with those beside what stays on chip."""
+    request = SimulationRequest(model="mobilenet-v2", config="kv260-edge", sparsity="2:4", shapes={})
+    both = compile_request(request)
+    monkeypatch.setattr(Turns, "beside", lambda *_: [])
+    every = compile_request(request)
+    monkeypatch.setattr(Turns, "best", lambda *_: [])
+    none = compile_request(request)
+    cycles = [run_program(found.program, found.spec).total_cycles for found in (both, every, none)]
+    assert cycles[0] < min(cycles[1:])
+    assert [bool(found.compilation.partners) for found in (both, every, none)] == [True, True, False]
+    assert len(every.compilation.held) < len(both.compilation.held) <= len(none.compilation.held)
