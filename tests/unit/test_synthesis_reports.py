@@ -1,6 +1,7 @@
 """Reading what the tools say: files that Yosys 0.70 and nextpnr-ecp5 0.11.1 wrote for `tiny` (see tests/unit/data)."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ from gossamer.arch.errors import ToolError
 from gossamer.arch.resources import Resources
 from gossamer.arch.target import Target
 from gossamer.rtl.packaging.interfaces import Port
+from gossamer.rtl.synthesis import tools
 from gossamer.rtl.synthesis.cells import count_resources
 from gossamer.rtl.synthesis.harness import HARNESS, harness_text
-from gossamer.rtl.synthesis.place import DSP_LIMIT_MHZ, Clock, device_option, place_and_route, read_report
+from gossamer.rtl.synthesis.place import DSP_LIMIT_MHZ, PATIENCE, Clock, device_option, place_and_route, read_report
 from gossamer.rtl.synthesis.scripts import synthesis_script
+from gossamer.rtl.synthesis.tools import Tool
 from gossamer.rtl.synthesis.units import (
     REGISTER_FILE_BITS,
     FlipFlopMemory,
@@ -101,6 +104,53 @@ def test_the_clock_is_the_median_and_never_beyond_the_data_sheet(tmp_path: Path)
     assert placed(tmp_path, 130.0, 90.0, 110.0).median.seed == 3
     assert placed(tmp_path, 300.0, 290.0, 310.0).fmax_mhz == DSP_LIMIT_MHZ
     assert placed(tmp_path, 300.0, 290.0, 310.0, has_multipliers=False).fmax_mhz == 300.0
+
+
+ROUTER = """\
+#!{python}
+import json, shutil, sys, time
+log, report = (sys.argv[sys.argv.index(option) + 1] for option in ("--log", "--report"))
+with open(log, "w") as file:
+    for number, taken in enumerate({taken}, 1):
+        file.write(f"Info: iter={{number}} steplen=1.0\\n")
+        file.write(f"Info:     iter={{number}} wires=9 overused={{taken}} overuse=9\\n")
+        file.flush()
+        time.sleep(0.02)
+while {ends}:
+    time.sleep(1)
+shutil.copyfile("{report}", report)
+"""
+
+
+def routed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: list[int], *, ends: bool) -> list[str]:
+    """Return the stages told of a run whose router leaves that many wires taken twice, round by round."""
+    program, stages = tmp_path / "nextpnr", list[str]()
+    text = ROUTER.format(python=sys.executable, taken=taken, ends=not ends, report=DATA / "nextpnr-report.json")
+    program.write_text(text)
+    program.chmod(0o755)
+    monkeypatch.setattr(Tool, "path", lambda self: str(program))
+    monkeypatch.setattr(tools, "WATCH_SECONDS", 0.005)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "floorplan.json").write_text("{}")
+    place_and_route(
+        tmp_path / "none.json", "LFE5U-85F-6BG381C", speed_grade=6, seeds=[1], target_mhz=100.0, has_multipliers=False,
+        folder=tmp_path, stage=stages.append,
+    )  # fmt: skip
+    return stages
+
+
+def test_rounds_of_the_router_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = routed(tmp_path, monkeypatch, [4000, 50, 52, 7, 0], ends=True)
+    assert stages[0] == "place and route, seed 1, 1 of 1 (minutes)"
+    assert any("routing, round" in stage and "wires still taken twice" in stage for stage in stages[1:])
+    assert (tmp_path / "speed6-seed1.json").is_file()
+
+
+def test_a_router_that_gets_nowhere_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    message = r"seed 1, 1 of 1\): not routed: 1,500 wires are taken twice, and no fewer for 15 rounds\..*lanes.*; log: "
+    with pytest.raises(ToolError, match=message):
+        routed(tmp_path, monkeypatch, [9000, 1500, *range(1501, 1501 + PATIENCE)], ends=False)
+    assert not (tmp_path / "speed6-seed1.json").exists()
 
 
 def test_a_part_nextpnr_does_not_know_is_refused() -> None:
