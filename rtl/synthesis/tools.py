@@ -71,9 +71,8 @@ def run_tool(
         with process:
             try:
                 code = _wait(process, watch)
-            except BaseException:
-                process.kill()
-                raise
+            finally:
+                process.kill()  # nothing happens to one that has ended
     if code:
         lines = [line.strip() for line in printed.read_text(encoding="utf-8", errors="replace").splitlines()]
         wrong = [line for line in lines if line.startswith(("ERROR", "terminate", "Assert"))]
