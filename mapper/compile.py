@@ -58,8 +58,7 @@ def compile_mapped(
 ) -> Compilation:
     """Return the Program of a quantized network on a config, every mapping the best for an objective.
 
-    Layers take turns for the sake of latency only: each has but a part of the buffers then. For several cores see
-    `gossamer.mapper.cores`.
+    For several cores see `gossamer.mapper.cores`.
 
     Raises MappingError naming the layer if it has no legal tile on this config, or is not quantized.
     """
@@ -81,7 +80,7 @@ def schedule(
     that save more than the tensors on chip they stand in the way of.
     """
     network, choices = choose(network, spec, objective)
-    if objective is not Objective.LATENCY:
+    if objective is Objective.BYTES:  # shares of the buffers move more
         return network, choices, (), hold(network, choices, (), spec, objective)
     joins = choices.joins
 
@@ -89,10 +88,10 @@ def schedule(
         names = {layer.output for layer in layers}
         names |= {joins[name].output for name in names if name in joins}
         part = subnetwork(network, [layer for layer in network.layers if layer.output in names])
-        return _compile(part, choices, pairs, NOTHING_HELD, spec, "", objective).program
+        return _compile(part, choices, pairs, NOTHING_HELD, spec, "", Objective.LATENCY).program
 
     turns = find_turns(network, joins, spec, program)
-    holding, spans = _worthwhile(network, choices, hold_tensors(network, joins, spec, objective), spec)
+    holding, spans = _worthwhile(network, choices, hold_tensors(network, joins, spec, objective), spec, objective)
     found: list[tuple[Network, Choices, Sequence[Pair], Holding]] = [(network, choices, (), holding)]
     for pairs in (turns.beside(spans), turns.best()):
         if pairs and all(pairs != other for _, _, other, _ in found):
@@ -100,11 +99,11 @@ def schedule(
             found.append((order, choices, pairs, hold(order, choices, pairs, spec, objective)))
     if len(found) == 1:
         return found[0]
-    cycles = [
-        run_program(_compile(order, choices, pairs, held, spec, "", objective).program, spec).total_cycles
+    costs = [
+        program_cost(_compile(order, choices, pairs, held, spec, "", objective).program, spec, objective)
         for order, _, pairs, held in found
     ]
-    return found[cycles.index(min(cycles))]
+    return found[costs.index(min(costs))]
 
 
 def hold(
@@ -113,26 +112,26 @@ def hold(
     """Return the tensors that stay on chip while no layers take turns."""
     apart = {layer.output for pair in pairs for layer in pair}
     holding = hold_tensors(network, choices.joins, spec, objective, apart)
-    return _worthwhile(network, choices, holding, spec)[0] if objective is Objective.LATENCY else holding
+    return _worthwhile(network, choices, holding, spec, objective)[0]
 
 
 def _worthwhile(
-    network: Network, choices: "Choices", holding: Holding, spec: SparseAccelerator
+    network: Network, choices: "Choices", holding: Holding, spec: SparseAccelerator, objective: Objective
 ) -> tuple[Holding, list[tuple[list[str], int]]]:  # fmt: skip
-    """Return what stays on chip without the parts of the network that take longer so, measured one by one; and of the
+    """Return what stays on chip without the parts of the network that cost more so, measured one by one; and of the
     other parts the outputs of their layers and the cycles they save."""
     saved = []
     for outputs in holding.spans():
         joined = {choices.joins[name].output for name in outputs if name in choices.joins}
         part = subnetwork(network, [layer for layer in network.layers if layer.output in {*outputs, *joined}])
         stored, kept = (
-            run_program(_compile(part, choices, (), each, spec, "", Objective.LATENCY).program, spec).total_cycles
-            for each in (NOTHING_HELD, holding.of(part))
+            _compile(part, choices, (), each, spec, "", objective).program for each in (NOTHING_HELD, holding.of(part))
         )
-        if kept > stored:
+        if program_cost(kept, spec, objective) > program_cost(stored, spec, objective):
             holding = holding.without(outputs)
         else:
-            saved.append((outputs, stored - kept))
+            cycles = [run_program(program, spec).total_cycles for program in (stored, kept)]
+            saved.append((outputs, cycles[0] - cycles[1]))
     return holding, saved
 
 

@@ -20,7 +20,7 @@ from gossamer.arch.spec import SparseAccelerator
 from gossamer.dataflow.mapping import ConvMapping, Objective
 from gossamer.dataflow.program import LayerRecord
 from gossamer.mapper.allocate import AccumulatorHalves, ActivationHalves, OffChip, RingBuffer
-from gossamer.mapper.shares import PARTS, Share
+from gossamer.mapper.shares import PARTS, WHOLE, Share
 
 HEADER_FIELDS = ("opcode", "wait", "release")
 
@@ -49,6 +49,10 @@ class Mapped:
     reserved_bytes: int
     share: Share
     held_bytes: tuple[tuple[str, int], ...]
+
+    def searched_for(self, objective: Objective) -> Objective:
+        """Return what it is the best mapping for, given the objective of the Program: in turns that is latency."""
+        return objective if self.share == WHOLE else Objective.LATENCY
 
 
 class Emitter:

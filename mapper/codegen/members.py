@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from gossamer.arch.errors import MappingError
-from gossamer.dataflow.mapping import SLOTS
+from gossamer.dataflow.mapping import SLOTS, Objective
 from gossamer.dataflow.network import Binary, Conv2d, ConvTranspose2d, Layer, Network, Pool2d
 from gossamer.dataflow.program import LayerRecord
 from gossamer.mapper.allocate import TensorPlace
@@ -136,8 +136,8 @@ class Context:
                 return [convolution_of(layer, self.places, self.joins.get(layer.output))]
             case ConvTranspose2d() if layer.params is not None:
                 source, spec = self.places[layer.inputs[0]], self.emitter.spec
-                objective = self.emitter.objective
-                return transposed_phases(layer, source, self._target(layer), layer.params, spec, objective, HALF)
+                target = self._target(layer)
+                return transposed_phases(layer, source, target, layer.params, spec, Objective.LATENCY, HALF)
             case Binary() if layer.output in self.additions:
                 a, b, out = (self.places[name] for name in (*layer.inputs, layer.output))
                 found = addition_of(layer, vector_params(layer, layer.params), a, b, out)
@@ -180,7 +180,7 @@ class Context:
         joiner, (a, b) = self.joins.get(layer.output), (self.places[name] for name in layer.inputs)
         what = None if joiner is None else joined_operand(layer, joiner, self.places)
         params, spec = vector_params(layer, layer.params), self.emitter.spec
-        found = find_scaling(spec, layer, params, a, self._target(layer), what, self.emitter.objective, share)
+        found = find_scaling(spec, layer, params, a, self._target(layer), what, Objective.LATENCY, share)
         if found is None:
             raise MappingError(f"{layer.name}: no tile fits its share of the buffers")
         part, weights = scaling_part(emitter, layer, found, b, turns, share)

@@ -65,10 +65,13 @@ def with_kept_energy(report: SimulationReport, network: Network) -> SimulationRe
 
 def mapping_search(request: SimulationRequest, compiled: Compiled) -> MappingSearch | None:
     """Return how the mappings of a network were found, None if it has none; searches are remembered, not repeated."""
-    chosen = {(part.mapping.shape, part.reserved_bytes, part.share) for part in compiled.compilation.mapped}
     objective = Objective(request.objective)
+    chosen = {
+        (part.mapping.shape, part.reserved_bytes, part.share, part.searched_for(objective))
+        for part in compiled.compilation.mapped
+    }
     core = core_spec(compiled.spec)
-    searches = [search_again(shape, core, reserved, share, objective) for shape, reserved, share in chosen]
+    searches = [search_again(shape, core, reserved, share, each) for shape, reserved, share, each in chosen]
     if not searches:
         return None
     return MappingSearch(

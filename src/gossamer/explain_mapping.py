@@ -18,6 +18,7 @@ def explain_part(
     `streamed`: the weights are a tensor, which the search takes to be constants. `columns`: of output, in one pixel.
     """
     mapping = part.mapping
+    objective = part.searched_for(objective)
     shape, given = mapping.shape, (spec, part.reserved_bytes, part.share, objective)
     search, other = search_again(shape, *given), search_two(shape, *given).runner_up
     return MappedPart(

@@ -16,6 +16,8 @@ from gossamer.dataflow.mapping import Objective
 from gossamer.explain_text import explanation_text
 from gossamer.mapper import compile as compiler
 from gossamer.mapper.holding import NOTHING_HELD
+from gossamer.mapper.shares import WHOLE
+from gossamer.mapper.tiling import search_again
 from gossamer.report import SimulationReport
 from gossamer.request import SimulationRequest
 from gossamer.sim.layer_events import layer_events
@@ -99,20 +101,32 @@ def test_loops_and_search_are_those_of_the_mapping(objective: Objective) -> None
     assert f"search for least {objective}" in check_text(report)
 
 
+COSTS: dict[Objective, Callable[[SimulationReport], float]] = {
+    Objective.LATENCY: lambda report: report.total_cycles, Objective.ENERGY: lambda report: report.energy_j or 0,
+    Objective.EDP: lambda report: (report.energy_j or 0) * report.latency_s,
+    Objective.BYTES: lambda report: report.dram_bytes,
+}  # fmt: skip
+
+
 def test_objectives_choose_the_least() -> None:
-    costs: dict[Objective, Callable[[SimulationReport], float]] = {
-        Objective.LATENCY: lambda report: report.total_cycles, Objective.ENERGY: lambda report: report.energy_j or 0,
-        Objective.EDP: lambda report: (report.energy_j or 0) * report.latency_s,
-        Objective.BYTES: lambda report: report.dram_bytes,
-    }  # fmt: skip
     reports = {one: gossamer.simulate(CONV, "ecp5-tiny", objective=str(one)) for one in Objective}
     for one, report in reports.items():
         assert report.mappings is not None
         assert (report.mappings.objective, report.mappings.shapes, report.mappings.proved) == (one, 1, 1)
         assert f"search least {one}; layer shapes 1, proved best 1; tilings" in str(report)
-    for objective, cost in costs.items():
+    for objective, cost in COSTS.items():
         assert all(cost(reports[objective]) <= cost(report) * (1 + 1e-12) for report in reports.values())
     assert reports[Objective.BYTES].dram_bytes < reports[Objective.LATENCY].dram_bytes
+
+
+def test_objectives_choose_the_least_for_networks_too() -> None:
+    """Layers take turns for the sake of energy times delay as well. The least latency is not promised of a network."""
+    reports = {
+        one: gossamer.simulate("mobilenet-v2", "kv260-edge", sparsity="2:4", objective=str(one)) for one in Objective
+    }
+    for objective in (Objective.ENERGY, Objective.EDP, Objective.BYTES):
+        cost = COSTS[objective]
+        assert all(cost(reports[objective]) < cost(report) for one, report in reports.items() if one is not objective)
 
 
 def test_layers_that_share_tiles_are_explained_together() -> None:
@@ -130,6 +144,20 @@ def test_layers_that_take_turns_say_what_is_assumed(monkeypatch: pytest.MonkeyPa
     assert report.explain is not None
     assert report.explain.partner is not None
     assert "\nsearch for least latency, with what waits for its first results\n" in check_text(report)
+
+
+@pytest.mark.parametrize("objective", [Objective.LATENCY, Objective.EDP])
+def test_what_is_explained_is_the_mapping_that_was_emitted(objective: Objective) -> None:
+    """Of layers that take turns that is one of least latency, whatever the objective."""
+    request = SimulationRequest(
+        model="mobilenet-v2", config="kv260-edge", sparsity="2:4", shapes={}, objective=str(objective)
+    )
+    compiled = compile_request(request)
+    mapped = compiled.compilation.mapped
+    for part in mapped:
+        given = part.reserved_bytes, part.share, part.searched_for(objective)
+        assert search_again(part.mapping.shape, compiled.spec, *given).mapping == part.mapping
+    assert any(part.share != WHOLE for part in mapped)
 
 
 def test_a_layer_off_the_array_says_what_limits_it() -> None:
