@@ -18,6 +18,12 @@ _SYNTHESIS = {
 """`-uram`: UltraRAM is used, for memories whose `ram_style` asks for it."""
 
 
+_ECP5_DELAY_PS = 3000
+"""Delay of LUTs and wires, as abc9 counts it, up to which it saves LUTs rather than levels. Otherwise a unit becomes as
+fast as it can be, which costs LUTs for nothing where its deepest path is a rotation: an activation buffer of the table
+of docs/decisions/0012 has 4,673 LUT4 so and had 9,675. Whole cores have deeper paths, and are what they were. UltraScale+
+has none: there the levels are what is asked for."""
+
 _BOXES = {
     Target.XCUP: ("+/xilinx/cells_sim.v", "+/xilinx/cells_xtra.v"),
     Target.ECP5: ("+/ecp5/cells_sim.v", "+/ecp5/cells_bb.v"),
@@ -62,6 +68,7 @@ def synthesis_script(target: Target, top: str, boxes: Sequence[str] = ()) -> str
     lines = [
         *(line for name in boxes for line in (f"read_rtlil {name}.il", f"blackbox {name}")),
         f"read_rtlil {top}.il",
+        *([f"scratchpad -set abc9.D {_ECP5_DELAY_PS}"] if target is Target.ECP5 else []),
         f"{command} -run begin:map_luts",
         f"{command} -run map_luts:",
         "delete t:$scopeinfo",

@@ -180,6 +180,12 @@ def test_the_script_is_cut_before_map_luts() -> None:
     assert lines[:3] == ["read_rtlil box.il", "blackbox box", "read_rtlil top.il"]
 
 
+def test_only_an_ecp5_trades_levels_for_luts() -> None:
+    for target in (Target.XCUP, Target.ECP5):
+        before, _ = synthesis_script(target, "top").split("-run begin:map_luts")
+        assert ("scratchpad -set abc9.D " in before) == (target is Target.ECP5)
+
+
 def test_equal_modules_of_two_designs_have_equal_text() -> None:
     """Yosys counts what it names through the whole design, and remembers lines; neither is part of the hardware."""
     from gossamer.rtl.synthesis.units import numbered_afresh
