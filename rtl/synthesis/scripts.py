@@ -20,9 +20,8 @@ _SYNTHESIS = {
 
 _ECP5_DELAY_PS = 3000
 """Delay of LUTs and wires, as abc9 counts it, up to which it saves LUTs rather than levels. Otherwise a unit becomes as
-fast as it can be, which costs LUTs for nothing where its deepest path is a rotation: an activation buffer of the table
-of docs/decisions/0012 has 4,673 LUT4 so and had 9,675. Whole cores have deeper paths, and are what they were. UltraScale+
-has none: there the levels are what is asked for."""
+fast as it can be, which costs LUTs for nothing where its deepest path is a rotation (docs/decisions/0012). Whole cores
+have deeper paths, and are what they were. UltraScale+ has none: there the levels are what is asked for."""
 
 _BOXES = {
     Target.XCUP: ("+/xilinx/cells_sim.v", "+/xilinx/cells_xtra.v"),
