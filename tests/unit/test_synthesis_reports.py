@@ -147,7 +147,7 @@ def test_rounds_of_the_router_are_told(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_router_that_gets_nowhere_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    message = r"seed 1, 1 of 1\): not routed: 1,500 wires are taken twice, and no fewer for 15 rounds\..*lanes.*; log: "
+    message = r"seed 1, 1 of 1\): not routed: 1,500 wires are taken twice, and no fewer for 20 rounds\..*lanes.*; log: "
     with pytest.raises(ToolError, match=message):
         routed(tmp_path, monkeypatch, [9000, 1500, *range(1501, 1501 + PATIENCE)], ends=False)
     assert not (tmp_path / "speed6-seed1.json").exists()
