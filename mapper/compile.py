@@ -23,11 +23,11 @@ from gossamer.mapper.emit import PARAMETER_BYTES, Emitter, Mapped
 from gossamer.mapper.grouping import find_turns, joins_that_fit, side_by_side
 from gossamer.mapper.holding import NOTHING_HELD, Holding, hold_tensors
 from gossamer.mapper.joining import join_layers, resized_additions
-from gossamer.mapper.objective import program_cost
+from gossamer.mapper.objective import program_cost, simulation_cost
 from gossamer.mapper.placement import place_tensors
 from gossamer.mapper.slicing import subnetwork
 from gossamer.mapper.tokens import derive_accesses, derive_tokens, engine_numbers
-from gossamer.sim.timing import run_program
+from gossamer.sim.timing import simulate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,13 +125,13 @@ def _worthwhile(
         joined = {choices.joins[name].output for name in outputs if name in choices.joins}
         part = subnetwork(network, [layer for layer in network.layers if layer.output in {*outputs, *joined}])
         stored, kept = (
-            _compile(part, choices, (), each, spec, "", objective).program for each in (NOTHING_HELD, holding.of(part))
+            simulate(_compile(part, choices, (), each, spec, "", objective).program, spec)
+            for each in (NOTHING_HELD, holding.of(part))
         )
-        if program_cost(kept, spec, objective) > program_cost(stored, spec, objective):
+        if simulation_cost(kept, objective) > simulation_cost(stored, objective):
             holding = holding.without(outputs)
         else:
-            cycles = [run_program(program, spec).total_cycles for program in (stored, kept)]
-            saved.append((outputs, cycles[0] - cycles[1]))
+            saved.append((outputs, stored.total_cycles - kept.total_cycles))
     return holding, saved
 
 

@@ -20,7 +20,7 @@ from gossamer.sim import engine
 from gossamer.sim.accounting import energy
 from gossamer.sim.analytic import LayerModel
 from gossamer.sim.cores import simulate_program
-from gossamer.sim.results import Activity
+from gossamer.sim.results import Activity, Simulation
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -120,7 +120,11 @@ def counts_of(events: Activity) -> Ints:
 
 def program_cost(program: Program, spec: SparseAccelerator, objective: Objective) -> float:
     """Return what a Program costs under an objective."""
-    result = simulate_program(program, spec)
+    return simulation_cost(simulate_program(program, spec), objective)
+
+
+def simulation_cost(result: Simulation, objective: Objective) -> float:
+    """Return what a Program that was simulated costs under an objective."""
     energy, cycles = result.energy.total_j, result.total_cycles
     match objective:
         case Objective.LATENCY:

@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -45,28 +45,10 @@ def start(tool: Tool, folder: Path) -> None:
     run_tool(tool, ["script"], folder=folder, log=folder / f"{threading.get_ident()}.log", step="a step")
 
 
-def at_once(function: Callable[[], None], count: int) -> list[Exception]:
-    """Return what went wrong in threads that begin together."""
-    begin, wrong = threading.Barrier(count), []
-
-    def one() -> None:
-        begin.wait()
-        try:
-            function()
-        except Exception as error:
-            wrong.append(error)
-
-    threads = [threading.Thread(target=one) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return wrong
-
-
 def test_of_several_first_starts_one_makes_the_machine_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     tool, starts = put_tool(monkeypatch, tmp_path)
-    assert at_once(lambda: start(tool, tmp_path), 4) == []
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: start(tool, tmp_path), range(4))) == [None] * 4
     assert starts.read_text() == "made\n"
     assert [entry.name.startswith("tools-tool-") for entry in entries(user_cache())] == [True]
 
