@@ -24,14 +24,14 @@ class AccumulatorCell(wiring.Component):
     Members
     -------
     lower_row, upper_row: rows read from the lower and upper half.
-    sums: two signed sums, added to what was read from the half `upper` names, or to zero if `clear` a cycle before.
-    write_row, write_lower, write_upper: where the result goes.
+    sums: two signed sums, added to what was read from the half `upper` named a cycle before, or to zero if `clear` did.
+    write_row: where the result goes, in the halves that `write_lower` and `write_upper` named a cycle before.
     view_upper: half whose words appear in `view` a cycle later.
 
     Protocol
     --------
-    A row in cycle t is read for `clear` and `view_upper` of cycle t + 1, and for `sums`, `upper`, the writes and `view`
-    of t + 2. A row written in cycle t may be read from t + 1 on.
+    A row in cycle t is read for `clear`, `upper`, the writes and `view_upper` of cycle t + 1, and for `sums`,
+    `write_row` and `view` of t + 2. A row written in cycle t may be read from t + 1 on.
 
     Latency and throughput
     ----------------------
@@ -60,11 +60,13 @@ class AccumulatorCell(wiring.Component):
         m = Module()
         bits = self.shape.sum_bits
         new = Signal(CELL_CHAINS * SUM_BITS)
-        lower = self._half(m, "lower", self.shape.half_rows, self.lower_row, self.write_lower, new)
-        upper = self._half(m, "upper", self.shape.upper_rows, self.upper_row, self.write_upper, new)
-        clear, view_upper = own_copy(m, Cat(self.clear, self.view_upper))
+        clear, of_upper, view_upper, write_lower, write_upper = own_copy(
+            m, Cat(self.clear, self.upper, self.view_upper, self.write_lower, self.write_upper)
+        )
+        lower = self._half(m, "lower", self.shape.half_rows, self.lower_row, write_lower, new)
+        upper = self._half(m, "upper", self.shape.upper_rows, self.upper_row, write_upper, new)
         before = Signal(len(new))
-        m.d.comb += before.eq(Mux(clear, 0, Mux(self.upper, upper, lower)))
+        m.d.comb += before.eq(Mux(clear, 0, Mux(of_upper, upper, lower)))
         for chain in range(CELL_CHAINS):
             added = self.sums.word_select(chain, bits).as_signed()
             m.d.comb += new.word_select(chain, SUM_BITS).eq(before[chain * SUM_BITS : (chain + 1) * SUM_BITS] + added)
@@ -212,23 +214,18 @@ class Accumulator(wiring.Component):
         return m
 
     def _write(self, m: Module, banks: Copies, row: Signal, reading: Signal) -> None:
-        """Write back what was read two cycles before."""
+        """Write back what was read two cycles before; banks know a cycle ahead that they will, and to which half."""
         shape = self.shape
         clear = Signal(2, reset_less=True)
-        rows = Signal(2 * len(row), reset_less=True)
-        writing = Signal(2 * shape.lanes)
+        next_row, write_row = Signal(len(row), reset_less=True), Signal(len(row) - 1, reset_less=True)
+        writing = Signal(shape.lanes)
         m.d.sync += [
-            clear.eq(Cat(self.clear, clear)),
-            rows.eq(Cat(row, rows)),
-            writing.eq(Cat(reading, writing)),
-        ]
-        write_row = rows[len(row) :]
+            clear.eq(Cat(self.clear, clear)), next_row.eq(row), write_row.eq(next_row), writing.eq(reading),
+        ]  # fmt: skip
         m.d.comb += [
-            banks.clear.eq(clear[-1]),
-            banks.write_row.eq(write_row[:-1]),
-            banks.upper.eq(write_row[-1]),
-            banks.write.eq(writing[shape.lanes :]),
-        ]
+            banks.clear.eq(clear[-1]), banks.write_row.eq(write_row), banks.upper.eq(next_row[-1]),
+            banks.write.eq(writing),
+        ]  # fmt: skip
 
     def _view(self, m: Module, banks: Copies, row: Signal, busy_half: Signal) -> None:
         """Read for COMPUTE in the halves it is busy in, for VECTOR in the other; choose VECTOR's lane and channels."""

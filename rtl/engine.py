@@ -8,6 +8,9 @@ from gossamer.arch.isa import INSTRUCTION_BYTES, Opcode
 
 INSTRUCTION_BITS = 8 * INSTRUCTION_BYTES
 
+INSTRUCTION_PARTS = 4
+"""Parts of an instruction between FETCH and dispatch, each with an enable of its own: one would have too far to go."""
+
 
 class EngineControl(Signature):
     """Port through which an engine is given one instruction at a time; seen from the engine.
@@ -35,6 +38,11 @@ class EngineControl(Signature):
                 "address": Out(40),
             }
         )
+
+
+def instruction_part(instruction: Value, part: int) -> Value:
+    """Return one of INSTRUCTION_PARTS equal parts of an instruction's bits."""
+    return instruction.word_select(part, INSTRUCTION_BITS // INSTRUCTION_PARTS)
 
 
 def instruction_fields(opcode: Opcode, word: Value) -> dict[str, Value]:

@@ -92,7 +92,8 @@ class PassWalk(wiring.Component):
             Signal(ADDRESS_BITS, reset_less=True, name=name) for name in ("next_run_row", "next_run")
         )
         length = self.shape.chain_length
-        fold_last, run_last, row_last = Signal(name="fold_last"), Signal(name="run_last"), Signal(name="row_last")
+        fold_last = Signal()
+        run_last, row_last = Signal(), Signal()  # a cycle late: they say what an advance does, which comes later still
         next_fold_last = Signal()
         words = Signal(len(self.words), reset_less=True)
         m.submodules.loops = loops = Copies(RoundCounter(), len(LOOPS), shared=("prepare",))
@@ -101,9 +102,8 @@ class PassWalk(wiring.Component):
             *(loops.rounds.word_select(at, ROUND_BITS).eq(getattr(self, name)) for at, name in enumerate(LOOPS)),
             loops.prepare.eq(self.prepare),
             loops.advance.eq(Cat(self.advance, self.advance & run_last, self.advance & row_last)),
-            run_last.eq(step_last & fold_last),
-            row_last.eq(run_last & rx_last),
         ]
+        m.d.sync += [run_last.eq(step_last & fold_last), row_last.eq(step_last & fold_last & rx_last)]
         self._slots(m, step_last)
         run_row_after = Signal(ADDRESS_BITS)
         m.d.comb += run_row_after.eq(run_row + self.r_y)
@@ -137,7 +137,7 @@ class PassWalk(wiring.Component):
         m.d.comb += [
             self.base.eq(base),
             self.words.eq(words),
-            self.last.eq(row_last & ry_last),
+            self.last.eq(step_last & fold_last & rx_last & ry_last),
         ]
         self._rows(m)
         return m

@@ -19,7 +19,7 @@ from gossamer.rtl.control.registers import COUNTERS, RegisterFile
 from gossamer.rtl.control.run import ADDRESS_BITS, RunControl
 from gossamer.rtl.control.semaphore import Semaphore
 from gossamer.rtl.copies import Copies
-from gossamer.rtl.engine import INSTRUCTION_BITS, EngineControl, instruction_fields
+from gossamer.rtl.engine import INSTRUCTION_BITS, INSTRUCTION_PARTS, EngineControl, instruction_fields
 
 
 def config_number(spec: SparseAccelerator) -> int:
@@ -73,7 +73,7 @@ class Control(wiring.Component):
                 "interrupt": Out(1),
                 "fetch_valid": In(1),
                 "fetch_instruction": In(INSTRUCTION_BITS),
-                "fetch_ready": Out(1),
+                "fetch_ready": Out(INSTRUCTION_PARTS),
                 "fetch_dispatched": Out(1),
                 "fetch_fault": In(1),
                 "fetch_address": In(ADDRESS_BITS),

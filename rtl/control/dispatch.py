@@ -6,7 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from gossamer.arch.isa import ENGINE_OF, ENGINES, FIELDS, Engine, Opcode
 from gossamer.arch.timing import DISPATCH_CYCLES, END_CYCLES
-from gossamer.rtl.engine import INSTRUCTION_BITS, instruction_fields
+from gossamer.rtl.engine import INSTRUCTION_BITS, INSTRUCTION_PARTS, instruction_fields, instruction_part
+from gossamer.rtl.own_copy import UNSHARED
 
 COUNT_BITS = 32
 _PIECE_BITS = 64
@@ -26,7 +27,8 @@ class Dispatcher(wiring.Component):
     Members
     -------
     clear: forget instruction and count. running: instructions may be dispatched. length: instructions of the program.
-    fetch_valid, fetch_instruction, fetch_ready: the stream from FETCH.
+    fetch_valid, fetch_instruction, fetch_ready: the stream from FETCH; `fetch_ready` has a bit, always the same, for
+    each part of an instruction.
     room, rooms, pop: queues that have room for one instruction, in the order of ENGINES, that have it for two, and that
     lose one in this cycle. quiet: no engine has any instruction.
     push, instruction: queue that takes the instruction in this cycle.
@@ -45,7 +47,7 @@ class Dispatcher(wiring.Component):
     Latency and throughput
     ----------------------
     One cycle from FETCH to dispatch; one instruction per cycle. That the instruction in the register will find room is
-    known a cycle ahead: `dispatches`, `push` and `fetch_ready` are one gate behind registers.
+    known a cycle ahead: `dispatches` and `push` are one gate behind registers, `fetch_ready` is a register.
 
     Parameters
     ----------
@@ -62,7 +64,7 @@ class Dispatcher(wiring.Component):
                 "length": In(COUNT_BITS),
                 "fetch_valid": In(1),
                 "fetch_instruction": In(INSTRUCTION_BITS),
-                "fetch_ready": Out(1),
+                "fetch_ready": Out(INSTRUCTION_PARTS),
                 "room": In(len(ENGINES)),
                 "rooms": In(len(ENGINES)),
                 "pop": In(len(ENGINES)),
@@ -83,35 +85,41 @@ class Dispatcher(wiring.Component):
         """Return decoder, handshake, checks and count."""
         m = Module()
         opcode = instruction_fields(Opcode.END, self.fetch_instruction)["opcode"]
-        held, leaves, is_end, unknown = (Signal(name=name) for name in ("held", "leaves", "is_end", "unknown"))
+        ready = Signal(INSTRUCTION_PARTS, init=-1, attrs=UNSHARED)  # there is none in the register, or it leaves
+        leaves, is_end, unknown = (Signal(name=name) for name in ("leaves", "is_end", "unknown"))
         target, coming, free = (Signal(len(ENGINES), name=name) for name in ("target", "coming", "free"))
         set_bits = self._set_bits(m, opcode)
         counts, counted_all = Signal(), Signal()
         stops = opcode.matches(Opcode.END, Opcode.BARRIER) if self.several else opcode == Opcode.END
-        with m.If(self.fetch_ready):
+        goes = Signal()  # what the register holds in the next cycle, if anything, leaves it then
+        for part in range(INSTRUCTION_PARTS):
+            with m.If(ready[part]):
+                m.d.sync += instruction_part(self.instruction, part).eq(instruction_part(self.fetch_instruction, part))
+        with m.If(ready[0]):
+            m.d.comb += goes.eq((coming & free).any() | ~opcode.matches(*self.fields))
             m.d.sync += [
-                held.eq(self.fetch_valid),
-                self.instruction.eq(self.fetch_instruction),
                 target.eq(coming),
                 is_end.eq(stops),
                 unknown.eq(~opcode.matches(*self.fields)),
-                leaves.eq(self.fetch_valid & ((coming & free).any() | ~opcode.matches(*self.fields))),
+                leaves.eq(self.fetch_valid & goes),
+                ready.eq((~self.fetch_valid | goes).replicate(INSTRUCTION_PARTS)),
             ]
         with m.Else():
-            m.d.sync += leaves.eq((target & free).any() | (is_end & self.quiet))
+            m.d.comb += goes.eq((target & free).any() | (is_end & self.quiet))
+            m.d.sync += [leaves.eq(goes), ready.eq(goes.replicate(INSTRUCTION_PARTS))]
         ends: Value = self.running & leaves & is_end
         if self.several:
             is_barrier = Signal()
-            with m.If(self.fetch_ready):
+            with m.If(ready[0]):
                 m.d.sync += is_barrier.eq(opcode == Opcode.BARRIER)
             m.d.comb += self.pauses.eq(ends & is_barrier)
             ends = ends & ~is_barrier
         with m.If(self.clear):
-            m.d.sync += Cat(held, leaves).eq(0)
+            m.d.sync += [leaves.eq(0), ready.eq(-1)]
         m.d.comb += [
             coming.eq(Cat(opcode.matches(*_opcodes(engine)) for engine in ENGINES)),
             free.eq(self.rooms | self.pop | (self.room & ~Mux(leaves, target, 0))),  # in the next cycle
-            self.fetch_ready.eq(~held | leaves),  # when the run has ended the rest may go where it likes
+            self.fetch_ready.eq(ready),  # when the run has ended the rest may go where it likes
             self.dispatches.eq(self.running & leaves),
             self.push.eq(Mux(self.running & leaves, target, 0)),
             self.ends.eq(ends),
@@ -140,7 +148,7 @@ class Dispatcher(wiring.Component):
         for begin, end in zip(begins, [*begins[1:], INSTRUCTION_BITS], strict=True):
             unused = Signal(name=f"unused_{begin}")
             pieces = Signal(len(range(begin, end, _PIECE_BITS)), name=f"pieces_{begin}")
-            with m.If(self.fetch_ready):
+            with m.If(self.fetch_ready[0]):
                 m.d.sync += [
                     unused.eq(opcode.matches(*(op for op, width in widths.items() if width <= begin))),
                     pieces.eq(

@@ -25,7 +25,7 @@ from gossamer.rtl.dma.parameters import (
 from gossamer.rtl.dma.read_port import ReadPort
 from gossamer.rtl.dma.spread import Spread
 from gossamer.rtl.dma.store import Store
-from gossamer.rtl.engine import INSTRUCTION_BITS, EngineControl
+from gossamer.rtl.engine import INSTRUCTION_BITS, INSTRUCTION_PARTS, EngineControl
 
 REQUEST, BEAT = ("valid", "address", "length"), ("data", "last", "error", "offset")
 
@@ -77,7 +77,7 @@ class Dma(wiring.Component):
                 "quiet": Out(1),
                 "fetch_valid": Out(1),
                 "fetch_instruction": Out(INSTRUCTION_BITS),
-                "fetch_ready": In(1),
+                "fetch_ready": In(INSTRUCTION_PARTS),
                 "fetch_dispatched": In(1),
                 "fetch_fault": Out(1),
                 "fetch_cause": Out(4),

@@ -9,7 +9,7 @@ from gossamer.arch.isa import INSTRUCTION_BYTES
 from gossamer.arch.registers import ErrorCause
 from gossamer.arch.timing import FETCH_BUFFER_BYTES, FETCH_BURST_BYTES, FETCH_REQUEST_CYCLES, FETCH_ROOM_CYCLES
 from gossamer.rtl.dma.parameters import ADDRESS_BITS, BURST_LENGTH_BITS, OFFSET_BITS, MemoryPort
-from gossamer.rtl.engine import INSTRUCTION_BITS
+from gossamer.rtl.engine import INSTRUCTION_BITS, INSTRUCTION_PARTS, instruction_part
 
 ENTRIES = FETCH_BUFFER_BYTES // INSTRUCTION_BYTES
 """Instructions the buffer holds."""
@@ -28,7 +28,7 @@ class Fetch(wiring.Component):
     stop: send no new request.
     request_valid, address, length, request_ready: a read request; length in beats less one.
     beat, data, last, error, offset: what comes back, see `ReadPort`; it is taken at once.
-    valid, instruction, ready: the next instruction, for the decoder.
+    valid, instruction, ready: the next instruction, for the decoder; `ready` has a bit, always the same, for each part.
     dispatched: an instruction was dispatched in this cycle: the room it had is free.
     fault, cause, fault_address: high for one cycle when the memory answered with an error; nothing is presented then.
 
@@ -71,7 +71,7 @@ class Fetch(wiring.Component):
                 "offset": In(OFFSET_BITS),
                 "valid": Out(1),
                 "instruction": Out(INSTRUCTION_BITS),
-                "ready": In(1),
+                "ready": In(INSTRUCTION_PARTS),
                 "dispatched": In(1),
                 "fault": Out(1),
                 "cause": Out(4),
@@ -105,7 +105,7 @@ class Fetch(wiring.Component):
         left = Signal(32 + ceil_log2(INSTRUCTION_BYTES // unit))
         started, more, only, any_left = (Signal(name=name) for name in ("started", "more", "only", "any_left"))
         spare = Signal(signed(room_units.bit_length() + 1), init=room_units - burst_units)
-        freed = Signal(signed(ceil_log2(INSTRUCTION_BYTES // unit) + 2))
+        gain = Signal(signed(max(burst_units, INSTRUCTION_BYTES // unit).bit_length() + 1))
         sent, shows = Signal(), Signal()
         to_end = Signal(range(burst_units + 1))
         rest = Signal(signed(len(left) + 1))
@@ -120,8 +120,8 @@ class Fetch(wiring.Component):
             self.length.eq(Mux(rest[-1], beats_less_one(left[: len(to_end)]), beats_less_one(to_end))),
             only.eq(left <= to_end),
             any_left.eq(left != 0),
-            freed.eq(Mux(self.dispatched, INSTRUCTION_BYTES // unit, 0)),
-            spare.eq(Mux(shows, spare + freed - to_end, spare + freed)),
+            gain.eq(Mux(self.dispatched, INSTRUCTION_BYTES // unit, 0) - Mux(shows, to_end, 0)),
+            spare.eq(spare + gain),  # what a request takes is taken a cycle before the next can be shown
         ]
         with m.If(self.start):
             m.d.comb += shows.eq(any_left)
@@ -171,7 +171,7 @@ class Fetch(wiring.Component):
             write.en.eq(Mux(writes, 1 << arrived[:lane], 0)),
             read.addr.eq(following[word:]),
             comes.eq((complete != following) & (self._more(m, moves & comes) if words > 1 else 1)),
-            moves.eq(~present | self.ready),
+            moves.eq(~present | self.ready[0]),
             self.valid.eq(present & ~failed),
         ]
         with m.If(self.beat):
@@ -179,9 +179,11 @@ class Fetch(wiring.Component):
         with m.If(self.beat & self.last):
             m.d.sync += complete.eq(after[lane:] << word)
         with m.If(moves):
-            m.d.sync += [
-                present.eq(comes), self.instruction.eq(read.data.word_select(following[:word], INSTRUCTION_BITS))
-            ]  # fmt: skip
+            m.d.sync += present.eq(comes)
+        coming = read.data.word_select(following[:word], INSTRUCTION_BITS)
+        for part in range(INSTRUCTION_PARTS):
+            with m.If(~present | self.ready[part]):
+                m.d.sync += instruction_part(self.instruction, part).eq(instruction_part(coming, part))
         with m.If(moves & comes):
             m.d.sync += following.eq(following + 1)
 

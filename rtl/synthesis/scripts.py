@@ -23,6 +23,15 @@ _ECP5_DELAY_PS = 3000
 fast as it can be, which costs LUTs for nothing where its deepest path is a rotation (docs/decisions/0012). Whole cores
 have deeper paths, and are what they were. UltraScale+ has none: there the levels are what is asked for."""
 
+_XCUP_WIRE_PS = 800
+"""Delay of a wire between LUTs for abc9, in place of Yosys's 300: the more, the more its deepest paths are those with
+the most levels, which are what is reported, rather than those through carries and memories."""
+
+_OPTIONS = {
+    Target.ECP5: f"scratchpad -set abc9.D {_ECP5_DELAY_PS}",
+    Target.XCUP: f"scratchpad -set synth_xilinx.abc9.W {_XCUP_WIRE_PS}",
+}
+
 _BOXES = {
     Target.XCUP: ("+/xilinx/cells_sim.v", "+/xilinx/cells_xtra.v"),
     Target.ECP5: ("+/ecp5/cells_sim.v", "+/ecp5/cells_bb.v"),
@@ -67,7 +76,7 @@ def synthesis_script(target: Target, top: str, boxes: Sequence[str] = ()) -> str
     lines = [
         *(line for name in boxes for line in (f"read_rtlil {name}.il", f"blackbox {name}")),
         f"read_rtlil {top}.il",
-        *([f"scratchpad -set abc9.D {_ECP5_DELAY_PS}"] if target is Target.ECP5 else []),
+        _OPTIONS[target],
         f"{command} -run begin:map_luts",
         f"{command} -run map_luts:",
         "delete t:$scopeinfo",

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from gossamer.arch.target import Target
 from gossamer.dataflow.numerics import ADDEND_FACTOR_BITS
 from gossamer.rtl.copies import Copies
+from gossamer.rtl.own_copy import own_copy
 from gossamer.rtl.vector.arithmetic import LIMITS_BITS, SHIFT_LATENCY, RoundingShift
 from gossamer.rtl.vector.part_product import PART_LATENCY, part_product
 
@@ -55,7 +56,7 @@ class LaneSum(wiring.Component):
         a, b = (self._product(m, name) for name in OPERANDS)
         m.d.sync += total.eq(a + b)
         m.d.comb += [
-            shift.value.eq(total), shift.amount.eq(self.amount), shift.limits.eq(self.limits),
+            shift.value.eq(total), shift.amount.eq(own_copy(m, self.amount)), shift.limits.eq(self.limits),
             self.sum.eq(shift.result),
         ]  # fmt: skip
         return m

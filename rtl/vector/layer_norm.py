@@ -16,6 +16,7 @@ from amaranth.lib.wiring import In, Out
 from gossamer.arch.target import Target
 from gossamer.dataflow.numerics import LAYER_NORM_FRACTION_BITS, LAYER_NORM_ROOT_BITS
 from gossamer.rtl.copies import Copies
+from gossamer.rtl.own_copy import UNSHARED, own_copy
 from gossamer.rtl.vector.arithmetic import (
     MULTIPLY_LATENCY,
     PART_BITS,
@@ -86,7 +87,7 @@ class RowStatistics(wiring.Component):
         squares = Signal(31)
         value = Signal(signed(8))
         square = Signal(15)
-        slots, firsts = Signal(SUMS_STAGE - 1), Signal(SUMS_STAGE - 1)
+        slots, firsts = (Signal(SUMS_STAGE - 1, name=name, attrs=UNSHARED) for name in ("slots", "firsts"))
         m.d.comb += value.eq(Mux(self.real, self.element, 0))
         m.d.sync += [
             square.eq(part_product(m, "square_product", value, value, self.target)),
@@ -236,8 +237,9 @@ class LayerNorm(wiring.Component):
         m.d.comb += [multiplier.x.eq(normal), multiplier.y.eq(gamma)]
         m.d.sync += total.eq(multiplier.product.as_signed() + betas[-1])
         m.d.comb += [
-            shift.value.eq(total), shift.amount.eq(self.amount), limits.zero.eq(self.zero), limits.low.eq(self.low),
-            limits.high.eq(self.high), shift.limits.eq(limits.limits), self.result.eq(shift.result),
+            shift.value.eq(total), shift.amount.eq(own_copy(m, self.amount)), limits.zero.eq(self.zero),
+            limits.low.eq(self.low), limits.high.eq(self.high), shift.limits.eq(limits.limits),
+            self.result.eq(shift.result),
         ]  # fmt: skip
         return m
 

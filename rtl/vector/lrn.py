@@ -8,6 +8,7 @@ from gossamer.arch.spec import MemoryKind
 from gossamer.arch.target import Target
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.memory.block import BlockMemory
+from gossamer.rtl.own_copy import UNSHARED, own_copy
 from gossamer.rtl.vector.arithmetic import MULTIPLY_LATENCY, SHIFT_LATENCY, Multiplier, RoundingShift, ShiftLimits
 from gossamer.rtl.vector.parameters import ENTRY_LATENCY
 from gossamer.rtl.vector.part_product import PART_LATENCY, part_product
@@ -67,7 +68,7 @@ class Lrn(wiring.Component):
         left = Signal(17)
         change = Signal(signed(18))
         squares = Signal(SQUARES_BITS)
-        start = Signal(SQUARES_STAGE - 1)
+        start = Signal(SQUARES_STAGE - 1, attrs=UNSHARED)
         m.d.sync += [
             entered.eq(part_product(m, "entered_square", entering, entering, self.target)),
             left.eq(part_product(m, "left_square", leaving, leaving, self.target)),
@@ -92,8 +93,8 @@ class Lrn(wiring.Component):
         m.d.sync += factor.eq(self.factor)
         m.d.comb += [
             multiplier.x.eq(scaled), multiplier.y.eq(factor), shift.value.eq(multiplier.product),
-            shift.amount.eq(self.amount), limits.zero.eq(self.zero), limits.low.eq(-128), limits.high.eq(127),
-            shift.limits.eq(limits.limits), self.result.eq(shift.result),
+            shift.amount.eq(own_copy(m, self.amount)), limits.zero.eq(self.zero), limits.low.eq(-128),
+            limits.high.eq(127), shift.limits.eq(limits.limits), self.result.eq(shift.result),
         ]  # fmt: skip
         return m
 

@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gossamer.rtl.copies import Copies
+from gossamer.rtl.own_copy import UNSHARED
 from gossamer.rtl.vector.parameters import ENTRY_LATENCY
 
 SUM_BITS = 50
@@ -23,14 +24,15 @@ class DivideStage(wiring.Component):
     Members
     -------
     partial: what is left of the dividend, below twice the divisor. next_bit: following bit of the dividend.
-    quotient: bits found before. divisor. partial_out, quotient_out: the same after this bit, one cycle later.
+    quotient: bits found before. divisor. partial_out, quotient_out, divisor_out: the same after this bit, one cycle
+        later.
     """
 
     def __init__(self) -> None:
         super().__init__(
             {
                 "partial": In(SUM_BITS + 1), "next_bit": In(1), "quotient": In(QUOTIENT_BITS), "divisor": In(SUM_BITS),
-                "partial_out": Out(SUM_BITS + 1), "quotient_out": Out(QUOTIENT_BITS),
+                "partial_out": Out(SUM_BITS + 1), "quotient_out": Out(QUOTIENT_BITS), "divisor_out": Out(SUM_BITS),
             }
         )  # fmt: skip
 
@@ -43,6 +45,7 @@ class DivideStage(wiring.Component):
         m.d.sync += [
             self.partial_out.eq(Cat(self.next_bit, Mux(fits, rest, self.partial)[:SUM_BITS])),
             self.quotient_out.eq(Cat(fits, self.quotient)),
+            self.divisor_out.eq(self.divisor),
         ]
         return m
 
@@ -60,7 +63,7 @@ class Softmax(wiring.Component):
 
     Latency and throughput
     ----------------------
-    One element per cycle; after a row's last pass `QUOTIENT_BITS` cycles must go by before another row's last begins.
+    One element per cycle.
     """
 
     def __init__(self) -> None:
@@ -84,7 +87,7 @@ class Softmax(wiring.Component):
         stages = ENTRY_LATENCY + 2
         tags = [Cat(self.slot & (self.row_pass == 1), self.slot & (self.row_pass == 2), self.first, self.real)]
         for stage in range(stages):
-            tags.append(Signal(4, name=f"tag_{stage + 1}"))
+            tags.append(Signal(4, name=f"tag_{stage + 1}", attrs=UNSHARED))
             m.d.sync += tags[-1].eq(tags[-2])
         summing, dividing, first = tags[stages][0], tags[stages][1], tags[stages][2]
         term = Signal(32)
@@ -97,11 +100,12 @@ class Softmax(wiring.Component):
         with m.If(dividing & first):
             m.d.sync += divisor.eq(total)
         m.d.sync += self.no_sum.eq(dividing & first & (total == 0))
-        m.submodules.divider = divider = Copies(DivideStage(), QUOTIENT_BITS, ("divisor",))
+        m.submodules.divider = divider = Copies(DivideStage(), QUOTIENT_BITS)
         # The dividend is 256 * term + total / 2: its low eight bits are the total's, and are brought down one by one.
-        low_bits = [divisor[bit] for bit in range(QUOTIENT_BITS - 1, 0, -1)]
+        divisors = Cat(divisor, divider.divisor_out)
+        low_bits = [divisors.word_select(at, SUM_BITS)[QUOTIENT_BITS - 1 - at] for at in range(QUOTIENT_BITS - 1)]
         m.d.comb += [
-            divider.divisor.eq(divisor), divider.partial.eq(Cat(dividend, divider.partial_out)),
+            divider.divisor.eq(divisors), divider.partial.eq(Cat(dividend, divider.partial_out)),
             divider.quotient.eq(Cat(Const(0, QUOTIENT_BITS), divider.quotient_out)),
             divider.next_bit.eq(Cat(*low_bits, Const(0, 1))),
         ]  # fmt: skip

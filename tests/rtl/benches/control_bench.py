@@ -60,7 +60,7 @@ class Stubs:
     def sample(self, cycle: int) -> None:
         """Look at the outputs of a cycle."""
         dut = self.dut
-        self.passed += int(dut.fetch_valid.value) and int(dut.fetch_ready.value)
+        self.passed += int(dut.fetch_valid.value) and int(dut.fetch_ready.value) & 1
         if int(dut.fetch_dispatched.value):
             self.taken.append(cycle)
         for engine in ENGINES:

@@ -14,9 +14,11 @@ from cocotb.triggers import FallingEdge, RisingEdge
 from gossamer.arch.encoding import decode
 from gossamer.arch.isa import ENGINE_OF, ENGINES, Engine, Opcode
 from gossamer.arch.timing import START_CYCLES
+from gossamer.rtl.engine import INSTRUCTION_PARTS
 from gossamer.rtl.testbench.axi_memory import AxiMemory, Schedule, Stalls
 
 READ_CYCLES = 4
+EVERY_PART = (1 << INSTRUCTION_PARTS) - 1
 
 
 class Bench:
@@ -196,7 +198,7 @@ async def program(dut) -> None:
         idle = all(at is None for at in running.values()) and not any(queues.values())
         leaves = held and (quiet if opcode is Opcode.END else room[ENGINE_OF[opcode]])
         quiet = idle and held and opcode is Opcode.END
-        await bench.cycle(**inputs, fetch_ready=int(leaves or not held), fetch_dispatched=int(leaves))
+        await bench.cycle(**inputs, fetch_ready=EVERY_PART * (leaves or not held), fetch_dispatched=int(leaves))
         if bench.see("fetch_fault"):
             faults.append((bench.see("fetch_cause"), bench.see("fetch_address")))
         if leaves or not held:
