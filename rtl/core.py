@@ -17,7 +17,7 @@ from gossamer.rtl.control.axi_lite import SLAVE_PORTS
 from gossamer.rtl.control.control import BARRIER_PORTS, Control
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.dma.dma import Dma
-from gossamer.rtl.dma.parameters import MULTIPLIER_BITS, memory_port, port_prefixes, read_members, write_members
+from gossamer.rtl.dma.parameters import memory_port, port_prefixes, read_members, write_members
 from gossamer.rtl.engine import EngineControl
 from gossamer.rtl.global_net import GlobalNet
 from gossamer.rtl.memory.activation import ActivationBuffer
@@ -79,7 +79,7 @@ class Core(wiring.Component):
         spec = self.spec
         m.submodules.control = control = Copies(Control(spec))
         reset = self._engine_reset(m, control)
-        dma = Copies(Dma(memory_port(spec), spec.axi.ports, MULTIPLIER_BITS[self.target], self.several), reset=reset)
+        dma = Copies(Dma(memory_port(spec), spec.axi.ports, self.target, self.several), reset=reset)
         m.submodules.dma = dma
         m.submodules.compute = compute = Copies(ComputeEngine(ArrayShape.of(spec, self.target)), reset=reset)
         m.submodules.vector = vector = Copies(VectorEngine.of(spec, self.target), reset=reset)

@@ -115,10 +115,15 @@ class Sequencer(wiring.Component):
         return m
 
     def _fields(self, m: Module) -> tuple[dict[str, Value], Value]:
-        """Return the fields of the instruction, held from the cycle after `start` on, and `wide` of `PositionWalk`."""
+        """Return the fields of the instruction, held from the cycle after `start` on, and `wide` of `PositionWalk`.
+
+        Until it is started there is none to hold, so that its start need not reach every bit.
+        """
         held = Signal(8 * INSTRUCTION_BYTES + 1, reset_less=True)
         nx = instruction_fields(Opcode.COMPUTE, self.instruction)["nx"]
-        with m.If(self.start):
+        busy = Signal()
+        m.d.sync += busy.eq((busy | self.start) & ~self.done)
+        with m.If(~busy):
             m.d.sync += held.eq(Cat(self.instruction, nx[self.shape.lanes.bit_length() :].any()))
         return instruction_fields(Opcode.COMPUTE, held[:-1]), held[-1]
 

@@ -7,6 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Member, Out
 from amaranth.utils import bits_for, ceil_log2
 
+from gossamer.arch.target import Target
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.dma.fetch import Fetch
 from gossamer.rtl.dma.gather import Gather
@@ -56,13 +57,13 @@ class Dma(wiring.Component):
 
     Parameters
     ----------
-    port: sizes of each memory port. ports: how many, a power of two. multiplier_bits: see `TransferSetup`.
+    port: sizes of each memory port. ports: how many, a power of two. target: see `TransferSetup`.
     several: the core is one of several.
     """
 
-    def __init__(self, port: MemoryPort, ports: int, multiplier_bits: int, several: bool = False) -> None:
+    def __init__(self, port: MemoryPort, ports: int, target: Target, several: bool = False) -> None:
         self.several = several
-        self.multiplier_bits = multiplier_bits
+        self.target = target
         self.port = port
         self.ports = ports
         self.rows = row_port(port, ports)
@@ -108,8 +109,8 @@ class Dma(wiring.Component):
         """Return the parts and their connections."""
         m = Module()
         m.submodules.fetch = fetch = Copies(Fetch(self.port))
-        m.submodules.load_engine = load = Copies(Load(self.rows, self.multiplier_bits))
-        m.submodules.store_engine = store = Copies(Store(self.rows, self.multiplier_bits))
+        m.submodules.load_engine = load = Copies(Load(self.rows, self.target))
+        m.submodules.store_engine = store = Copies(Store(self.rows, self.target))
         m.submodules.read_port = port = Copies(ReadPort(self.port), self.ports, shared=("base",))
         m.d.comb += fetch.base.eq(self.stream if self.several else self.base)
         for name in ("instructions", "start", "stop"):

@@ -1,6 +1,6 @@
 """Read the instruction stream ahead of dispatch."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -10,6 +10,7 @@ from gossamer.arch.registers import ErrorCause
 from gossamer.arch.timing import FETCH_BUFFER_BYTES, FETCH_BURST_BYTES, FETCH_REQUEST_CYCLES, FETCH_ROOM_CYCLES
 from gossamer.rtl.dma.parameters import ADDRESS_BITS, BURST_LENGTH_BITS, OFFSET_BITS, MemoryPort
 from gossamer.rtl.engine import INSTRUCTION_BITS, INSTRUCTION_PARTS, instruction_part
+from gossamer.rtl.own_copy import UNSHARED
 
 ENTRIES = FETCH_BUFFER_BYTES // INSTRUCTION_BYTES
 """Instructions the buffer holds."""
@@ -147,7 +148,10 @@ class Fetch(wiring.Component):
             ]
 
     def _buffer(self, m: Module, failed: Signal) -> None:
-        """Add the buffer, rows of one instruction or of one beat if that is wider, and the register behind it."""
+        """Add the buffer, rows of one instruction or of one beat if that is wider, and the register behind it.
+
+        Each part of a row has a memory, with pointers of its own.
+        """
         beat = self.port.beat_bytes
         row_bytes = max(beat, INSTRUCTION_BYTES)
         beats, words = row_bytes // beat, row_bytes // INSTRUCTION_BYTES
@@ -155,37 +159,48 @@ class Fetch(wiring.Component):
         writes = self.beat if words > 1 else Const(1)
         rows = FETCH_BUFFER_BYTES // row_bytes
         lane, word = ceil_log2(beats), ceil_log2(words)
-        m.submodules.buffer = buffer = memory.Memory(shape=8 * row_bytes, depth=rows, init=())
-        write, read = buffer.write_port(granularity=8 * beat), buffer.read_port(domain="comb")
-        arrived = Signal(range(2 * rows * beats))
+        places, leaving = (
+            [Signal(range(2 * count), name=f"{name}_{part}", attrs=UNSHARED) for part in range(INSTRUCTION_PARTS)]
+            for name, count in (("arrived", rows * beats), ("following", ENTRIES))
+        )
+        arrived, following = places[0], leaving[0]
         complete = Signal(range(2 * ENTRIES))
-        following = Signal(range(2 * ENTRIES))
         present = Signal()
         after = Signal.like(arrived)
         comes = Signal()
         moves = Signal()
         m.d.comb += [
             after.eq(arrived + 1),
-            write.addr.eq(arrived[lane:]),
-            write.data.eq(self.data.replicate(beats)),
-            write.en.eq(Mux(writes, 1 << arrived[:lane], 0)),
-            read.addr.eq(following[word:]),
             comes.eq((complete != following) & (self._more(m, moves & comes) if words > 1 else 1)),
             moves.eq(~present | self.ready[0]),
             self.valid.eq(present & ~failed),
         ]
         with m.If(self.beat):
-            m.d.sync += arrived.eq(after)
+            m.d.sync += [each.eq(after) for each in places]
         with m.If(self.beat & self.last):
             m.d.sync += complete.eq(after[lane:] << word)
         with m.If(moves):
             m.d.sync += present.eq(comes)
-        coming = read.data.word_select(following[:word], INSTRUCTION_BITS)
+        size = row_bytes // INSTRUCTION_PARTS
+        unit = min(beat, size)
+        data, shown = self.data.replicate(beats), []
+        for part, (place, first) in enumerate(zip(places, leaving, strict=True)):
+            m.submodules[f"buffer_{part}"] = buffer = memory.Memory(shape=8 * size, depth=rows, init=())
+            write, read = buffer.write_port(granularity=8 * unit), buffer.read_port(domain="comb")
+            m.d.comb += [
+                write.addr.eq(place[lane:]), write.data.eq(data.word_select(part, 8 * size)),
+                write.en.eq(
+                    Cat(writes & (place[:lane] == at // beat) for at in range(part * size, (part + 1) * size, unit))
+                ),
+                read.addr.eq(first[word:]),
+            ]  # fmt: skip
+            shown.append(read.data)
+        coming = Cat(*shown).word_select(following[:word], INSTRUCTION_BITS)
         for part in range(INSTRUCTION_PARTS):
             with m.If(~present | self.ready[part]):
                 m.d.sync += instruction_part(self.instruction, part).eq(instruction_part(coming, part))
         with m.If(moves & comes):
-            m.d.sync += following.eq(following + 1)
+            m.d.sync += [each.eq(following + 1) for each in leaving]
 
     def _more(self, m: Module, leaves: Value) -> Signal:
         """Return whether the stream goes on: its last row may hold more than its last instructions."""

@@ -7,6 +7,7 @@ from amaranth.utils import bits_for
 
 from gossamer.arch.isa import FIELDS, Opcode
 from gossamer.arch.registers import ErrorCause
+from gossamer.arch.target import Target
 from gossamer.arch.timing import LOAD_MOVE_CYCLES, LOAD_SETUP_CYCLES, LOAD_WRITE_CYCLES
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.dma.bursts import CUT_CYCLES, BurstCutter
@@ -58,12 +59,12 @@ class Load(wiring.Component):
 
     Parameters
     ----------
-    port: sizes of the memory port. multiplier_bits: see `TransferSetup`.
+    port: sizes of the memory port. target: see `TransferSetup`.
     """
 
-    def __init__(self, port: MemoryPort, multiplier_bits: int) -> None:
+    def __init__(self, port: MemoryPort, target: Target) -> None:
         self.port = port
-        self.multiplier_bits = multiplier_bits
+        self.target = target
         super().__init__(
             {
                 "base": In(ADDRESS_BITS),
@@ -98,10 +99,10 @@ class Load(wiring.Component):
         busy = Signal()
         failed = Signal()
         setting_up = Signal()
-        with m.If(self.control.start):
+        with m.If(~busy):  # until it is started there is none: its start would have to reach every bit
             m.d.sync += word.eq(self.control.instruction)
         fields = instruction_fields(Opcode.LOAD, word)
-        m.submodules.setup = setup = Copies(TransferSetup(self.multiplier_bits))
+        m.submodules.setup = setup = Copies(TransferSetup(self.target))
         self._set_up(m, setup, fields)
         has_data = Signal()
         m.d.sync += has_data.eq(fields["ny"] != 0)

@@ -8,7 +8,6 @@ from amaranth.lib.wiring import In, Member, Out
 from gossamer.arch.errors import GossamerError
 from gossamer.arch.isa import TRANSFER_BYTES_LIMIT
 from gossamer.arch.spec import SparseAccelerator
-from gossamer.arch.target import Target
 from gossamer.arch.timing import AXI_BOUNDARY_BYTES, FETCH_BURST_BYTES, ROW_BYTES_LIMIT, burst_bytes
 
 ADDRESS_BITS = 64
@@ -28,10 +27,6 @@ COUNT_BITS = 16
 
 BURST_LENGTH_BITS = 8
 """Of arlen and awlen."""
-
-
-MULTIPLIER_BITS = {target: 18 if target is Target.ECP5 else LENGTH_BITS for target in Target}
-"""Of the wide operand of a DSP slice, unsigned."""
 
 
 class PortSize(GossamerError):

@@ -1,10 +1,12 @@
 """Find out, before a transfer starts, which of its runs follow each other: off chip, and on chip too."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from gossamer.arch.target import Target
 from gossamer.rtl.dma.parameters import CHIP_BITS, COUNT_BITS, LENGTH_BITS
+from gossamer.rtl.part_product import FACTOR_BITS, part_product
 
 STEPS = 6
 """Cycles of setup after that of the start."""
@@ -56,11 +58,11 @@ class TransferSetup(wiring.Component):
 
     Parameters
     ----------
-    multiplier_bits: of the wide operand of a DSP slice, whose product goes straight to a register.
+    target: whose multipliers. Of the ECP5's two are needed, with the registers at their inputs and outputs.
     """
 
-    def __init__(self, multiplier_bits: int) -> None:
-        self.multiplier_bits = multiplier_bits
+    def __init__(self, target: Target) -> None:
+        self.target = target
         super().__init__(
             {
                 "start": In(1),
@@ -111,21 +113,28 @@ class TransferSetup(wiring.Component):
         """Add the multiplier and the choice of its operands."""
         factor = Signal(LENGTH_BITS)
         count = Signal(COUNT_BITS)
-        parts = []
-        for low in range(0, LENGTH_BITS, self.multiplier_bits):
-            operand = factor[low : low + self.multiplier_bits]
-            part = Signal(len(operand) + COUNT_BITS, name=f"part_{low}")
-            m.d.sync += part.eq(operand * count)
-            parts.append(part << low)
-        m.d.sync += [self.product.eq(sum(parts[1:], parts[0])), factor.eq(self.factor_4), count.eq(self.count_4)]
+        m.d.sync += self.product.eq(self._product(m, factor, count))
+        m.d.comb += [factor.eq(self.factor_4), count.eq(self.count_4)]
         with m.If(self.start):
-            m.d.sync += [factor.eq(self.first_run_bytes), count.eq(self.first_nx)]
+            m.d.comb += [factor.eq(self.first_run_bytes), count.eq(self.first_nx)]
         with m.Elif(self.step[0]):
-            m.d.sync += [factor.eq(self.factor_1), count.eq(self.count_1)]
+            m.d.comb += [factor.eq(self.factor_1), count.eq(self.count_1)]
         with m.Elif(self.step[1]):
-            m.d.sync += [factor.eq(self.factor_2), count.eq(self.count_2)]
+            m.d.comb += [factor.eq(self.factor_2), count.eq(self.count_2)]
         with m.Elif(self.step[2]):
-            m.d.sync += [factor.eq(self.product), count.eq(self.ny)]
+            m.d.comb += [factor.eq(self.product), count.eq(self.ny)]
+
+    def _product(self, m: Module, factor: Value, count: Value) -> Value:
+        """Return the product, PART_LATENCY cycles later."""
+        if self.target is Target.ECP5:
+            bits = FACTOR_BITS - 1  # unsigned
+            parts = [factor[at : at + bits] for at in range(0, LENGTH_BITS, bits)]
+            products = [part_product(m, f"part_{n}", part, count, self.target) for n, part in enumerate(parts)]
+            return sum((product[: bits + COUNT_BITS] << bits * n for n, product in enumerate(products)), Const(0))
+        held_factor, held_count = Signal.like(factor), Signal.like(count)
+        product = Signal(PRODUCT_BITS)
+        m.d.sync += [held_factor.eq(factor), held_count.eq(count), product.eq(held_factor * held_count)]
+        return product
 
     def _join(self, m: Module) -> None:
         """Add the comparisons of pitches and lengths, runs of a line first, then lines, each in two cycles."""

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from gossamer.arch.isa import FIELDS, Opcode
 from gossamer.arch.registers import ErrorCause
+from gossamer.arch.target import Target
 from gossamer.arch.timing import STORE_SETUP_CYCLES
 from gossamer.rtl.constant_arithmetic import low_ones
 from gossamer.rtl.copies import Copies
@@ -59,12 +60,12 @@ class Store(wiring.Component):
 
     Parameters
     ----------
-    port: sizes of the memory port; of several, see `row_port`. multiplier_bits: see `TransferSetup`.
+    port: sizes of the memory port; of several, see `row_port`. target: see `TransferSetup`.
     """
 
-    def __init__(self, port: MemoryPort, multiplier_bits: int) -> None:
+    def __init__(self, port: MemoryPort, target: Target) -> None:
         self.port = port
-        self.multiplier_bits = multiplier_bits
+        self.target = target
         super().__init__(
             {
                 "base": In(ADDRESS_BITS),
@@ -88,10 +89,10 @@ class Store(wiring.Component):
         busy = Signal()
         failed = Signal()
         all_sent = Signal()
-        with m.If(self.control.start):
+        with m.If(~busy):  # until it is started there is none: its start would have to reach every bit
             m.d.sync += word.eq(self.control.instruction)
         fields = instruction_fields(Opcode.STORE, word)
-        m.submodules.setup = setup = Copies(TransferSetup(self.multiplier_bits))
+        m.submodules.setup = setup = Copies(TransferSetup(self.target))
         m.submodules.cutter = cutter = Copies(BurstCutter(self.port))
         m.submodules.pieces = pieces = Copies(PieceWalker(self.port))
         m.submodules.writer = writer = Copies(WritePort(self.port))

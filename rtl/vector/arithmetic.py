@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from gossamer.arch.target import Target
-from gossamer.rtl.vector.part_product import FACTOR_BITS, PART_LATENCY, part_product
+from gossamer.rtl.part_product import FACTOR_BITS, PART_LATENCY, part_product
 
 PART_BITS = 17
 """Low part of a factor: unsigned, so that one signed 18-bit multiplier input holds it."""

@@ -10,9 +10,9 @@ from gossamer.arch.timing import VECTOR_SUM_CYCLES
 from gossamer.dataflow.numerics import ADDEND_FACTOR_BITS, MAX_SHIFT, MIN_SHIFT, REQUANTIZE_DTYPE
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.own_copy import own_copy
+from gossamer.rtl.part_product import PART_LATENCY, part_product
 from gossamer.rtl.vector.arithmetic import LIMITS_BITS, MULTIPLY_LATENCY, SHIFT_LATENCY, Multiplier, RoundingShift
 from gossamer.rtl.vector.lane_sum import OPERANDS, SUM_LATENCY, LaneSum
-from gossamer.rtl.vector.part_product import PART_LATENCY, part_product
 from gossamer.rtl.vector.walk import row_bits
 
 TABLE_ROW_BYTES = 16

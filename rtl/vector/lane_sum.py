@@ -8,8 +8,8 @@ from gossamer.arch.target import Target
 from gossamer.dataflow.numerics import ADDEND_FACTOR_BITS
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.own_copy import own_copy
+from gossamer.rtl.part_product import PART_LATENCY, part_product
 from gossamer.rtl.vector.arithmetic import LIMITS_BITS, SHIFT_LATENCY, RoundingShift
-from gossamer.rtl.vector.part_product import PART_LATENCY, part_product
 
 OPERANDS = ("a", "b")
 

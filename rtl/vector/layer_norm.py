@@ -17,6 +17,7 @@ from gossamer.arch.target import Target
 from gossamer.dataflow.numerics import LAYER_NORM_FRACTION_BITS, LAYER_NORM_ROOT_BITS
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.own_copy import UNSHARED, own_copy
+from gossamer.rtl.part_product import PART_LATENCY, part_product
 from gossamer.rtl.vector.arithmetic import (
     MULTIPLY_LATENCY,
     PART_BITS,
@@ -26,7 +27,6 @@ from gossamer.rtl.vector.arithmetic import (
     ShiftLimits,
 )
 from gossamer.rtl.vector.parameters import READ_LATENCY
-from gossamer.rtl.vector.part_product import PART_LATENCY, part_product
 
 VARIANCE_BITS = 46
 ROOT_BITS = (VARIANCE_BITS + LAYER_NORM_ROOT_BITS) // 2

@@ -9,9 +9,9 @@ from gossamer.arch.target import Target
 from gossamer.rtl.copies import Copies
 from gossamer.rtl.memory.block import BlockMemory
 from gossamer.rtl.own_copy import UNSHARED, own_copy
+from gossamer.rtl.part_product import PART_LATENCY, part_product
 from gossamer.rtl.vector.arithmetic import MULTIPLY_LATENCY, SHIFT_LATENCY, Multiplier, RoundingShift, ShiftLimits
 from gossamer.rtl.vector.parameters import ENTRY_LATENCY
-from gossamer.rtl.vector.part_product import PART_LATENCY, part_product
 
 HISTORY = 256
 """Elements kept: more than the longest window."""

@@ -27,7 +27,7 @@ from gossamer.arch.registers import ErrorCause
 from gossamer.arch.spec import SparseAccelerator
 from gossamer.arch.target import Target
 from gossamer.rtl.dma.dma import Dma
-from gossamer.rtl.dma.parameters import MULTIPLIER_BITS, MemoryPort, PortSize, memory_port
+from gossamer.rtl.dma.parameters import MemoryPort, PortSize, memory_port
 from gossamer.rtl.testbench.axi_memory import BadSchedule, Schedule
 from gossamer.rtl.testbench.simulate import SimulationFailed, build
 from gossamer.rtl.verilog import VerilogModule, verilog_modules
@@ -110,7 +110,7 @@ def _with_switch(text: str) -> str:
 def dma_of(name: str) -> Dma:
     """Return the component with the ports of that name."""
     spec = dma_spec(**PORTS[name])
-    return Dma(memory_port(spec), spec.axi.ports, MULTIPLIER_BITS[Target.ECP5 if name in ECP5 else Target.XCUP])
+    return Dma(memory_port(spec), spec.axi.ports, Target.ECP5 if name in ECP5 else Target.XCUP)
 
 
 @pytest.fixture(scope="session")
