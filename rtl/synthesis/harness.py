@@ -1,8 +1,8 @@
 """Wrap a core so that it can be placed and routed whole: it has more ports than a package has pins.
 
-Every input comes from a register of a shift register, every output goes into one: the paths between core and harness
-start and end in registers, as they would in a system, and nothing of the core is optimised away; what says which of
-the two is the case is a register of its own for 32 of them. The reset comes over a global net.
+Every input comes from a register of a shift register, every output is added to one: the paths between core and harness
+start and end in registers, as they would in a system, and nothing of the core is optimised away. The reset comes over a
+global net.
 """
 
 from collections.abc import Sequence
@@ -16,22 +16,18 @@ HARNESS = "gossamer_harness"
 CORE = "core"
 
 _TEXT = """\
-module {harness}(input clk, input reset_pin, input serial_in, input capture_pin, output serial_out);
+module {harness}(input clk, input reset_pin, input serial_in, output serial_out);
   reg reset;
-  (* keep *) reg [{last_out}/32:0] capture;
   wire {reset};
   DCCA global_reset(.CLKI(reset), .CE(1'b1), .CLKO({reset}));
   (* keep *) reg [{last_in}:0] drive;
   (* keep *) reg [{last_out}:0] seen;
   wire [{last_out}:0] outputs;
   assign serial_out = seen[{last_out}];
-  integer at;
   always @(posedge clk) begin
     reset <= reset_pin;
-    capture <= {{{last_out}/32 + 1{{capture_pin}}}};
     drive <= {{drive, serial_in}};
-    seen[0] <= capture[0] ? outputs[0] : drive[{last_in}];
-    for (at = 1; at <= {last_out}; at = at + 1) seen[at] <= capture[at/32] ? outputs[at] : seen[at-1];
+    seen <= outputs ^ {{seen, drive[{last_in}]}};
   end
   {top} {core} (
 {pins}
