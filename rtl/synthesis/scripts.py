@@ -24,9 +24,9 @@ fast as it can be, which costs LUTs for nothing where its deepest path is a rota
 have deeper paths, and are what they were. UltraScale+ has none: there the levels are what is asked for."""
 
 _XCUP_WIRE_PS = 800
-"""Delay of a wire between LUTs for abc9, in place of Yosys's 300, in units of handshakes and counters: the more, the more
-its deepest paths are those with the most levels, rather than those through carries and memories. Where rotations are, as
-beside the activations, that costs half as many LUTs again and no path has fewer levels."""
+"""Delay of a wire between LUTs for abc9, in place of Yosys's 300, in units of handshakes and counters: the more, the
+more its deepest paths are those with the most levels, rather than those through carries and memories. Where rotations
+are, as beside the activations, that would cost half as many LUTs again, and there are few levels without it."""
 
 _HANDSHAKES = ("control", "dma", "vector_engine")
 

@@ -26,7 +26,8 @@ from gossamer.arch.resources import estimate_resources
 from gossamer.arch.spec import MemoryKind, SparseAccelerator, SystolicAccelerator
 
 SHIPPED = {
-    "u280-sparse", "kv260-edge", "ecp5-tiny", "ecp5-nano", "systolic-32x32-ws", "systolic-32x32-os", "systolic-128x128-ws",
+    "u280-sparse", "kv260-edge", "ecp5-tiny", "ecp5-nano",
+    "systolic-32x32-ws", "systolic-32x32-os", "systolic-128x128-ws",
 }  # fmt: skip
 DEVICES = {"u280", "vcu1525", "vhk158", "kv260", "zcu104", "xc7a100t", "ecp5-85"}
 
