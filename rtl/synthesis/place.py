@@ -35,7 +35,11 @@ ROUTER = "router2"
 
 PATIENCE = 20
 """Rounds of the router without a new least number of wires taken twice after which it is stopped, since it would go on
-for ever. Where it came to its end, after 54 to 64 rounds, no more than 7 without one passed (docs/decisions/0013)."""
+for ever. Where it came to its end, after 30 to 83 rounds, at most 7 passed without one while more than FEW were left, and
+up to 35 when there were fewer (docs/decisions/0013)."""
+
+FEW, PATIENCE_WITH_FEW = 100, 100
+"""If no more wires than that are left it gets more rounds: they are short, and the number goes up and down."""
 
 DSP_LIMIT_MHZ = 225.0
 """Fastest clock of a multiplier with all its registers: Lattice FPGA-DS-02012, register-to-register performance of DSP
@@ -137,10 +141,11 @@ class _Watch:
             return
         self._known, left = len(taken), min(taken)
         self._stage(f"{self._step}: routing, round {len(taken)}, {taken[-1]:,} wires still taken twice")
-        if len(taken) - 1 - taken.index(left) >= PATIENCE:
+        patience = PATIENCE if left > FEW else PATIENCE_WITH_FEW
+        if len(taken) - 1 - taken.index(left) >= patience:
             raise ToolError(
                 f"{NEXTPNR.command} ({self._step}): not routed: {left:,} wires are taken twice, and no fewer for "
-                f"{PATIENCE} rounds. There is too much for this device: fewer array.lanes or a shorter chain take "
+                f"{patience} rounds. There is too much for this device: fewer array.lanes or a shorter chain take "
                 f"less, --no-place gives the sizes without a clock; log: {self._log}"
             )
 

@@ -153,6 +153,11 @@ def test_a_router_that_gets_nowhere_is_stopped(tmp_path: Path, monkeypatch: pyte
     assert not (tmp_path / "speed6-seed1.json").exists()
 
 
+def test_a_router_with_few_wires_left_gets_more_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    routed(tmp_path, monkeypatch, [9000, 1, *[2] * (PATIENCE + 1), 0], ends=True)
+    assert (tmp_path / "speed6-seed1.json").is_file()
+
+
 def test_a_part_nextpnr_does_not_know_is_refused() -> None:
     assert device_option("LFE5U-85F-6BG381C") == "--85k"
     with pytest.raises(ToolError, match="cannot place on LFE5X-1"):
