@@ -35,8 +35,8 @@ ROUTER = "router2"
 
 PATIENCE = 20
 """Rounds of the router without a new least number of wires taken twice after which it is stopped, since it would go on
-for ever. Where it came to its end, after 30 to 83 rounds, at most 7 passed without one while more than FEW were left, and
-up to 35 when there were fewer (docs/decisions/0013)."""
+for ever. Where it came to its end, after 30 to 83 rounds, at most 7 passed without one while more than FEW were left,
+and up to 35 when there were fewer (docs/decisions/0013)."""
 
 FEW, PATIENCE_WITH_FEW = 100, 100
 """If no more wires than that are left it gets more rounds: they are short, and the number goes up and down."""
