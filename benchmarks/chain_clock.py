@@ -41,7 +41,7 @@ def main() -> None:
     chain = Chain(shape)
     modules = verilog_modules(chain)
     files = {f"{module.name}.v": module.text for module in modules}
-    files[f"{HARNESS}.v"] = harness_text(modules[0].name, top_ports(chain))
+    files[f"{HARNESS}.v"] = harness_text(modules[0].name, top_ports(chain), chosen=True)
     unit = Unit(name=HARNESS, files=tuple(files), cuts={}, count=1, component="all")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
