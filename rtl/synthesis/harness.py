@@ -1,8 +1,8 @@
 """Wrap a core so that it can be placed and routed whole: it has more ports than a package has pins.
 
 Every input comes from a register of a shift register, every output goes into one: the paths between core and harness
-start and end in registers, as they would in a system, and nothing of the core is optimised away. The reset comes over a
-global net.
+start and end in registers, as they would in a system, and nothing of the core is optimised away. The reset comes over
+a global net.
 """
 
 from collections.abc import Sequence
